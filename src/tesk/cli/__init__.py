@@ -1,0 +1,1 @@
+"""The `tesk` command."""

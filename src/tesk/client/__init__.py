@@ -1,0 +1,1 @@
+"""A Python client for any TES 1.1 server, asynchronous and plain."""

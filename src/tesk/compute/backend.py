@@ -1,0 +1,125 @@
+"""The seam to a place where tasks run: what it is asked, what it shows."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from tesk.compute.plan import Plan
+from tesk.tes.logs import ExecutorLog, OutputFileLog
+from tesk.tes.task import FileType
+
+Stream = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AttemptId:
+    """One try at one task, counted from 1. A late word of a lost attempt carries its number and is not believed."""
+
+    task_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.task_id}-{self.number}"
+
+
+class Phase(StrEnum):
+    """How far an attempt is. A phase may be skipped, never gone back."""
+
+    ABSENT = "ABSENT"
+    """Nothing of it is there: never started, or emptied after its host or server went away."""
+    WAITING = "WAITING"
+    """Accepted, not yet working (a pod that is not scheduled)."""
+    STAGING = "STAGING"
+    RUNNING = "RUNNING"
+    """The first executor may run."""
+    UPLOADING = "UPLOADING"
+    DONE = "DONE"
+    EXECUTOR_FAILED = "EXECUTOR_FAILED"
+    SYSTEM_FAILED = "SYSTEM_FAILED"
+    """`reason` says why; `final` whether another attempt could do better."""
+    PREEMPTED = "PREEMPTED"
+    """Lost through no fault of the task: stopped, evicted, its node or server gone. Nothing of it runs any more."""
+
+    @property
+    def ended(self) -> bool:
+        """Say whether nothing of the attempt runs any more, and nothing will."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({Phase.ABSENT, Phase.DONE, Phase.EXECUTOR_FAILED, Phase.SYSTEM_FAILED, Phase.PREEMPTED})
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """The whole truth about one attempt, now.
+
+    `since`: when the phase began, seconds since the epoch. `reason`: a sentence for `system_logs`, with SYSTEM_FAILED
+    and PREEMPTED always. `notes`: further sentences for `system_logs`, in order. `final`: a SYSTEM_FAILED that another
+    attempt cannot mend. `ours`: a PREEMPTED by this server's own stop or crash, which does not count as an attempt.
+    `input_types`/`output_types`: what entries without a type turned out to be, by position.
+    """
+
+    attempt: AttemptId
+    phase: Phase
+    since: float
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    final: bool = False
+    ours: bool = False
+    executor_logs: tuple[ExecutorLog, ...] = ()
+    output_logs: tuple[OutputFileLog, ...] = ()
+    metadata: dict[str, str] = {}
+    input_types: dict[int, FileType] = {}
+    output_types: dict[int, FileType] = {}
+
+
+class Capacity(Struct, frozen=True, kw_only=True):
+    """What a backend can hold in all, the attempts that run included. Cores, bytes."""
+
+    cpu_cores: float
+    ram_bytes: int
+    disk_bytes: int
+
+
+class Backend(Protocol):
+    """A place where tasks run. Every verb may be called again after a crash, in any order, and says the same."""
+
+    name: str
+    place: str
+    """Which machine, boot and folder the attempts of this backend belong to ("" where they belong to none, as in a
+    cluster). Kept with each attempt: only a server whose backend has the same place may act on it."""
+
+    async def open(self) -> None:
+        """Get ready, or raise StartError with a sentence that says what helps."""
+
+    async def close(self) -> None:
+        """Let go of everything. Attempts that still run are killed where they cannot outlive the server."""
+
+    async def start(self, attempt: AttemptId, plan: Plan) -> None:
+        """Start an attempt; a second call changes nothing. Returns when the backend has it, not when it runs.
+
+        Raises CannotRun (never here, and why) or BackendUnavailable (ask again later).
+        """
+
+    async def observe(self, attempt: AttemptId) -> Observation:
+        """Look now, not in a cache. An attempt that a dead server left on this place is emptied first: PREEMPTED, `ours`."""
+
+    async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
+        """Ask an attempt to end: TERM, the grace, then KILL of all. `observe` says when nothing runs (PREEMPTED)."""
+
+    async def forget(self, attempt: AttemptId) -> None:
+        """Its results are stored, or unwanted: kill what runs, remove folder, finalizer, objects. Twice is once."""
+
+    def existing(self) -> AsyncIterator[AttemptId]:
+        """Yield every attempt that is there, known to the store or not."""
+
+    def changes(self) -> AsyncIterator[AttemptId]:
+        """Yield attempts that are worth another look, for ever. May repeat, may miss."""
+
+    async def capacity(self) -> Capacity | None:
+        """Return what there is in all, or None where the backend queues by itself."""
+
+    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+        """Yield what an executor has written so far (its tail at least); with `follow`, on to its end."""

@@ -1,0 +1,1 @@
+"""Where bytes live: one Protocol, one module for each kind of URL."""

@@ -1,0 +1,51 @@
+"""The seam to a place where data lies: four verbs, each with its promise."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from tesk.tes.task import FileType
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """What lies at a URL. `name` is relative to the listed directory, `/` between its parts ("" for the thing itself)."""
+
+    url: str
+    name: str
+    type: FileType
+    size_bytes: int | None = None
+    mode: int | None = None
+    """Permission bits, where the source has them."""
+
+
+class Arrived(Struct, frozen=True, kw_only=True):
+    """What `get` or `put` moved."""
+
+    size_bytes: int
+
+
+Advance = Callable[[int], None]
+"""Told of bytes as they move. Raises to stop the transfer (a cancel): then nothing readable is left."""
+
+
+class Scheme(Protocol):
+    """One kind of URL. Plain blocking calls, safe from many threads. Raises TransferRefused or TransferFailed only."""
+
+    def stat(self, url: str) -> Entry | None:
+        """Return what is at `url`, or None where there is nothing."""
+
+    def list(self, url: str) -> Iterator[Entry]:
+        """Yield every file and every folder, also empty ones, below a directory URL, parents before children."""
+
+    def get(self, url: str, target: int, advance: Advance) -> Arrived:
+        """Bring a file into the empty regular file `target` (a descriptor open for reading and writing), size verified.
+
+        The caller names the file only when this has returned, so a reader sees it whole or not at all.
+        """
+
+    def put(self, source: int, url: str, advance: Advance) -> Arrived:
+        """Store the open regular file `source` (a descriptor) at `url`: whole, or raise and leave nothing readable there."""
+
+    def make_directory(self, url: str) -> None:
+        """Make a directory at `url` with its parents, where the scheme has such a thing; one that is there is fine."""

@@ -1,0 +1,158 @@
+"""The values that go into the store and come out of it."""
+
+from msgspec import Struct
+
+from tesk.tes.logs import ExecutorLog, OutputFileLog
+from tesk.tes.state import State
+from tesk.tes.task import Extension, Task
+
+
+class NewTask(Struct, frozen=True, kw_only=True):
+    """A validated task that is to be stored. `body` is its canonical JSON: an object, without what the server adds.
+
+    `cpu_cores`, `ram_bytes`, `disk_bytes` have the defaults applied. `idempotency_key` with `body_hash` (of the bytes
+    that the client sent) make a second submission within a day return the first one's id.
+    """
+
+    id: str
+    owner: str
+    name: str
+    body: bytes
+    extension: Extension
+    tags: dict[str, str]
+    cpu_cores: float
+    ram_bytes: int
+    disk_bytes: int
+    created: float
+    idempotency_key: str | None = None
+    body_hash: bytes = b""
+
+
+class Created(Struct, frozen=True, kw_only=True):
+    """The id under which a submission is stored durably; `repeated` where an earlier one had the same key and body."""
+
+    id: str
+    repeated: bool
+
+
+class StoredExecutorLog(Struct, frozen=True, kw_only=True):
+    """One `tesExecutorLog` as JSON without its streams, and the streams as JSON strings (None: not asked for, or not there)."""
+
+    log: bytes
+    stdout: bytes | None
+    stderr: bytes | None
+
+
+class StoredAttempt(Struct, frozen=True, kw_only=True):
+    """One `tesTaskLog` as JSON without `logs` and `system_logs`, and these apart."""
+
+    number: int
+    log: bytes
+    system_logs: bytes
+    executors: tuple[StoredExecutorLog, ...]
+
+
+class StoredTask(Struct, frozen=True, kw_only=True):
+    """One task as it stands. `body`, `extension` and `attempts` are filled only as far as the view asked for them."""
+
+    id: str
+    owner: str
+    state: State
+    created: float
+    body: bytes = b""
+    extension: Extension = Extension()
+    attempts: tuple[StoredAttempt, ...] = ()
+
+
+class ListQuery(Struct, frozen=True, kw_only=True):
+    """Which tasks, newest first. `owner` None: everybody's. A tag value of None matches any. `before` is the id that ended the last page."""
+
+    owner: str | None
+    state: State | None = None
+    name_prefix: str = ""
+    tags: tuple[tuple[str, str | None], ...] = ()
+    page_size: int = 256
+    before: str | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """One page. `next_before` is None on the last one; a page may be short, even empty, and yet not be the last."""
+
+    tasks: tuple[StoredTask, ...]
+    next_before: str | None
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """A server's right to act on the tasks that it claimed. `id` is new with each lease, so a late word is known by it."""
+
+    id: int
+    place: str
+    expires: float
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """A task in QUEUED that may start now, with what it asks for."""
+
+    id: str
+    attempts: int
+    cpu_cores: float
+    ram_bytes: int
+    disk_bytes: int
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A task with an attempt on a backend: what the controller reconciles.
+
+    `attempt` counts from 1; `failures` are the attempts lost that count; `place` is where the backend of the attempt was.
+    `unheld_since`: when the lease that held the claim ended (None: this server holds it). Seconds since the epoch.
+    """
+
+    id: str
+    owner: str
+    state: State
+    attempt: int
+    failures: int
+    place: str
+    started: float
+    unheld_since: float | None
+    task: Task
+    extension: Extension
+    cpu_cores: float
+    ram_bytes: int
+    disk_bytes: int
+
+
+class Results(Struct, frozen=True, kw_only=True):
+    """What a move writes into the TaskLog of the current attempt. None and empty leave things as they are; notes are appended."""
+
+    notes: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    start_time: float | None = None
+    end_time: float | None = None
+    executor_logs: tuple[ExecutorLog, ...] | None = None
+    output_logs: tuple[OutputFileLog, ...] | None = None
+    body: bytes | None = None
+    """The task's body anew, where the run showed the type of an input or output."""
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """From `old` to `new`, if the task is still in `old`, at this attempt, and claimed by this lease.
+
+    To QUEUED: the claim is given up, the task is due again at `due`, and `counts` says whether the attempt counts as a failure.
+    """
+
+    task_id: str
+    attempt: int
+    old: State
+    new: State
+    time: float
+    results: Results = Results()
+    due: float = 0.0
+    counts: bool = False
+
+
+class PruneCounts(Struct, frozen=True, kw_only=True):
+    """How much was removed."""
+
+    tasks: int
+    events: int

@@ -1,0 +1,117 @@
+"""The seam to the database: what is promised, whichever database it is."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tesk.caller import Caller
+from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.tes.event import Event
+from tesk.tes.state import State
+from tesk.tes.view import View
+
+
+class Store(Protocol):
+    """Tasks, attempts, events, leases. Whatever a call returned from is durable.
+
+    Every verb raises Unavailable where the database is gone; a call may then have happened or not, and may be repeated.
+    """
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+    async def open(self) -> None:
+        """Open, migrate forward under a lock. Raises StoreInUse, StoreTooNew, StartError."""
+
+    async def close(self) -> None:
+        """Finish what was begun and close."""
+
+    async def ping(self) -> None:
+        """Raise Unavailable where the database does not answer."""
+
+    # -- for the API ----------------------------------------------------------------------------------------------------
+    async def create(self, new: NewTask) -> Created:
+        """Store a task in QUEUED with its first event. Concurrent calls share a commit.
+
+        Raises Unprocessable for a known key with another body, and Overloaded, before anything is stored, when too many wait.
+        """
+
+    async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
+        """Return a task as it stands, None where there is none that the caller may see."""
+
+    async def list(self, query: ListQuery, view: View) -> Page:
+        """Return one page. The rows looked at for it are bounded, whatever the filters."""
+
+    async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
+        """Ask for the end of a task; return its state after that, None where the caller sees no such task.
+
+        From QUEUED, where nothing of it is on a backend, it goes to CANCELING and CANCELED in one transaction; from
+        INITIALIZING and RUNNING to CANCELING; otherwise nothing changes.
+        """
+
+    async def events(
+        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+    ) -> Sequence[Event]:
+        """Return events after a position in the order of commits. None that appears later is below one that was returned."""
+
+    async def counts(self) -> dict[State, int]:
+        """Return how many tasks are in each state that is not terminal."""
+
+    async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
+        """Return when the task may have left `seen`, or at the timeout. May return early, never late by more than a second."""
+
+    # -- for the controller -------------------------------------------------------------------------------------------------
+    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
+        """Take a new lease."""
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease:
+        """Prolong a lease. Raises LeaseLost once it has ended, by time or because another server ended it."""
+
+    async def release(self, lease: Lease) -> None:
+        """End a lease; what it had claimed is free for others. Twice is once."""
+
+    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
+        """Return QUEUED tasks that are due, oldest first, from after an id."""
+
+    async def next_due(self, now: float) -> float | None:
+        """Return when the next QUEUED task that is not due yet will be."""
+
+    async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
+        """Claim a QUEUED task: INITIALIZING, with a new attempt at the lease's place, its TaskLog started.
+
+        None where it is not QUEUED any more. Raises LeaseLost. Concurrent calls share a commit.
+        """
+
+    async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
+        """End a QUEUED task as SYSTEM_ERROR with a sentence in its `system_logs`; False where it is not QUEUED any more."""
+
+    async def note(self, task_id: str, note: str) -> None:
+        """Append a sentence to the `system_logs` of the newest TaskLog, unless it is its last one already."""
+
+    async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
+        """Return the tasks that this lease has claimed and that have not ended, all or those named."""
+
+    async def unheld(self, *, limit: int) -> Sequence[Claimed]:
+        """Return tasks in INITIALIZING, RUNNING or CANCELING whose claim no living lease holds."""
+
+    async def adopt(self, lease: Lease, task_id: str) -> bool:
+        """Take over a task whose claim no living lease holds. Raises LeaseLost."""
+
+    async def move(self, lease: Lease, move: Move) -> bool:
+        """Make a move: state, logs and event in one transaction. False where the guard does not hold (then nothing changes).
+
+        A move with `old == new` writes results only, without an event. Concurrent calls share a commit.
+        """
+
+    async def work(self, timeout_seconds: float) -> None:
+        """Return when there may be something new to start or to cancel, or at the timeout."""
+
+    async def newest_id(self) -> str | None:
+        """Return the greatest id of all."""
+
+    # -- for people ---------------------------------------------------------------------------------------------------------
+    async def prune(self, *, tasks_before: float | None, events_before: float | None) -> PruneCounts:
+        """Remove tasks that ended before a time, and events; in small transactions."""
+
+    async def backup(self, path: str) -> None:
+        """Write a consistent copy of the whole database to a file, while it is in use."""
+
+    async def check(self) -> Sequence[str]:
+        """Return what is wrong inside: damage, holes in event sequences, a state that its last event does not show."""
