@@ -1,13 +1,50 @@
 # One word for everything; `make` alone prints what there is.
-PYTHON ?= python3
 BIN := .venv/bin
+READY := .venv/.ready
 
-.PHONY: help check
+.PHONY: help env check test test-faults bench demo docs lock build clean
+
 help: ## print this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-check: ## format, lint, types, imports
+env: $(READY) ## make .venv: what requirements.lock pins, and this checkout in it
+
+$(READY): requirements.lock pyproject.toml scripts/make-env
+	scripts/make-env
+	@touch $@
+
+check: $(READY) ## format, lint, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test: $(READY) ## install what tests need, then check, then every test but the long ones
+	scripts/install-test-needs
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest -m "not faults"
+
+test-faults: $(READY) ## the long ones: 200 kills, full disks, lost leases
+	scripts/install-test-needs
+	$(BIN)/pytest -m faults
+
+bench: $(READY) ## measure against peers: one table, also build/bench.json; ends with 1 where a line does not hold
+	scripts/install-test-needs
+	$(BIN)/python -m bench
+
+demo: $(READY) ## start a server, run a task of two executors, show all of it, stop
+	$(BIN)/python scripts/demo
+
+docs: $(READY) ## build/docs/index.html; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
+
+lock: $(READY) ## pin anew, with hashes, for every supported Python; names no index
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+		--custom-compile-command "make lock" --extra postgres --group dev --output-file requirements.lock pyproject.toml
+
+build: $(READY) ## dist/: wheel and source
+	$(BIN)/python -m build --no-isolation
+
+clean: ## remove what these words made, the environment too
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
