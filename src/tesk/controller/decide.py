@@ -1,0 +1,226 @@
+"""Decide what one task needs next. No clock, no database, no backend."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+
+from tesk.compute.backend import Observation, Phase
+from tesk.controller.backoff import delay_seconds
+from tesk.store.rows import Claimed, Move, Results
+from tesk.tes.state import TERMINAL, State
+from tesk.tes.task import Task
+
+TIME_LIMIT = "time_limit_seconds"
+"""The backend parameter that every backend has, because the controller keeps it."""
+
+_LONGEST_WAIT_SECONDS = 300.0
+
+
+class Why(Enum):
+    """Why an attempt was asked to stop."""
+
+    CANCELED = auto()
+    TIME_LIMIT = auto()
+    SHUTDOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Nothing of it is there and it should run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the attempt to end; the next observations say when it has."""
+
+    why: Why
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Have the backend forget the attempt and make sure of it; then, if something follows, record that."""
+
+    then: Move | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before the backend shows something new, or before `until` (seconds since the epoch)."""
+
+    until: float = inf
+
+
+Decision = Start | Stop | Move | Forget | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings allow. `time_limit_seconds` 0: no limit."""
+
+    attempts: int
+    attempts_in_all: int
+    time_limit_seconds: float
+    retry_seconds: float
+    grace_seconds: float
+
+
+def decide(
+    task: Claimed,
+    *,
+    seen: Observation,
+    now: float,
+    limits: Limits,
+    asked: Stop | None = None,
+    shutdown: Stop | None = None,
+    chance: float = 1.0,
+) -> Decision:
+    """Return the one next thing to do for a claimed task.
+
+    `seen` is of the task's current attempt. `asked` is the last stop that the backend was asked for, `shutdown` the stop
+    that every attempt is to get because the server ends. `chance`, from 0 to 1, spreads retries. A move to RUNNING or to
+    QUEUED may be followed by another decision on the same observation.
+    """
+    if task.state is State.CANCELING:
+        return _cancel(task, seen, now, limits, asked=asked, shutdown=shutdown)
+    if task.state in TERMINAL or task.state is State.QUEUED:
+        return Wait() if seen.phase is Phase.ABSENT else Forget()
+    match seen.phase:
+        case Phase.ABSENT:
+            if task.state is State.RUNNING:
+                return _again(task, seen, now, "What ran of it is gone", due=now, limits=limits)
+            if shutdown is not None:
+                return _again(task, seen, now, None, due=now, limits=limits)
+            return Start()
+        case Phase.WAITING | Phase.STAGING:
+            return _go_on(task, now, limits, asked, shutdown)
+        case Phase.RUNNING | Phase.UPLOADING:
+            if task.state is State.INITIALIZING:
+                return _running(task, now)
+            return _go_on(task, now, limits, asked, shutdown)
+        case Phase.DONE:
+            if task.state is State.INITIALIZING:
+                return _running(task, now)
+            return _end(task, seen, now, State.COMPLETE)
+        case Phase.EXECUTOR_FAILED:
+            if task.state is State.INITIALIZING:
+                return _running(task, now)
+            return _end(task, seen, now, State.EXECUTOR_ERROR)
+        case Phase.SYSTEM_FAILED | Phase.PREEMPTED:
+            if task.state is State.INITIALIZING and seen.executor_logs:
+                return _running(task, now)
+            return _lost(task, seen, now, limits, asked=asked, chance=chance)
+
+
+def time_limit_seconds(task: Task, limits: Limits) -> float:
+    """Return the shorter of the task's own limit and the server's; infinite where there is none."""
+    own = inf
+    parameters = (task.resources.backend_parameters if task.resources else None) or {}
+    for key, value in parameters.items():
+        if key.lower() == TIME_LIMIT:
+            own = _positive(value)
+    return min(own, limits.time_limit_seconds or inf)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        return inf
+    return number if number > 0 else inf
+
+
+def _cancel(
+    task: Claimed, seen: Observation, now: float, limits: Limits, *, asked: Stop | None, shutdown: Stop | None
+) -> Decision:
+    # A result that was not stored before the cancel was asked for comes too late: CANCELED wins.
+    if not seen.phase.ended:
+        grace = limits.grace_seconds if shutdown is None else min(limits.grace_seconds, shutdown.grace_seconds)
+        if asked is not None and asked.why is Why.CANCELED and asked.grace_seconds <= grace:
+            return Wait()
+        return Stop(Why.CANCELED, grace)
+    canceled = _end(task, seen, now, State.CANCELED, notes=seen.notes)
+    # CANCELED says that nothing is left, so the backend forgets first. A crash between the two loses tails, not truth.
+    return canceled if seen.phase is Phase.ABSENT else Forget(then=canceled)
+
+
+def _go_on(task: Claimed, now: float, limits: Limits, asked: Stop | None, shutdown: Stop | None) -> Decision:
+    if shutdown is not None and (asked is None or asked.grace_seconds > shutdown.grace_seconds):
+        # A second TERM shortens the grace of the first; the reason for an earlier stop stays the reason.
+        return Stop(asked.why if asked else shutdown.why, shutdown.grace_seconds)
+    if asked is not None:
+        return Wait()
+    until = task.started + time_limit_seconds(task.task, limits)
+    return Stop(Why.TIME_LIMIT, limits.grace_seconds) if now >= until else Wait(until)
+
+
+def _lost(
+    task: Claimed, seen: Observation, now: float, limits: Limits, *, asked: Stop | None, chance: float
+) -> Decision:
+    if seen.phase is Phase.PREEMPTED and asked is not None and asked.why is Why.TIME_LIMIT:
+        note = f"Stopped: it ran longer than its time limit of {time_limit_seconds(task.task, limits):g} s"
+        return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*seen.notes, note))
+    if seen.phase is Phase.SYSTEM_FAILED and seen.final:
+        return _end(task, seen, now, State.SYSTEM_ERROR)
+    if seen.phase is Phase.PREEMPTED and seen.ours:
+        return _again(task, seen, now, seen.reason, due=now, limits=limits)
+    failures = task.failures + 1
+    if failures >= limits.attempts:
+        note = f"No further attempt after {failures} failed for reasons of the system"
+        return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*_sentences(seen), note))
+    wait = delay_seconds(failures - 1, limits.retry_seconds, _LONGEST_WAIT_SECONDS, chance)
+    return _again(task, seen, now, seen.reason, due=now + wait, limits=limits, counts=True)
+
+
+def _again(
+    task: Claimed,
+    seen: Observation,
+    now: float,
+    reason: str | None,
+    *,
+    due: float,
+    limits: Limits,
+    counts: bool = False,
+) -> Decision:
+    notes = seen.notes if reason is None else (*seen.notes, reason)
+    if task.attempt >= limits.attempts_in_all:
+        notes = (*notes, f"No further attempt after {task.attempt} in all")
+        return _end(task, seen, now, State.SYSTEM_ERROR, notes=notes)
+    results = _results(task, seen, now, notes)
+    return _move(task, State.QUEUED, now, results, due=due, counts=counts)
+
+
+def _running(task: Claimed, now: float) -> Move:
+    return _move(task, State.RUNNING, now, Results())
+
+
+def _end(task: Claimed, seen: Observation, now: float, state: State, notes: tuple[str, ...] | None = None) -> Move:
+    return _move(task, state, now, _results(task, seen, now, _sentences(seen) if notes is None else notes))
+
+
+def _move(task: Claimed, new: State, now: float, results: Results, *, due: float = 0.0, counts: bool = False) -> Move:
+    return Move(
+        task_id=task.id,
+        attempt=task.attempt,
+        old=task.state,
+        new=new,
+        time=now,
+        results=results,
+        due=due,
+        counts=counts,
+    )
+
+
+def _sentences(seen: Observation) -> tuple[str, ...]:
+    return seen.notes if seen.reason is None else (*seen.notes, seen.reason)
+
+
+def _results(task: Claimed, seen: Observation, now: float, notes: tuple[str, ...]) -> Results:
+    ended = now if seen.phase is Phase.ABSENT else seen.since
+    return Results(
+        notes=notes,
+        metadata=seen.metadata or None,
+        end_time=max(ended, task.started),
+        executor_logs=seen.executor_logs or None,
+        output_logs=seen.output_logs or None,
+    )
