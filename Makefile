@@ -33,7 +33,7 @@ bench: $(READY) ## measure against peers: one table, also build/bench.json; ends
 	$(BIN)/python -m bench
 
 demo: $(READY) ## start a server, run a task of two executors, show all of it, stop
-	$(BIN)/python scripts/demo
+	$(BIN)/python scripts/demo.py
 
 docs: $(READY) ## build/docs/index.html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs

@@ -90,7 +90,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._ask()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if not self.stop:
             self.errors += 1
         if not self._ends.done():

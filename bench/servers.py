@@ -160,7 +160,9 @@ def postgres() -> Iterator[str]:
     port = free_port()
     data = folder / "data"
     quiet = {"cwd": folder, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | who
-    subprocess.run([bin_folder / "initdb", "--no-sync", "--auth=trust", "--username=tesk", "-D", data], check=True, **quiet)
+    subprocess.run(
+        [bin_folder / "initdb", "--no-sync", "--auth=trust", "--username=tesk", "-D", data], check=True, **quiet
+    )
     options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "log_min_messages=fatal"]
     process = subprocess.Popen([bin_folder / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL, **quiet)
     try:

@@ -61,7 +61,9 @@ def render(figures: list[Figure]) -> str:
         for line in figures
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += [f"  {line.figure}: {line.note}" for line in figures if line.note]
     return "\n".join(lines)

@@ -10,10 +10,20 @@ def usual(*, command: tuple[str, ...] = ("true",), cpu_cores: int = 1) -> dict[s
         "name": "align-sample-0042",
         "description": "One step of a workflow, as an engine would send it.",
         "inputs": [
-            {"name": "reads", "url": "http://data.example.org/runs/0042/reads_1.fastq.gz", "path": "/data/in/reads_1.fastq.gz"},
-            {"name": "script", "content": "#!/bin/sh\nset -eu\nexec align --in /data/in --out /data/out\n", "path": "/data/in/run.sh"},
+            {
+                "name": "reads",
+                "url": "http://data.example.org/runs/0042/reads_1.fastq.gz",
+                "path": "/data/in/reads_1.fastq.gz",
+            },
+            {
+                "name": "script",
+                "content": "#!/bin/sh\nset -eu\nexec align --in /data/in --out /data/out\n",
+                "path": "/data/in/run.sh",
+            },
         ],
-        "outputs": [{"name": "out", "url": "file:///srv/results/0042/out.bam", "path": "/data/out/out.bam", "type": "FILE"}],
+        "outputs": [
+            {"name": "out", "url": "file:///srv/results/0042/out.bam", "path": "/data/out/out.bam", "type": "FILE"}
+        ],
         "resources": {"cpu_cores": cpu_cores, "ram_gb": 0.1},
         "executors": [
             {
