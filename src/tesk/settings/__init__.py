@@ -1,5 +1,7 @@
 """One frozen tree of settings, read once at start."""
 
+from tesk.settings.load import Loaded, default_files, load
+from tesk.settings.reference import Setting, reference
 from tesk.settings.tree import (
     AuthSettings,
     ControllerSettings,
@@ -25,13 +27,18 @@ __all__ = [
     "FileRoot",
     "HttpCredential",
     "LimitsSettings",
+    "Loaded",
     "LocalSettings",
     "LogSettings",
     "RetentionSettings",
     "ServerSettings",
+    "Setting",
     "Settings",
     "ShutdownSettings",
     "StorageSettings",
     "Token",
     "User",
+    "default_files",
+    "load",
+    "reference",
 ]

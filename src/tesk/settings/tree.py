@@ -14,6 +14,10 @@ Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
+Paths = Annotated[tuple[str, ...], Meta(extra={"paths": True})]
+"""In a variable they are parted by `:`, as in PATH; other lists by `,`."""
+Secret = Annotated[str, Meta(extra={"secret": True})]
+"""Never printed."""
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +48,7 @@ class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A person or program that comes with a name and a password (HTTP Basic)."""
 
     name: Annotated[str, _says("Who this is; owner of the tasks that they submit.")]
-    password_hash: Annotated[str, _says("As `tesk hash-secret` prints it.")]
+    password_hash: Annotated[Secret, _says("As `tesk hash-secret` prints it.")]
     admin: Annotated[bool, _says("Sees and cancels everybody's tasks.")] = False
 
 
@@ -52,7 +56,7 @@ class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A bearer token."""
 
     name: Annotated[str, _says("Who this is; owner of the tasks that they submit.")]
-    token_hash: Annotated[str, _says("As `tesk hash-secret` prints it.")]
+    token_hash: Annotated[Secret, _says("As `tesk hash-secret` prints it.")]
     admin: Annotated[bool, _says("Sees and cancels everybody's tasks.")] = False
 
 
@@ -77,8 +81,8 @@ class HttpCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     host: Annotated[str, _says("Host, or host:port.")]
     user: Annotated[str, _says("Basic user.")] = ""
-    password: Annotated[str, _says("Basic password.")] = ""
-    token: Annotated[str, _says("Bearer token, instead of user and password.")] = ""
+    password: Annotated[Secret, _says("Basic password.")] = ""
+    token: Annotated[Secret, _says("Bearer token, instead of user and password.")] = ""
     callers: Annotated[tuple[str, ...], _says("Who may use it; empty: everybody.")] = ()
 
 
@@ -112,10 +116,8 @@ class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sandbox: Annotated[
         Literal["bwrap", "none"], _says("`none` gives up isolation; then every path lies in `unsafe_folders`.")
     ] = "bwrap"
-    unsafe_folders: Annotated[
-        tuple[str, ...], _says("With `sandbox = none`: the folders in which tasks may have paths.")
-    ] = ()
-    visible: Annotated[tuple[str, ...], _says("Folders of the host that executors see, read-only.")] = (
+    unsafe_folders: Annotated[Paths, _says("With `sandbox = none`: the folders in which tasks may have paths.")] = ()
+    visible: Annotated[Paths, _says("Folders of the host that executors see, read-only.")] = (
         "/usr",
         "/bin",
         "/sbin",
@@ -126,7 +128,7 @@ class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         "/opt",
     )
     path: Annotated[
-        tuple[str, ...], _says("Folders put before the standard PATH of executors (a conda prefix's `bin`, say).")
+        Paths, _says("Folders put before the standard PATH of executors (a conda prefix's `bin`, say).")
     ] = ()
     network: Annotated[
         Literal["auto", "nat", "off", "host"],

@@ -1,0 +1,39 @@
+"""Run one word's module, and turn what went wrong into a sentence and an exit code."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+
+from tesk.errors import BadRequest, SettingsError, TeskError
+
+USAGE = 2
+SYSTEM = 125
+INTERRUPTED = 130
+
+
+def dispatch(module: str, args: argparse.Namespace) -> int:
+    """Return the exit code of `module.run(args)`."""
+    try:
+        code: int = importlib.import_module(module).run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted (`tesk list | head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except TeskError as error:
+        say(error)
+        # `run` and `wait` end as the task does: what is ours must not look like the task's own end.
+        return USAGE if isinstance(error, SettingsError) else SYSTEM if args.command in ("run", "wait") else 1
+    return code
+
+
+def say(error: TeskError) -> None:
+    """Write an error for a person, its problems each with their path."""
+    print(f"tesk: {error}", file=sys.stderr)
+    if isinstance(error, BadRequest):
+        for problem in error.problems:
+            print(f"  {problem.path}: {problem.detail}", file=sys.stderr)
