@@ -341,12 +341,20 @@ def _delete(folder: int, name: str) -> None:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise  # EBUSY: another file system is mounted here
-        top = _open_for_removal(name, folder)
-        try:
-            _empty(top)
-        finally:
-            os.close(top)
-        os.rmdir(name, dir_fd=folder)
+        for _ in range(100):
+            top = _open_for_removal(name, folder)
+            try:
+                _empty(top)
+            finally:
+                os.close(top)
+            try:
+                os.rmdir(name, dir_fd=folder)
+                return
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+                # Something was made in it while we looked.
+        raise OSError(errno.ENOTEMPTY, "is filled faster than it can be emptied") from None
 
 
 def _empty(top: int) -> None:
