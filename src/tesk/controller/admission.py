@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tesk.compute.backend import Capacity
-from tesk.store.rows import Waiting
+from tesk.store.rows import Claimed, Waiting
 
 _SUMS_LIMIT = 2_000
 """How many sums of sizes are looked at for the head's room; beyond that there is none, which is always safe."""
@@ -46,8 +46,8 @@ class Need:
         )
 
 
-def need(task: Waiting | Capacity) -> Need:
-    """Return what a task asks for, or what a backend has."""
+def need(task: Waiting | Claimed | Capacity) -> Need:
+    """Return what a task asks for or holds, or what a backend has."""
     return Need(round(task.cpu_cores * 1000), task.ram_bytes, task.disk_bytes)
 
 

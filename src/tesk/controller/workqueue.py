@@ -22,6 +22,10 @@ class WorkQueue(Generic[Key]):
         """How many keys wait for a worker or are with one."""
         return len(self._queued | self._active)
 
+    def __contains__(self, key: object) -> bool:
+        """Say whether a key waits for a worker or is with one."""
+        return key in self._queued or key in self._active
+
     def add(self, key: Key) -> None:
         """Have a key looked at soon. Adding it again before that changes nothing."""
         self._cancel_timer(key)

@@ -1,0 +1,175 @@
+"""Make one task right: observe it, decide, act, record."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from msgspec.structs import replace
+
+from tesk.compute.backend import AttemptId, Backend, Observation, Phase
+from tesk.compute.plan import Plan
+from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide, time_limit_seconds
+from tesk.controller.lease import Tenure
+from tesk.errors import CannotRun
+from tesk.store.rows import Claimed, Move
+from tesk.store.store import Store
+from tesk.tes.state import ACTIVE, State
+
+_log = logging.getLogger(__name__)
+
+_CALL_SECONDS = 60.0
+_FORGET_SECONDS = 900.0
+_STEPS = 8
+"""More steps than any one observation can call for."""
+
+_FAULTS = 5
+"""After so many faults of our own in a row an attempt counts as lost; without a bound it would rest in its state for ever."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A task that this server has claimed, as far as it knows. `fresh`: begun just now, so nothing of it is there yet."""
+
+    claimed: Claimed
+    fresh: bool = False
+    stale: bool = False
+    asked: Stop | None = None
+    faults: int = 0
+
+    @property
+    def attempt(self) -> AttemptId:
+        """The attempt that counts."""
+        return AttemptId(self.claimed.id, self.claimed.attempt)
+
+
+class Reconciler:
+    """Looks at one held task at a time; what it needs, it is given.
+
+    `ours` says whether attempts of a place are our backend's. `ended` is told of every task that is no longer held,
+    with the state that it was left in.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        tenure: Tenure,
+        *,
+        limits: Limits,
+        plan: Callable[[Claimed], Plan],
+        clock: Callable[[], float],
+        ended: Callable[[Held], None],
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._tenure = tenure
+        self._limits = limits
+        self._plan = plan
+        self._clock = clock
+        self._ended = ended
+        self.shutdown: Stop | None = None
+
+    async def look(self, held: Held) -> float:
+        """Do what is to be done for a task now; return when it wants another look even if nothing happens.
+
+        Raises LeaseLost, Unavailable, BackendUnavailable, TimeoutError; then it may be called again.
+        """
+        if held.stale and not await self._refresh(held):
+            return inf
+        seen = await self._observe(held)
+        recorded: list[Move] = []
+        for _ in range(_STEPS):
+            decision = decide(
+                held.claimed if not recorded else replace(held.claimed, state=recorded[-1].new),
+                seen=seen,
+                now=self._clock(),
+                limits=self._limits,
+                asked=held.asked,
+                shutdown=self.shutdown,
+                chance=random.random(),
+            )
+            match decision:
+                case Move():
+                    recorded.append(decision)
+                    if decision.new is State.RUNNING and seen.phase.ended:
+                        continue  # what follows goes into the same commit
+                    if not await self._record(held, recorded):
+                        return inf
+                    recorded = []
+                case Start():
+                    failed = await self._start(held)
+                    if failed is None:
+                        return held.claimed.started + time_limit_seconds(held.claimed.task, self._limits)
+                    seen = failed
+                case Stop(_, grace):
+                    async with asyncio.timeout(_CALL_SECONDS + grace):
+                        await self._backend.stop(held.attempt, grace)
+                    held.asked = decision
+                    return inf
+                case Forget(then):
+                    await self.forget(held.attempt)
+                    if then is None or not await self._record(held, [then]):
+                        return inf
+                case Wait(until):
+                    return until
+        return self._clock() + 1.0
+
+    async def forget(self, attempt: AttemptId) -> None:
+        """Have the backend forget an attempt whose results are stored, or unwanted."""
+        async with asyncio.timeout(_FORGET_SECONDS):
+            await self._backend.forget(attempt)
+
+    async def _observe(self, held: Held) -> Observation:
+        if held.fresh:
+            return Observation(attempt=held.attempt, phase=Phase.ABSENT, since=self._clock())
+        if not self._backend.owns(held.claimed.place):
+            return self._failed(held, "Its server and host went away and did not come back", final=True)
+        if held.faults >= _FAULTS:
+            await self.forget(held.attempt)
+            return self._failed(held, f"Given up after {held.faults} faults in a row; the server's log says more")
+        async with asyncio.timeout(_CALL_SECONDS):
+            return await self._backend.observe(held.attempt)
+
+    def _failed(self, held: Held, reason: str, *, final: bool = False) -> Observation:
+        return Observation(
+            attempt=held.attempt, phase=Phase.SYSTEM_FAILED, since=self._clock(), reason=reason, final=final
+        )
+
+    async def _start(self, held: Held) -> Observation | None:
+        self._tenure.sure()
+        held.fresh = False
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                await self._backend.start(held.attempt, self._plan(held.claimed))
+        except CannotRun as never:
+            return self._failed(held, str(never), final=True)
+        return None
+
+    async def _record(self, held: Held, moves: list[Move]) -> bool:
+        """Make moves in order; say whether the task is still held, and then in the state that the store has."""
+        lease = self._tenure.lease
+        answers = await asyncio.gather(*(self._store.move(lease, move) for move in moves), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                held.stale = True  # it may have happened or not
+                raise answer
+        if not all(answers):
+            return await self._refresh(held)
+        held.claimed = replace(held.claimed, state=moves[-1].new)
+        if held.claimed.state in ACTIVE and held.claimed.state is not State.QUEUED:
+            return True
+        self._ended(held)
+        return False
+
+    async def _refresh(self, held: Held) -> bool:
+        """Read what the store has; say whether the task is still held."""
+        rows = await self._store.claimed(self._tenure.lease, [held.claimed.id])
+        if rows and rows[0].attempt == held.claimed.attempt:
+            held.claimed = rows[0]
+            held.stale = False
+            return True
+        self._ended(held)
+        return False

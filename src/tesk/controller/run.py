@@ -1,0 +1,123 @@
+"""Run the controller: one lease after the other, for as long as the server lives, and its graceful end."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from tesk.compute.backend import Backend
+from tesk.compute.plan import Plan
+from tesk.controller.backoff import delay_seconds
+from tesk.controller.decide import Limits, Stop, Why
+from tesk.controller.lease import Tenure
+from tesk.controller.term import Term
+from tesk.controller.watch import Watch
+from tesk.errors import LeaseLost, Unavailable
+from tesk.settings import Settings
+from tesk.store.rows import Claimed
+from tesk.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_SECONDS = 30.0
+
+
+class Controller:
+    """Moves tasks from QUEUED to their end. `name` is what the lease is called, for people."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        settings: Settings,
+        *,
+        name: str,
+        plan: Callable[[Claimed], Plan],
+        watch: Watch,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._settings = settings
+        self._name = name
+        self._plan = plan
+        self._watch = watch
+        self._clock = clock
+        self._limits = Limits(
+            attempts=settings.limits.attempts,
+            attempts_in_all=settings.limits.attempts_in_all,
+            time_limit_seconds=settings.limits.time_limit_seconds,
+            retry_seconds=settings.controller.retry_seconds,
+            grace_seconds=settings.local.grace_seconds,
+        )
+        self._term: Term | None = None
+        self._draining = False
+        self._shutdown: Stop | None = None
+
+    async def run(self) -> None:
+        """Hold one lease after the other until canceled; then the last one is released."""
+        failures = 0
+        while True:
+            self._watch.beat()
+            try:
+                async with asyncio.timeout(self._settings.controller.lease_seconds):
+                    tenure = await Tenure.take(
+                        self._store, self._backend.place, self._name, self._settings.controller.lease_seconds
+                    )
+            except (Unavailable, TimeoutError) as gone:
+                _log.warning("No lease: %s; will try again", gone or "the database took too long")
+                await asyncio.sleep(delay_seconds(failures, 1.0, _LONGEST_WAIT_SECONDS, 0.5 + random.random() / 2))
+                failures += 1
+                continue
+            failures = 0
+            await self._hold(tenure)
+
+    async def _hold(self, tenure: Tenure) -> None:
+        term = self._term = Term(
+            self._store,
+            self._backend,
+            tenure,
+            settings=self._settings.controller,
+            limits=self._limits,
+            host_lost_seconds=self._settings.local.host_lost_seconds,
+            plan=self._plan,
+            clock=self._clock,
+            watch=self._watch,
+        )
+        if self._draining:
+            term.drain(self._shutdown)
+        try:
+            await term.run()
+        except* LeaseLost as lost:
+            _log.error("Lost the lease, taking a new one: %s", lost.exceptions[0])
+        finally:
+            self._term = None
+            await self._release(tenure)
+
+    async def _release(self, tenure: Tenure) -> None:
+        try:
+            async with asyncio.timeout(5.0):
+                await self._store.release(tenure.lease)
+        except (Unavailable, TimeoutError):
+            _log.warning("The lease could not be released; it ends by itself")
+
+    def alive(self) -> bool:
+        """Say whether the loops do their rounds."""
+        return self._watch.silent_seconds() < 60.0 + 3 * self._settings.controller.sweep_seconds
+
+    def drain(self) -> None:
+        """Start nothing new from now on."""
+        self._draining = True
+        if self._term is not None:
+            self._term.drain(self._shutdown)
+
+    def stop_all(self, grace_seconds: float) -> None:
+        """Start nothing new, stop what runs and queue it again. A second call may shorten the grace."""
+        self._shutdown = Stop(Why.SHUTDOWN, grace_seconds)
+        self.drain()
+
+    async def idle(self) -> None:
+        """Return when nothing is held any more; at once where there is no lease."""
+        if self._term is not None:
+            await self._term.idle.wait()

@@ -1,0 +1,62 @@
+"""Compare the store with the backend in both directions: what nobody holds, and what nobody wants."""
+
+import asyncio
+from collections.abc import Callable, Container, Mapping
+
+from tesk.caller import LOCAL
+from tesk.compute.backend import AttemptId, Backend
+from tesk.controller.lease import Tenure
+from tesk.controller.reconcile import Held
+from tesk.store.rows import Claimed
+from tesk.store.store import Store
+from tesk.tes.state import TERMINAL, State
+from tesk.tes.view import View
+
+_PAGE = 1000
+
+
+class Sweeper:
+    """Finds what signals missed. `host_lost_seconds`: how long tasks of another, dead server's host are left alone."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        tenure: Tenure,
+        *,
+        clock: Callable[[], float],
+        host_lost_seconds: float,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._tenure = tenure
+        self._clock = clock
+        self._host_lost_seconds = host_lost_seconds
+
+    async def adopt(self) -> None:
+        """Claim tasks that no living server holds: those of our backend at once, others' when their host is lost."""
+        rows = [row for row in await self._store.unheld(limit=_PAGE) if self._may_adopt(row)]
+        await asyncio.gather(*(self._store.adopt(self._tenure.lease, row.id) for row in rows))
+
+    def _may_adopt(self, row: Claimed) -> bool:
+        if self._backend.owns(row.place):
+            return True
+        return row.unheld_since is not None and self._clock() - row.unheld_since >= self._host_lost_seconds
+
+    async def leftovers(self, held: Mapping[str, Held], clearing: Container[AttemptId]) -> list[AttemptId]:
+        """Return the attempts on the backend that no task wants any more."""
+        found = [attempt async for attempt in self._backend.existing() if attempt not in clearing]
+        return [attempt for attempt in found if not _is_held(attempt, held) and await self._unwanted(attempt)]
+
+    async def _unwanted(self, attempt: AttemptId) -> bool:
+        task = await self._store.get(attempt.task_id, LOCAL, View.MINIMAL)
+        if task is None or task.state in TERMINAL or task.state is State.QUEUED:
+            return True
+        # An attempt that counts but is not held by us is somebody's to adopt, not ours to remove.
+        rows = await self._store.claimed(self._tenure.lease, [attempt.task_id])
+        return any(row.attempt != attempt.number for row in rows)
+
+
+def _is_held(attempt: AttemptId, held: Mapping[str, Held]) -> bool:
+    task = held.get(attempt.task_id)
+    return task is not None and task.attempt == attempt

@@ -1,0 +1,306 @@
+"""The loops of one lease: who starts, what changed, what the sweep finds. Ends with LeaseLost or when canceled."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import TypeVar
+
+from tesk.compute.backend import AttemptId, Backend, Capacity
+from tesk.compute.plan import Plan
+from tesk.controller.admission import Need, admit, need
+from tesk.controller.backoff import delay_seconds
+from tesk.controller.decide import Limits, Stop
+from tesk.controller.lease import Tenure
+from tesk.controller.reconcile import Held, Reconciler
+from tesk.controller.sweep import Sweeper
+from tesk.controller.watch import Watch
+from tesk.controller.workqueue import WorkQueue
+from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
+from tesk.settings import ControllerSettings
+from tesk.store.rows import Claimed, Waiting
+from tesk.store.store import Store
+from tesk.tes.state import State
+
+_log = logging.getLogger(__name__)
+
+_WORKERS = 64
+_CLEANERS = 4
+_WINDOW = 256
+"""How many waiting tasks are looked at for a start. However many wait, a look costs no more."""
+
+_CLEARING_LIMIT = 256
+"""With so many attempts not yet forgotten nothing new is started: folders must not pile up."""
+
+_RETRY_SECONDS = 0.2
+_RETRY_LONGEST_SECONDS = 30.0
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At one task: begin it, start it, record what became of it."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """See which of the waiting fit now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancels:
+    """See which of our tasks were canceled meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """See everything, signals or not."""
+
+
+Job = Look | Admit | Cancels | Sweep
+
+
+class Term:
+    """What one lease holds and does. `held` are its tasks; `shutdown` and `draining` are set from outside."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        tenure: Tenure,
+        *,
+        settings: ControllerSettings,
+        limits: Limits,
+        host_lost_seconds: float,
+        plan: Callable[[Claimed], Plan],
+        clock: Callable[[], float],
+        watch: Watch,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._tenure = tenure
+        self._settings = settings
+        self._clock = clock
+        self._watch = watch
+        self._reconciler = Reconciler(store, backend, tenure, limits=limits, plan=plan, clock=clock, ended=self._ended)
+        self._sweeper = Sweeper(store, backend, tenure, clock=clock, host_lost_seconds=host_lost_seconds)
+        self._jobs = WorkQueue[Job]()
+        self._clearing = WorkQueue[AttemptId]()
+        self._failures: dict[Hashable, int] = {}
+        self._beginning: dict[str, Need] = {}
+        self._window: list[Waiting] = []
+        self._window_old = self._due_old = True
+        self._window_due = inf
+        self._capacity: Capacity | None = None
+        self._capacity_known = False
+        self.held: dict[str, Held] = {}
+        self.draining = False
+        self.idle = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run all loops. Raises an ExceptionGroup with LeaseLost when the lease is gone."""
+        self._jobs.add(Sweep())
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._tenure.keep())
+                loops.create_task(self._listen("the store's signals", self._hear_store))
+                loops.create_task(self._listen("the backend's signals", self._hear_backend))
+                for _ in range(_WORKERS):
+                    loops.create_task(self._work(self._jobs, self._do))
+                for _ in range(_CLEANERS):
+                    loops.create_task(self._work(self._clearing, self._clear))
+        finally:
+            self._jobs.close()
+            self._clearing.close()
+
+    def drain(self, shutdown: Stop | None) -> None:
+        """Start nothing new; with `shutdown`, stop what runs and queue it again."""
+        self.draining = True
+        self._reconciler.shutdown = shutdown
+        for task_id in self.held:
+            self._jobs.add(Look(task_id))
+        self._mark_idle()
+
+    # -- the loop that must live ------------------------------------------------------------------------------------
+    async def _attempt(self, name: Hashable, act: Callable[[], Awaitable[None]]) -> float | None:
+        """Do something; None if it went well, else how long to wait before another try. Only LeaseLost gets out."""
+        try:
+            await act()
+        except LeaseLost:
+            raise
+        except (Unavailable, BackendUnavailable, TimeoutError) as later:
+            _log.warning("%s: %s; will try again", name, later or "it took too long")
+        except Exception:  # noqa: BLE001 - the one loop that must live: a fault of one task never stops the others
+            _log.exception("%s: a fault of the server's own; will try again", name)
+            if isinstance(name, Look) and name.task_id in self.held:
+                self.held[name.task_id].faults += 1
+        else:
+            self._failures.pop(name, None)
+            return None
+        failures = self._failures.get(name, 0)
+        self._failures[name] = failures + 1
+        # At least half of it: without any pause a database that is gone would be asked in a tight loop.
+        return delay_seconds(failures, _RETRY_SECONDS, _RETRY_LONGEST_SECONDS, 0.5 + random.random() / 2)
+
+    async def _work(self, queue: WorkQueue[Key], do: Callable[[Key], Awaitable[None]]) -> None:
+        while True:
+            key = await queue.get()
+            wait = await self._attempt(key, partial(do, key))
+            queue.done(key)
+            if wait is not None:
+                queue.add_later(key, wait)
+
+    async def _listen(self, name: str, hear: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            wait = await self._attempt(name, hear)
+            if wait is not None:
+                self._jobs.add_later(Sweep(), wait)  # what was missed meanwhile
+                await asyncio.sleep(wait)
+
+    # -- signals ----------------------------------------------------------------------------------------------------
+    async def _hear_store(self) -> None:
+        await self._store.work(self._settings.sweep_seconds)
+        self._window_old = True
+        self._jobs.add(Admit())
+        if self.held:
+            self._jobs.add(Cancels())
+
+    async def _hear_backend(self) -> None:
+        async for attempt in self._backend.changes():
+            held = self.held.get(attempt.task_id)
+            if held is not None and held.attempt == attempt:
+                self._jobs.add(Look(attempt.task_id))
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+    async def _do(self, job: Job) -> None:
+        match job:
+            case Look(task_id):
+                await self._look(task_id)
+            case Admit():
+                await self._admit()
+            case Cancels():
+                self._take_in(await self._store.claimed(self._tenure.lease))
+            case Sweep():
+                await self._sweep()
+
+    async def _look(self, task_id: str) -> None:
+        if task_id in self._beginning:
+            await self._begin(task_id)
+        held = self.held.get(task_id)
+        if held is None:
+            return
+        wait = await self._reconciler.look(held) - self._clock()
+        held.faults = 0
+        if wait < self._settings.sweep_seconds and task_id in self.held:
+            self._jobs.add_later(Look(task_id), max(0.0, wait))
+
+    async def _begin(self, task_id: str) -> None:
+        claimed = None
+        try:
+            claimed = await self._store.begin(self._tenure.lease, task_id, self._clock())
+        except Unavailable:
+            self._jobs.add_later(Sweep(), _RETRY_SECONDS)  # it may have been begun or not
+            raise
+        finally:
+            del self._beginning[task_id]
+            if claimed is None:
+                self._window_old = True
+                self._jobs.add_later(Admit(), 0)
+                self._mark_idle()
+        if claimed is not None:
+            self.held[task_id] = Held(claimed, fresh=True)
+
+    async def _admit(self) -> None:
+        if self.draining or len(self._clearing) > _CLEARING_LIMIT:
+            return
+        await self._fill_window()
+        if not self._capacity_known:
+            self._capacity = await self._backend.capacity()
+            self._capacity_known = True
+        running = [need(held.claimed) for held in self.held.values()]
+        admission = admit(self._window, [*running, *self._beginning.values()], self._capacity)
+        settled = {task.id for task in admission.start} | {refused.task.id for refused in admission.refuse}
+        if settled:
+            self._window = [task for task in self._window if task.id not in settled]
+        for task in admission.start:
+            self._beginning[task.id] = need(task)
+            self._jobs.add(Look(task.id))
+        now = self._clock()
+        for refused in admission.refuse:
+            await self._store.refuse(self._tenure.lease, refused.task.id, refused.note, now)
+
+    async def _fill_window(self) -> None:
+        """Read the oldest that wait, unless enough of them are known and nothing says that there are older ones."""
+        now = self._clock()
+        if now < self._window_due and (not self._window_old or len(self._window) > _WINDOW // 2):
+            return
+        self._window_old = False
+        rows = await self._store.waiting(limit=_WINDOW, after=None, now=now)
+        self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
+        # More may wait behind a full page: then the next look reads again, as soon as the page is half used up.
+        self._window_old = len(rows) == _WINDOW
+        if self._due_old or now >= self._window_due:
+            self._due_old = False
+            due = await self._store.next_due(now)
+            self._window_due = inf if due is None else due
+            if due is not None:
+                self._jobs.add_later(Admit(), due - now)
+
+    async def _sweep(self) -> None:
+        self._watch.beat()
+        self._jobs.add_later(Sweep(), self._settings.sweep_seconds)
+        await self._sweeper.adopt()
+        rows = await self._store.claimed(self._tenure.lease)
+        for task_id in self.held.keys() - {row.id for row in rows}:
+            self.held[task_id].stale = True
+        self._take_in(rows)
+        for task_id in self.held:
+            self._jobs.add(Look(task_id))
+        for attempt in await self._sweeper.leftovers(self.held, self._clearing):
+            self._clearing.add(attempt)
+        self._capacity = await self._backend.capacity()
+        self._capacity_known = True
+        self._window_old = self._due_old = True
+        self._window.clear()
+        self._jobs.add(Admit())
+        self._watch.beat()
+
+    def _take_in(self, rows: Sequence[Claimed]) -> None:
+        """Compare what the store says we hold with what we know."""
+        for row in rows:
+            held = self.held.get(row.id)
+            if held is None and row.id not in self._beginning:
+                self.held[row.id] = Held(row)
+                self._jobs.add(Look(row.id))
+            elif held is not None and row.state is State.CANCELING and held.claimed.state is not State.CANCELING:
+                held.stale = True
+                self._jobs.add(Look(row.id))
+
+    async def _clear(self, attempt: AttemptId) -> None:
+        await self._reconciler.forget(attempt)
+        if len(self._clearing) <= _CLEARING_LIMIT:
+            self._jobs.add(Admit())
+        self._mark_idle(leaving=1)
+
+    def _ended(self, held: Held) -> None:
+        task = held.claimed
+        del self.held[task.id]
+        self._failures.pop(Look(task.id), None)
+        self._jobs.drop(Look(task.id))
+        if self._backend.owns(task.place):
+            self._clearing.add(held.attempt)
+        if task.state is State.QUEUED:
+            self._window_old = self._due_old = True
+        self._watch.ended(task)
+        self._jobs.add(Admit())
+        self._mark_idle()
+
+    def _mark_idle(self, leaving: int = 0) -> None:
+        if self.draining and not self.held and not self._beginning and len(self._clearing) == leaving:
+            self.idle.set()
