@@ -1,0 +1,117 @@
+"""A real server process that has seen every extension used, for other people's clients to be pointed at."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SETTLED = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where the server is, which folder tasks may use, and how the tasks ended that used the extensions."""
+
+    url: str
+    folder: Path
+    before: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed: scripts/install-test-needs")
+    folder = tmp_path_factory.mktemp("peers")
+    (folder / "files").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
+    env |= {"TESK_STORAGE_FILE_ROOTS": str(folder / "files"), "TESK_SHUTDOWN_GRACE": "0", "TESK_LOCAL_NETWORK": "off"}
+    command = [Path(sys.executable).with_name("tesk"), "serve", "--port", str(port), "--data-dir", folder / "data"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--config", os.devnull], env=env, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _ready(process, url, folder / "log")
+        yield Running(url, folder / "files", _use_every_extension(url, folder / "files"))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    end = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url + "/readyz", timeout=5):
+            return
+        if process.poll() is not None or time.monotonic() > end:
+            raise AssertionError(log.read_text())
+
+
+def _use_every_extension(url: str, folder: Path) -> dict[str, str]:
+    """Send tasks that make the server store more than TES has words for; wait for their ends."""
+    (folder / "tree").mkdir()
+    (folder / "tree/leaf").write_text("leaf\n")
+    say = [{"image": "none", "command": ["echo", "said"]}]
+    sent = [
+        _post(url, {"executors": say, "resources": {"cpu_cores": 0.5, "ram_gb": 0.1}}, key="once"),
+        _post(url, {"executors": say, "resources": {"cpu_cores": 0.5, "ram_gb": 0.1}}, key="once"),
+        _post(url, {"executors": say, "resources": {"backend_parameters": {"time_limit_seconds": "60", "queue": "x"}}}),
+        _post(url, {"executors": say, "inputs": [{"url": str(folder / "tree"), "path": "/in/tree"}]}),
+        _post(url, {"executors": [{"image": "none", "command": ["false"], "ignore_error": True}, *say], "unknown": 1}),
+        _post(url, {"executors": [{"image": "none", "command": ["sh", "-c", "exit 3"]}]}),
+        _post(url, {"executors": say, "inputs": [{"url": "nowhere://x", "path": "/in/x"}]}),
+        _post(
+            url,
+            {
+                "executors": [{"image": "none", "command": ["sh", "-c", "echo a > /out/a.txt; echo b > /out/b.txt"]}],
+                "outputs": [{"url": f"file://{folder}/parts", "path": "/out/*.txt", "path_prefix": "/out"}],
+            },
+        ),
+        _post(url, {"executors": say, "resources": {"cpu_cores": 100_000}}),
+    ]
+    canceled = _post(url, {"executors": [{"image": "none", "command": ["sleep", "600"]}]})
+    urllib.request.urlopen(
+        urllib.request.Request(f"{url}/v1/tasks/{canceled}:cancel", method="POST"), timeout=10
+    ).close()
+    return {task_id: _end(url, task_id) for task_id in [*sent, canceled]}
+
+
+def _post(url: str, task: dict[str, Any], *, key: str | None = None) -> str:
+    asked = urllib.request.Request(f"{url}/ga4gh/tes/v1/tasks", data=json.dumps(task).encode())
+    asked.add_header("Content-Type", "application/json")
+    if key is not None:
+        asked.add_header("Idempotency-Key", key)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return str(json.load(answer)["id"])
+
+
+def _end(url: str, task_id: str) -> str:
+    tag, end = "", time.monotonic() + 60
+    while time.monotonic() < end:
+        asked = urllib.request.Request(f"{url}/v1/tasks/{task_id}?wait=20")
+        if tag:
+            asked.add_header("If-None-Match", tag)
+        try:
+            with urllib.request.urlopen(asked, timeout=40) as answer:
+                state, tag = json.load(answer)["state"], answer.headers["ETag"]
+        except urllib.error.HTTPError as error:
+            if error.code != 304:
+                raise
+            continue
+        if state in SETTLED:
+            return str(state)
+    raise AssertionError(f"{task_id} did not end")
