@@ -19,9 +19,14 @@ TeskError
 |-- TransferError             data in or out
 |   |-- TransferRefused       will never work as asked: not allowed, not there, no such scheme
 |   `-- TransferFailed        might work another time: resets, 5xx, a size that does not fit
-`-- BackendError              where tasks run
-    |-- CannotRun             this task will never run here, and why
-    `-- BackendUnavailable    ask again later
+|-- BackendError              where tasks run
+|   |-- CannotRun             this task will never run here, and why
+|   `-- BackendUnavailable    ask again later
+`-- ClientError               what a client of a TES server meets, beside the answers above
+    |-- BadDocument           what a person wrote is not right: file, line, field
+    |-- Unreachable           no connection, or no answer in time
+    |-- StrangeAnswer         an answer that is not TES
+    `-- NotEnded              waited for, in vain
 """
 
 from dataclasses import dataclass
@@ -143,3 +148,27 @@ class CannotRun(BackendError):
 
 class BackendUnavailable(BackendError):
     """The backend cannot be asked right now."""
+
+
+class ClientError(TeskError):
+    """A client could not do what it was asked to."""
+
+
+class BadDocument(ClientError):
+    """What a person wrote cannot be sent."""
+
+
+class Unreachable(ClientError):
+    """No answer. `sent` says whether the request may have arrived all the same."""
+
+    def __init__(self, detail: str, *, sent: bool) -> None:
+        super().__init__(detail)
+        self.sent = sent
+
+
+class StrangeAnswer(ClientError):
+    """An answer came that is not TES."""
+
+
+class NotEnded(ClientError):
+    """A task did not end in the time that was given."""

@@ -1,0 +1,211 @@
+"""`Client` and `AsyncClient`: one TES server, typed. Both drive the same calls."""
+
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from tesk.client.address import parse
+from tesk.client.answers import Document
+from tesk.client.calls import Call, Calls, Patience
+from tesk.client.results import ServedTask, ServiceInfo, served_task, service_info
+from tesk.client.sockets import Sockets
+from tesk.client.streams import Streams
+from tesk.tes.state import State
+from tesk.tes.task import Task
+from tesk.tes.view import View
+
+Told = Callable[[str], None]
+
+
+class Client:
+    """A TES 1.1 server, asked from plain code. Safe from many threads.
+
+    `url` is `http://host:8000`, with or without `/ga4gh/tes/v1`; a name and password in it are sent as Basic, `token` as
+    Bearer. Every verb raises Unreachable where no answer comes, StrangeAnswer where it is not TES, and the RequestError
+    of the status (BadRequest with all `problems`, NotFound, ...) where the server says no.
+
+        with Client("http://127.0.0.1:8000") as tes:
+            task_id = tes.create(Task(executors=(Executor(image="debian", command=("echo", "hello")),)))
+            tes.wait(task_id)
+            print(tes.get(task_id, View.FULL).logs[-1].logs[0].stdout)
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, patience: Patience | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        address = parse(url, token)
+        self._calls = Calls(address, patience)
+        self._sockets = Sockets(address.origin, tls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._sockets.close()
+
+    def service_info(self) -> ServiceInfo:
+        """Return what the server says of itself."""
+        return self._sockets.drive(_service_info(self._calls))
+
+    def create(self, task: Task | Mapping[str, object]) -> str:
+        """Submit a task; return its id. Sent again after a break only where that cannot run it twice."""
+        return self._sockets.drive(self._calls.create(msgspec.json.encode(task)))
+
+    def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
+        """Return a task as it stands."""
+        return self._sockets.drive(_get(self._calls, task_id, view))
+
+    def list(
+        self,
+        *,
+        view: View = View.MINIMAL,
+        state: State | None = None,
+        name_prefix: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[ServedTask]:
+        """Yield tasks, newest first, asking for pages as they are wanted. A tag with the value "" matches any value."""
+        token: str | None = None
+        while True:
+            tasks, token = self._sockets.drive(
+                _page(
+                    self._calls,
+                    view=view,
+                    state=state,
+                    name_prefix=name_prefix,
+                    tags=tags,
+                    page_size=page_size,
+                    page_token=token,
+                )
+            )
+            yield from tasks
+            if token is None:
+                return
+
+    def cancel(self, task_id: str) -> None:
+        """Ask for the end of a task; one that has ended stays as it is."""
+        self._sockets.drive(self._calls.cancel(task_id))
+
+    def wait(
+        self, task_id: str, *, timeout_seconds: float | None = None, told: Told = lambda _state: None
+    ) -> ServedTask:
+        """Return the task (BASIC) once it has ended; `told` hears each state. Raises NotEnded at the timeout."""
+        return self._sockets.drive(_wait(self._calls, task_id, timeout_seconds, told))
+
+
+class AsyncClient:
+    """A TES 1.1 server, asked from asyncio: what `Client` does, for one event loop."""
+
+    def __init__(
+        self, url: str, *, token: str | None = None, patience: Patience | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        address = parse(url, token)
+        self._calls = Calls(address, patience)
+        self._streams = Streams(address.origin, tls)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._streams.close()
+
+    async def service_info(self) -> ServiceInfo:
+        """As `Client.service_info`."""
+        return await self._streams.drive(_service_info(self._calls))
+
+    async def create(self, task: Task | Mapping[str, object]) -> str:
+        """As `Client.create`."""
+        return await self._streams.drive(self._calls.create(msgspec.json.encode(task)))
+
+    async def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
+        """As `Client.get`."""
+        return await self._streams.drive(_get(self._calls, task_id, view))
+
+    async def list(
+        self,
+        *,
+        view: View = View.MINIMAL,
+        state: State | None = None,
+        name_prefix: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[ServedTask]:
+        """As `Client.list`."""
+        token: str | None = None
+        while True:
+            tasks, token = await self._streams.drive(
+                _page(
+                    self._calls,
+                    view=view,
+                    state=state,
+                    name_prefix=name_prefix,
+                    tags=tags,
+                    page_size=page_size,
+                    page_token=token,
+                )
+            )
+            for task in tasks:
+                yield task
+            if token is None:
+                return
+
+    async def cancel(self, task_id: str) -> None:
+        """As `Client.cancel`."""
+        await self._streams.drive(self._calls.cancel(task_id))
+
+    async def wait(
+        self, task_id: str, *, timeout_seconds: float | None = None, told: Told = lambda _state: None
+    ) -> ServedTask:
+        """As `Client.wait`."""
+        return await self._streams.drive(_wait(self._calls, task_id, timeout_seconds, told))
+
+
+def _service_info(calls: Calls) -> Call[ServiceInfo]:
+    return service_info((yield from calls.service_info()))
+
+
+def _get(calls: Calls, task_id: str, view: View) -> Call[ServedTask]:
+    return served_task((yield from calls.get(task_id, view)))
+
+
+def _page(
+    calls: Calls,
+    *,
+    view: View,
+    state: State | None,
+    name_prefix: str | None,
+    tags: Mapping[str, str] | None,
+    page_size: int | None,
+    page_token: str | None,
+) -> Call[tuple[list[ServedTask], str | None]]:
+    documents: list[Document]
+    documents, following = yield from calls.page(
+        view=view,
+        state=state,
+        name_prefix=name_prefix,
+        tags=tuple((tags or {}).items()),
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return [served_task(document) for document in documents], following
+
+
+def _wait(calls: Calls, task_id: str, timeout_seconds: float | None, told: Told) -> Call[ServedTask]:
+    yield from calls.wait(task_id, clock=time.monotonic, timeout_seconds=timeout_seconds, told=told)
+    return served_task((yield from calls.get(task_id, View.BASIC)))

@@ -1,0 +1,87 @@
+"""Requests over asyncio's streams, kept open between requests."""
+
+import asyncio
+import ssl
+
+from tesk.client.calls import Call, Pause, T
+from tesk.client.http1 import Origin, Reader, Request, Response, render
+from tesk.errors import Unreachable
+
+CONNECT_SECONDS = 10.0
+
+_Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Streams:
+    """Connections to one server, for one event loop."""
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None = None) -> None:
+        self._origin = origin
+        self._tls = (tls or ssl.create_default_context()) if origin.tls else None
+        self._idle: list[_Pair] = []
+
+    async def drive(self, call: Call[T]) -> T:
+        """Run a call to its end."""
+        try:
+            step = next(call)
+            while True:
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    step = call.send(None)
+                    continue
+                try:
+                    answer = await self.send(step)
+                except Unreachable as error:
+                    step = call.throw(error)
+                else:
+                    step = call.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def send(self, request: Request) -> Response:
+        """Return the answer to one request. Raises Unreachable, StrangeAnswer."""
+        incoming, outgoing = self._take() or await self._connect()
+        reader = Reader(self._origin)
+        try:
+            outgoing.write(render(self._origin, request))
+            await asyncio.wait_for(outgoing.drain(), request.timeout_seconds)
+            while not reader.done:
+                reader.feed(await asyncio.wait_for(incoming.read(65536), request.timeout_seconds))
+        except OSError as error:
+            said = "did not answer in time" if isinstance(error, TimeoutError) else f"broke the connection: {error}"
+            raise Unreachable(f"{self._origin} {said}", sent=True) from error
+        finally:
+            if reader.reusable:
+                self._idle.append((incoming, outgoing))
+            else:
+                outgoing.close()
+        return reader.response()
+
+    async def close(self) -> None:
+        """Close what is open."""
+        while self._idle:
+            _, outgoing = self._idle.pop()
+            outgoing.close()
+            try:
+                await outgoing.wait_closed()
+            except OSError:
+                continue  # the server was quicker
+
+    def _take(self) -> _Pair | None:
+        """Return an idle connection that the server has not closed."""
+        while self._idle:
+            incoming, outgoing = self._idle.pop()
+            if not incoming.at_eof() and not outgoing.is_closing():
+                return incoming, outgoing
+            outgoing.close()
+        return None
+
+    async def _connect(self) -> _Pair:
+        origin = self._origin
+        try:
+            return await asyncio.wait_for(
+                asyncio.open_connection(origin.host, origin.port, ssl=self._tls), CONNECT_SECONDS
+            )
+        except OSError as error:  # of which TimeoutError is one
+            raise Unreachable(f"no connection to {origin}: {error or 'no answer in time'}", sent=False) from error
