@@ -88,8 +88,8 @@ class Store(Protocol):
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         """Return the tasks that this lease has claimed and that have not ended, all or those named."""
 
-    async def unheld(self, *, limit: int) -> Sequence[Claimed]:
-        """Return tasks in INITIALIZING, RUNNING or CANCELING whose claim no living lease holds."""
+    async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
+        """Return tasks in INITIALIZING, RUNNING or CANCELING whose claim no living lease holds, by id, from after one."""
 
     async def adopt(self, lease: Lease, task_id: str) -> bool:
         """Take over a task whose claim no living lease holds. Raises LeaseLost."""

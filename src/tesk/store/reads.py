@@ -1,0 +1,145 @@
+"""What is read, as SQL that both databases understand. Pure.
+
+Every list walks one index from a keyset on; how many of its rows are looked at is bounded, whatever else is asked.
+"""
+
+from typing import NamedTuple
+
+from tesk.store.pairs import has_own_index, pair_hash
+from tesk.store.rows import ListQuery
+from tesk.store.shape import searchable
+from tesk.store.sql import Value
+from tesk.tes.view import View
+
+LOOKED_AT = 5000
+"""Most rows that are looked at for one page with filters that its index does not answer."""
+
+_ABOVE_ALL = "~"
+"""Greater than every id."""
+
+HEAD = "t.id, t.owner, t.state, t.created"
+
+EXISTS = "SELECT 1 FROM task LIMIT 1"
+STATE = "SELECT state FROM task WHERE id = :id"
+NEWEST = "SELECT max(id) FROM task"
+COUNTS = """
+    SELECT state, count(*) FROM task
+    WHERE state IN ('QUEUED', 'INITIALIZING', 'RUNNING', 'CANCELING') GROUP BY state
+"""
+
+WAITING = """
+    SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes FROM task
+    WHERE state = 'QUEUED' AND id > :after AND due <= :now ORDER BY id LIMIT :limit
+"""
+NEXT_DUE = "SELECT min(due) FROM task WHERE due > 0 AND due > :now AND state = 'QUEUED'"
+
+CLAIMED = """
+    t.id, t.owner, t.state, t.attempts, t.failures, t.cpu_cores, t.ram_bytes, t.disk_bytes, a.place, a.started,
+    b.body, b.extension
+"""
+FROM_CLAIMED = "FROM task t JOIN attempt a ON a.id = t.id AND a.number = t.attempts JOIN body b ON b.id = t.id"
+
+HOLES = """
+    SELECT id, count(*), min(sequence), max(sequence) FROM event
+    GROUP BY id HAVING count(*) <> max(sequence) - min(sequence) + 1 LIMIT 100
+"""
+UNSHOWN = """
+    SELECT t.id, t.state, e.state FROM task t JOIN event e ON e.id = t.id AND e.sequence = t.sequence
+    WHERE e.state <> t.state LIMIT 100
+"""
+UNTOLD = """
+    SELECT t.id, t.sequence, max(e.sequence) FROM task t JOIN event e ON e.id = t.id
+    GROUP BY t.id, t.sequence HAVING max(e.sequence) <> t.sequence LIMIT 100
+"""
+BODILESS = "SELECT id FROM task t WHERE NOT EXISTS (SELECT 1 FROM body b WHERE b.id = t.id) LIMIT 100"
+STRAY = "SELECT DISTINCT id FROM event e WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.id = e.id) LIMIT 100"
+CLAIMED_ENDED = "SELECT id FROM task WHERE claim IS NOT NULL AND ended IS NOT NULL LIMIT 100"
+CHECKS = (HOLES, UNSHOWN, UNTOLD, BODILESS, STRAY, CLAIMED_ENDED)
+"""What must select nothing in a sound database."""
+
+
+def details(tasks: str, view: View) -> str:
+    """Return what selects all that a view shows of the tasks that `tasks` selects as `HEAD`; one row an executor log."""
+    full = view is View.FULL
+    return f"""
+        SELECT t.id, t.owner, t.state, t.created,
+            CASE WHEN coalesce(a.number, 1) = 1 AND coalesce(x.executor, 0) = 0 THEN b.body END, b.extension,
+            a.number, a.start_time, a.end_time, a.metadata, a.outputs, {"a.notes" if full else "NULL"},
+            x.executor, x.log, {"x.stdout, x.stderr" if full else "NULL, NULL"}
+        FROM ({tasks}) t JOIN body b ON b.id = t.id
+        LEFT JOIN attempt a ON a.id = t.id
+        LEFT JOIN executor_log x ON x.id = a.id AND x.number = a.number
+    """  # noqa: S608  pieces of our own text; values are parameters
+
+
+def one(view: View) -> str:
+    """Return what selects one task, `:id`."""
+    head = f"SELECT {HEAD} FROM task t WHERE t.id = :id"  # noqa: S608  as above
+    return head if view is View.MINIMAL else details(head, view)
+
+
+def events(*, owner: bool, task: bool, visible: str) -> str:
+    """Return what selects events after `:after`; `visible` is a condition on the position that the database adds."""
+    return f"""
+        SELECT position, id, sequence, previous, state, attempt, time FROM event
+        WHERE position > :after {"AND owner = :owner" if owner else ""} {"AND id = :id" if task else ""} {visible}
+        ORDER BY position LIMIT :limit
+    """  # noqa: S608  as above
+
+
+class PageQuery(NamedTuple):
+    """How one page is read.
+
+    `floor`, if any, selects how far down the index is looked at (count, lowest id); its answer is `:floor` of `page`.
+    """
+
+    floor: str | None
+    page: str
+    parameters: dict[str, Value]
+
+
+def page(query: ListQuery, view: View) -> PageQuery:
+    """Return what selects a page and one task more, so that its end is known."""
+    # Pairs with a value are the rarer ones: the first of them is walked.
+    tags = sorted(query.tags, key=lambda tag: tag[1] is None)
+    by_owner = query.owner is not None and has_own_index(query.owner)
+    pairs = {
+        f"pair{n}": pair_hash(query.owner if by_owner else None, key, value) for n, (key, value) in enumerate(tags)
+    }
+    parameters: dict[str, Value] = {
+        "before": query.before or _ABOVE_ALL,
+        "floor": "",
+        "wanted": query.page_size + 1,
+        "looked": max(LOOKED_AT, query.page_size + 1),
+        **pairs,
+    }
+    rest = [f"EXISTS (SELECT 1 FROM tag g WHERE g.pair = :{name} AND g.id = t.id)" for name in list(pairs)[1:]]  # noqa: S608
+    # What is walked: one index, newest first, from where the last page ended. CROSS JOIN: SQLite keeps to that order.
+    if tags:
+        walked, its, joined, narrowed = "tag w", "w", "tag w CROSS JOIN task t", "w.pair = :pair0 AND t.id = w.id"
+    else:
+        walked, its, joined, narrowed = "task t", "t", "task t", ""
+    if query.owner is not None:
+        parameters["owner"] = query.owner
+        if not tags:
+            narrowed = "t.owner = :owner"
+        elif not by_owner:
+            rest.append("t.owner = :owner")
+    if query.state is not None:
+        parameters["state"] = query.state.value
+        if narrowed:
+            rest.append("t.state = :state")
+        else:
+            narrowed = "t.state = :state"
+    if query.name_prefix:
+        parameters["prefix"] = searchable(query.name_prefix)
+        rest.append("substr(t.name, 1, length(:prefix)) = :prefix")
+
+    conditions = " AND ".join(filter(None, (narrowed, f"{its}.id < :before", f"{its}.id >= :floor", *rest)))
+    selected = f"SELECT {HEAD} FROM {joined} WHERE {conditions} ORDER BY {its}.id DESC LIMIT :wanted"  # noqa: S608  as above
+    looked = " AND ".join(filter(None, (narrowed.removesuffix(" AND t.id = w.id"), f"{its}.id < :before")))
+    floor = f"""
+        SELECT count(*), min(id) FROM
+        (SELECT {its}.id FROM {walked} WHERE {looked} ORDER BY {its}.id DESC LIMIT :looked) looked
+    """  # noqa: S608  as above
+    return PageQuery(floor if rest else None, selected if view is View.MINIMAL else details(selected, view), parameters)

@@ -1,0 +1,247 @@
+"""What the writer's thread does to tasks, each inside an open transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from tesk.caller import Caller
+from tesk.errors import Unprocessable
+from tesk.store import shape
+from tesk.store.idempotency import KEY_SECONDS, REUSED
+from tesk.store.pairs import pack, pair_hashes
+from tesk.store.reads import CLAIMED, FROM_CLAIMED
+from tesk.store.rows import Claimed, Created, Lease, Move, NewTask, Results
+from tesk.tes.state import TERMINAL, State, may_move
+
+_CHUNKS = (64, 16, 4, 1)
+"""Rows of one INSERT: few statements for a batch, and few different ones to prepare.
+
+Each statement that is stepped lets other threads have the interpreter and then waits for it; a row each would be slow
+while the event loop is busy.
+"""
+
+
+def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Created | Exception]:
+    """Store new tasks with their first events, one answer each."""
+    answers: list[Created | Exception] = []
+    fresh: list[NewTask] = []
+    for new in news:
+        # A batch is tried whole first; alone, a task whose creation is repeated is found out.
+        answer = _known(connection, new) if new.idempotency_key is not None or len(news) == 1 else None
+        if answer is None:
+            answer = Created(id=new.id, repeated=False)
+            fresh.append(new)
+            if new.idempotency_key is not None:
+                _remember(connection, new, new.idempotency_key)
+        answers.append(answer)
+    _insert(
+        connection,
+        "task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, name)",
+        "(?, ?, 'QUEUED', ?, 1, 0, 0, 0, ?, ?, ?, ?)",
+        [(n.id, n.owner, n.created, n.cpu_cores, n.ram_bytes, n.disk_bytes, shape.searchable(n.name)) for n in fresh],
+    )
+    hashes = [pair_hashes(new.owner, new.tags) for new in fresh]
+    _insert(
+        connection,
+        "body (id, body, extension, pairs)",
+        "(?, ?, ?, ?)",
+        [(new.id, new.body, shape.extension_json(new), pack(own)) for new, own in zip(fresh, hashes, strict=True)],
+    )
+    _insert(
+        connection,
+        "tag (pair, id)",
+        "(?, ?)",
+        sorted((pair, new.id) for new, own in zip(fresh, hashes, strict=True) for pair in own),
+    )
+    _insert(
+        connection,
+        "event (id, owner, sequence, previous, state, attempt, time)",
+        "(?, ?, 1, NULL, 'QUEUED', 0, ?)",
+        [(new.id, new.owner, new.created) for new in fresh],
+    )
+    return answers
+
+
+def _insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequence[tuple[object, ...]]) -> None:
+    done = 0
+    for size in _CHUNKS:
+        while len(rows) - done >= size:
+            statement = f"INSERT INTO {into} VALUES {', '.join([places] * size)}"  # noqa: S608  our own text
+            connection.execute(statement, [value for row in rows[done : done + size] for value in row])
+            done += size
+
+
+def _known(connection: sqlite3.Connection, new: NewTask) -> Created | Exception | None:
+    found = connection.execute("SELECT 1 FROM task WHERE id = ?", (new.id,)).fetchone()
+    if found is not None:
+        return Created(id=new.id, repeated=True)
+    if new.idempotency_key is None:
+        return None
+    found = connection.execute(
+        "SELECT id, body_hash FROM idempotency WHERE owner = ? AND key = ? AND created > ?",
+        (new.owner, new.idempotency_key, new.created - KEY_SECONDS),
+    ).fetchone()
+    if found is None:
+        return None
+    return Created(id=found[0], repeated=True) if found[1] == new.body_hash else Unprocessable(REUSED)
+
+
+def _remember(connection: sqlite3.Connection, new: NewTask, key: str) -> None:
+    # Each new key takes a few old ones away, so the table stays a day long.
+    connection.execute(
+        "DELETE FROM idempotency WHERE (owner, key) IN "
+        "(SELECT owner, key FROM idempotency WHERE created <= ? ORDER BY created LIMIT 4)",
+        (new.created - KEY_SECONDS,),
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO idempotency (owner, key, body_hash, id, created) VALUES (?, ?, ?, ?, ?)",
+        (new.owner, key, new.body_hash, new.id, new.created),
+    )
+
+
+def cancel(connection: sqlite3.Connection, task_id: str, caller: Caller, time: float) -> State | None:
+    """Ask for the end of a task. See `Store.cancel`."""
+    row = connection.execute("SELECT owner, state FROM task WHERE id = ?", (task_id,)).fetchone()
+    if row is None or not caller.may_see(row[0]):
+        return None
+    state = shape.STATES[row[1]]
+    if not may_move(state, State.CANCELING):
+        return state
+    _step(connection, task_id, State.CANCELING, time)
+    if state is not State.QUEUED:
+        return State.CANCELING
+    _step(connection, task_id, State.CANCELED, time)
+    return State.CANCELED
+
+
+def _step(connection: sqlite3.Connection, task_id: str, new: State, time: float) -> None:
+    """Move a task, with its event. The caller has seen that it may move."""
+    event = connection.execute(
+        "SELECT owner, sequence + 1, state, attempts FROM task WHERE id = ?", (task_id,)
+    ).fetchone()
+    owner, sequence, old, attempts = event
+    ended = time if new in TERMINAL else None
+    connection.execute(
+        "UPDATE task SET state = ?, sequence = ?, ended = ?, claim = CASE WHEN ? IS NULL THEN claim END WHERE id = ?",
+        (new.value, sequence, ended, ended, task_id),
+    )
+    connection.execute(
+        "INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (task_id, owner, sequence, old, new.value, attempts, time),
+    )
+
+
+def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: float) -> Claimed | None:
+    """Claim a QUEUED task with a new attempt. See `Store.begin`."""
+    begun = connection.execute(
+        "UPDATE task SET attempts = attempts + 1, claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' RETURNING attempts",
+        (lease.id, task_id),
+    ).fetchone()
+    if begun is None:
+        return None
+    _step(connection, task_id, State.INITIALIZING, time)
+    connection.execute(
+        "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '') "
+        # A note may have come before the first start.
+        "ON CONFLICT (id, number) DO UPDATE SET place = excluded.place, started = excluded.started, "
+        "start_time = excluded.start_time",
+        (task_id, begun[0], lease.place, time, shape.time_text(time)),
+    )
+    row = connection.execute(f"SELECT {CLAIMED}, NULL {FROM_CLAIMED} WHERE t.id = ?", (task_id,)).fetchone()
+    return shape.claimed(row)
+
+
+def refuse(connection: sqlite3.Connection, task_id: str, note: str, time: float) -> bool:
+    """End a QUEUED task as SYSTEM_ERROR. See `Store.refuse`."""
+    if connection.execute("SELECT 1 FROM task WHERE id = ? AND state = 'QUEUED'", (task_id,)).fetchone() is None:
+        return False
+    add_notes(connection, task_id, (note,))
+    _step(connection, task_id, State.SYSTEM_ERROR, time)
+    return True
+
+
+def add_note(connection: sqlite3.Connection, task_id: str, note: str) -> None:
+    """Append a sentence to the newest TaskLog. See `Store.note`."""
+    text = shape.notes_json((note,))
+    last = connection.execute(
+        "SELECT notes FROM attempt WHERE id = ? ORDER BY number DESC LIMIT 1", (task_id,)
+    ).fetchone()
+    if last is None or not (last[0] == text or last[0].endswith("," + text)):
+        add_notes(connection, task_id, (note,))
+
+
+def add_notes(connection: sqlite3.Connection, task_id: str, notes: Sequence[str]) -> None:
+    """Append sentences to the newest TaskLog, which begins with them where the task was never started."""
+    connection.execute(
+        "INSERT INTO attempt (id, number, place, notes) SELECT id, max(attempts, 1), '', ? FROM task WHERE id = ? "
+        "ON CONFLICT (id, number) DO UPDATE SET notes = CASE notes WHEN '' THEN '' ELSE notes || ',' END || excluded.notes",
+        (shape.notes_json(notes), task_id),
+    )
+
+
+def adopt(connection: sqlite3.Connection, lease: Lease, living: str, task_id: str) -> bool:
+    """Take over a task whose claim no living lease (ids as a JSON array) holds. See `Store.adopt`."""
+    return (
+        connection.execute(
+            "UPDATE task SET claim = ? WHERE id = ? AND claim IS NOT NULL "
+            "AND claim NOT IN (SELECT value FROM json_each(?))",
+            (lease.id, task_id, living),
+        ).rowcount
+        == 1
+    )
+
+
+def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
+    """Make a move with its results and event. See `Store.move`."""
+    guard = connection.execute(
+        "SELECT 1 FROM task WHERE id = ? AND state = ? AND attempts = ? AND claim = ?",
+        (move.task_id, move.old.value, move.attempt, lease.id),
+    ).fetchone()
+    if guard is None or not (move.old is move.new or may_move(move.old, move.new)):
+        return False
+    _write_results(connection, move.task_id, move.attempt, move.results)
+    if move.old is not move.new:
+        _step(connection, move.task_id, move.new, move.time)
+    if move.new is State.QUEUED:
+        connection.execute(
+            "UPDATE task SET claim = NULL, due = ?, failures = failures + ? WHERE id = ?",
+            (move.due, int(move.counts), move.task_id),
+        )
+    return True
+
+
+def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, results: Results) -> None:
+    if results.notes:
+        add_notes(connection, task_id, results.notes)
+    log = (
+        shape.metadata_json(results),
+        shape.time_text(results.start_time),
+        shape.time_text(results.end_time),
+        shape.outputs_json(results),
+    )
+    if log != (None, None, None, None):
+        connection.execute(
+            "UPDATE attempt SET metadata = coalesce(?, metadata), start_time = coalesce(?, start_time), "
+            "end_time = coalesce(?, end_time), outputs = coalesce(?, outputs) WHERE id = ? AND number = ?",
+            (*log, task_id, attempt),
+        )
+    if results.executor_logs is not None:
+        connection.execute("DELETE FROM executor_log WHERE id = ? AND number = ?", (task_id, attempt))
+        rows = [
+            (task_id, attempt, executor, *shape.executor_row(one)) for executor, one in enumerate(results.executor_logs)
+        ]
+        _insert(connection, "executor_log (id, number, executor, log, stdout, stderr)", "(?, ?, ?, ?, ?, ?)", rows)
+    if results.body is not None:
+        connection.execute("UPDATE body SET body = ? WHERE id = ?", (results.body, task_id))
+
+
+def add_lease(connection: sqlite3.Connection, place: str, name: str) -> int:
+    """Record a new lease and forget old ones that no task remembers. Return its id."""
+    connection.execute(
+        "DELETE FROM lease WHERE ended IS NOT NULL AND id NOT IN (SELECT claim FROM task WHERE claim IS NOT NULL)"
+    )
+    return connection.execute("INSERT INTO lease (place, name) VALUES (?, ?) RETURNING id", (place, name)).fetchone()[0]  # type: ignore[no-any-return]  # a row's id
+
+
+def end_lease(connection: sqlite3.Connection, lease_id: int, time: float) -> None:
+    """Record when a lease ended."""
+    connection.execute("UPDATE lease SET ended = ? WHERE id = ? AND ended IS NULL", (time, lease_id))

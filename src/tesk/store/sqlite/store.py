@@ -1,0 +1,278 @@
+"""The verbs of the store on one SQLite file."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import threading
+import time as clock
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tesk.caller import Caller
+from tesk.errors import Unavailable
+from tesk.store import reads, shape
+from tesk.store.pending import Pending
+from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.store.shape import Row
+from tesk.store.signals import Signals
+from tesk.store.sql import Parameters
+from tesk.store.sqlite import changes, file, upkeep
+from tesk.store.sqlite.leases import Leases
+from tesk.store.sqlite.writer import Writer
+from tesk.tes.event import Event
+from tesk.tes.state import State
+from tesk.tes.view import View
+
+_T = TypeVar("_T")
+
+_DIRECT = 256
+"""Largest page that is read in the event loop itself: quicker than to cross to a thread and back, and a few ms at most."""
+
+
+class SqliteStore:
+    """See `Store`. With `exclusive` it is a server's; without, a tool's beside one: prune, back up, check."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        pending_limit: int = 2000,
+        pending_bytes: int = 256 * 1024 * 1024,
+        exclusive: bool = True,
+        committed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        # A file that is reached through links is one file: it is locked, and its log lies, where it really is.
+        self._path = Path(path).expanduser().resolve()
+        self._exclusive = exclusive
+        self._pending = Pending(pending_limit, pending_bytes)
+        self._committed = committed
+        self._signals = Signals()
+        self._leases = Leases()
+        self._lock: int | None = None
+        self._threads = threading.local()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        if self._exclusive:
+            self._lock = file.hold(self._path)
+        try:
+            connection = file.connect(self._path)
+            if self._exclusive:
+                file.upgrade(connection, self._path)
+                # Who holds the lock is the only server: whatever lease was there has ended.
+                connection.execute("UPDATE lease SET ended = ? WHERE ended IS NULL", (clock.time(),))
+            else:
+                file.require_current(connection, self._path)
+        except BaseException:
+            self._unlock()
+            raise
+        self._reader = file.connect(self._path)
+        self._readers = ThreadPoolExecutor(2, "tesk-read")
+        self._writer = Writer(connection, changes.create, self._committed)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._readers.shutdown()
+        self._reader.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def ping(self) -> None:
+        self._rows(reads.EXISTS, {})
+
+    # -- for the API ----------------------------------------------------------------------------------------------------
+
+    async def create(self, new: NewTask) -> Created:
+        with self._pending.admitted(new):
+            created = await self._writer.create(new)
+        self._signals.work()
+        return created
+
+    async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
+        rows = self._rows(reads.one(view), {"id": task_id})
+        if not rows or not caller.may_see(rows[0][1]):
+            return None
+        return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)[0]
+
+    async def list(self, query: ListQuery, view: View) -> Page:
+        if query.page_size <= _DIRECT:
+            return _page(self._reader, query, view)
+        return await self._in_thread(partial(_page, query=query, view=view))
+
+    async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
+        state = await self._writer.run(
+            lambda connection: changes.cancel(connection, task_id=task_id, caller=caller, time=time)
+        )
+        self._signals.changed((task_id,))
+        self._signals.work()
+        return state
+
+    async def events(
+        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+    ) -> Sequence[Event]:
+        statement = reads.events(owner=owner is not None, task=task_id is not None, visible="")
+        rows = self._rows(statement, {"after": after, "limit": limit, "owner": owner, "id": task_id})
+        return [shape.event(row) for row in rows]
+
+    async def counts(self) -> dict[State, int]:
+        return {shape.STATES[state]: count for state, count in await self._in_thread(partial(_rows, reads.COUNTS, {}))}
+
+    async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
+        change = self._signals.expect(task_id)
+        try:
+            rows = self._rows(reads.STATE, {"id": task_id})
+            if rows and rows[0][0] == seen.value:
+                await asyncio.wait((change,), timeout=timeout_seconds)
+        finally:
+            self._signals.dismiss(task_id, change)
+
+    # -- for the controller -------------------------------------------------------------------------------------------------
+
+    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
+        lease_id = await self._writer.run(partial(changes.add_lease, place=place, name=name))
+        self._leases.hold(lease_id, seconds)
+        return Lease(id=lease_id, place=place, expires=clock.time() + seconds)
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease:
+        self._leases.require(lease.id)
+        self._leases.hold(lease.id, seconds)
+        return Lease(id=lease.id, place=lease.place, expires=clock.time() + seconds)
+
+    async def release(self, lease: Lease) -> None:
+        self._leases.drop(lease.id)
+        await self._writer.run(partial(changes.end_lease, lease_id=lease.id, time=clock.time()))
+        self._signals.work()
+
+    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
+        rows = self._rows(reads.WAITING, {"after": after or "", "now": now, "limit": limit})
+        return [shape.waiting(row) for row in rows]
+
+    async def next_due(self, now: float) -> float | None:
+        due: float | None = self._rows(reads.NEXT_DUE, {"now": now})[0][0]
+        return due
+
+    async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
+        claimed = await self._held(lease, lambda connection: changes.begin(connection, lease, task_id, time))
+        self._signals.changed((task_id,))
+        return claimed
+
+    async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
+        refused = await self._held(lease, lambda connection: changes.refuse(connection, task_id, note, time))
+        self._signals.changed((task_id,))
+        return refused
+
+    async def note(self, task_id: str, note: str) -> None:
+        await self._writer.run(lambda connection: changes.add_note(connection, task_id, note))
+
+    async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
+        named = "" if task_ids is None else "AND t.id IN (SELECT value FROM json_each(:ids))"
+        rows = self._rows(
+            f"SELECT {reads.CLAIMED}, NULL {reads.FROM_CLAIMED} WHERE t.claim = :claim {named}",
+            {"claim": lease.id, "ids": json.dumps(task_ids)},
+        )
+        return [shape.claimed(row) for row in rows]
+
+    async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
+        rows = self._rows(
+            f"SELECT {reads.CLAIMED}, min(coalesce(l.ended, :now), :now) {reads.FROM_CLAIMED} "  # noqa: S608  as above
+            "LEFT JOIN lease l ON l.id = t.claim WHERE t.claim IS NOT NULL AND t.id > :after "
+            "AND t.claim NOT IN (SELECT value FROM json_each(:living)) ORDER BY t.id LIMIT :limit",
+            {"living": self._leases.living(), "now": clock.time(), "limit": limit, "after": after or ""},
+        )
+        return [shape.claimed(row) for row in rows]
+
+    async def adopt(self, lease: Lease, task_id: str) -> bool:
+        return await self._held(
+            lease, lambda connection: changes.adopt(connection, lease, self._leases.living(), task_id)
+        )
+
+    async def move(self, lease: Lease, move: Move) -> bool:
+        def guarded(connection: sqlite3.Connection) -> bool:
+            return self._leases.alive(lease.id) and changes.move(connection, lease, move)
+
+        moved = await self._writer.run(guarded)
+        self._signals.changed((move.task_id,))
+        if move.new is State.QUEUED:
+            self._signals.work()
+        return moved
+
+    async def work(self, timeout_seconds: float) -> None:
+        await self._signals.wait_for_work(timeout_seconds)
+
+    async def newest_id(self) -> str | None:
+        newest: str | None = self._rows(reads.NEWEST, {})[0][0]
+        return newest
+
+    # -- for people ---------------------------------------------------------------------------------------------------------
+
+    async def prune(self, *, tasks_before: float | None, events_before: float | None) -> PruneCounts:
+        tasks = events = 0
+        after: str | None = "" if tasks_before is not None else None
+        while tasks_before is not None and after is not None:
+            removed, after = await self._writer.run(partial(upkeep.prune_tasks, ended_before=tasks_before, after=after))
+            tasks += removed
+        while events_before is not None:
+            removed = await self._writer.run(partial(upkeep.prune_events, before=events_before))
+            if not removed:
+                break
+            events += removed
+        return PruneCounts(tasks=tasks, events=events)
+
+    async def backup(self, path: str) -> None:
+        await asyncio.to_thread(upkeep.back_up, self._connect, Path(path))
+
+    async def check(self) -> Sequence[str]:
+        return await asyncio.to_thread(upkeep.check, self._connect)
+
+    # -- the ways to the file -----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        return file.connect(self._path)
+
+    def _rows(self, statement: str, parameters: Parameters) -> Sequence[Row]:
+        """Read here and now: a few rows by an index."""
+        return _rows(statement, parameters, self._reader)
+
+    async def _in_thread(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        def run() -> _T:
+            if not hasattr(self._threads, "connection"):
+                self._threads.connection = self._connect()
+            return read(self._threads.connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def _held(self, lease: Lease, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run a change while the lease is held. Raises LeaseLost."""
+
+        def guarded(connection: sqlite3.Connection) -> _T:
+            self._leases.require(lease.id)
+            return change(connection)
+
+        return await self._writer.run(guarded)
+
+
+def _rows(statement: str, parameters: Parameters, connection: sqlite3.Connection) -> Sequence[Row]:
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the database cannot be read: {error}", retry_after_seconds=5) from error
+
+
+def _page(connection: sqlite3.Connection, query: ListQuery, view: View) -> Page:
+    asked = reads.page(query, view)
+    parameters, end = asked.parameters, None
+    if asked.floor is not None:
+        looked, lowest = _rows(asked.floor, parameters, connection)[0]
+        if looked == parameters["looked"]:
+            parameters["floor"] = end = lowest
+    rows = _rows(asked.page, parameters, connection)
+    return shape.page(rows, query, view, end)
