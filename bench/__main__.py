@@ -1,0 +1,23 @@
+"""Measure all areas, or those that are named; print one table; end with 1 where a line does not hold."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from bench.table import Figure, render, save
+
+AREAS = ("submissions", "reads", "runs", "copies", "footprint", "commands")
+
+
+def main(named: list[str]) -> int:
+    figures: list[Figure] = []
+    for area in named or AREAS:
+        print(f"measuring {area} ...", file=sys.stderr, flush=True)
+        figures += importlib.import_module(f"bench.{area}").measure()
+    print(render(figures))
+    save(figures, Path("build/bench.json"))
+    return 0 if all(line.holds for line in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
