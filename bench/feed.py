@@ -1,0 +1,54 @@
+"""Feed a store without HTTP. Arguments: database, then `rate` and seconds or `fill` and how many; prints tasks per second.
+
+`rate` goes the way of POST /tasks from the bytes of the body on, from 64 coroutines. `fill` stores small tasks whose
+tag `run` has 2,500 tasks a value, from as many coroutines as make it quick.
+"""
+
+import asyncio
+import sys
+import time
+
+import uvloop
+
+from bench import tasks
+from tesk.store.rows import NewTask
+from tesk.store.sqlite.store import SqliteStore
+from tesk.tes.ids import Ids
+from tesk.tes.task import Extension
+
+A_RUN = 2500
+
+
+async def fill(database: str, amount: int) -> float:
+    store = SqliteStore(database, pending_limit=1_000_000)
+    await store.open()
+    ids, left, begun = Ids(), iter(range(amount)), time.perf_counter()
+    body = tasks.encode(tasks.bare("true"))
+
+    async def some() -> None:
+        for number in left:
+            now = time.time()
+            await store.create(
+                NewTask(
+                    id=ids.make(now),
+                    owner="local",
+                    name=f"task-{number}",
+                    body=body,
+                    extension=Extension(),
+                    tags={"run": str(number % (amount // A_RUN)), "step": "align"},
+                    cpu_cores=1.0,
+                    ram_bytes=10**9,
+                    disk_bytes=0,
+                    created=now,
+                )
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4000):
+            group.create_task(some())
+    await store.close()
+    return amount / (time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    print(uvloop.run(fill(sys.argv[1], int(sys.argv[3]))))
