@@ -97,6 +97,9 @@ class Backend(Protocol):
     async def close(self) -> None:
         """Let go of everything. Attempts that still run are killed where they cannot outlive the server."""
 
+    def owns(self, place: str) -> bool:
+        """Say whether attempts of `place` are this backend's to act on: its own place, or the same before a reboot of the host."""
+
     async def start(self, attempt: AttemptId, plan: Plan) -> None:
         """Start an attempt; a second call changes nothing. Returns when the backend has it, not when it runs.
 

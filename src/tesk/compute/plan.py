@@ -1,10 +1,18 @@
 """From a task to what a backend does for it, in order. Pure."""
 
+import re
+from collections.abc import Iterator
 from enum import StrEnum
+from posixpath import dirname, normpath
 
 from msgspec import Struct
 
-from tesk.transfer import TransferList
+from tesk.errors import CannotRun
+from tesk.tes.task import Executor, Extension, FileType, Task
+from tesk.transfer import Deliver, Fetch, TransferList
+
+BACKEND_PARAMETERS = frozenset({"time_limit_seconds"})
+"""The backend parameters that are supported, in lower case. The controller keeps the time limit."""
 
 
 class Shared(StrEnum):
@@ -12,6 +20,8 @@ class Shared(StrEnum):
 
     FOLDER = "FOLDER"
     """A folder of the task's, covering what the image has there."""
+    WORKDIR = "WORKDIR"
+    """A working directory that no other folder holds: a folder of the task's where the image has none there."""
     INPUT_FILE = "INPUT_FILE"
     """One file in a system folder: bound as it is."""
     OUTPUT_FILE = "OUTPUT_FILE"
@@ -19,7 +29,7 @@ class Shared(StrEnum):
 
 
 class SharedPath(Struct, frozen=True, kw_only=True):
-    """One absolute path that all executors of the task see. None of a plan's folders lies in another."""
+    """One absolute path that all executors of the task see. None of a plan's paths lies in a FOLDER; parents come first."""
 
     path: str
     kind: Shared
@@ -42,6 +52,8 @@ class Step(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """All that a backend must know of one task. Bytes, cores, seconds; `disk_bytes` 0 means not asked for.
 
+    `folders` are to be made before the first executor, below the shared ones: those of files that will be written, and
+    the outputs that are directories.
     `transfer.inputs` come first, then `steps` in order, then `transfer.outputs`. `tail_bytes` is how much of each stream
     goes into the ExecutorLog. `parameters` are the supported backend parameters, by lower-case key.
     """
@@ -49,6 +61,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     task_id: str
     name: str | None
     shared: tuple[SharedPath, ...]
+    folders: tuple[str, ...] = ()
     steps: tuple[Step, ...]
     transfer: TransferList
     cpu_cores: float
@@ -56,3 +69,167 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_bytes: int
     tail_bytes: int
     parameters: dict[str, str]
+
+
+def make_plan(
+    task: Task,
+    *,
+    task_id: str,
+    owner: str,
+    extension: Extension,
+    cpu_cores: float,
+    ram_bytes: int,
+    disk_bytes: int,
+    tail_bytes: int,
+) -> Plan:
+    """Plan a validated task of `owner`. Resources come with the defaults applied.
+
+    Raises CannotRun with the path that no backend can show to an executor.
+    """
+    inputs = tuple(
+        Fetch(
+            index=index,
+            path=entry.path,
+            url=entry.url,
+            content=entry.content,
+            type=None if index in extension.untyped_inputs else entry.type,
+        )
+        for index, entry in enumerate(task.inputs or ())
+    )
+    outputs = tuple(
+        Deliver(
+            index=index,
+            path=entry.path,
+            url=entry.url,
+            path_prefix=entry.path_prefix,
+            type=None if index in extension.untyped_outputs else entry.type,
+        )
+        for index, entry in enumerate(task.outputs or ())
+    )
+    asked = (task.resources.backend_parameters if task.resources else None) or {}
+    return Plan(
+        task_id=task_id,
+        name=task.name,
+        shared=_collapse([*_shared(inputs, outputs, task)]),
+        folders=tuple(sorted({*_folders(outputs, task)})),
+        steps=tuple(_step(index, executor) for index, executor in enumerate(task.executors)),
+        transfer=TransferList(caller=owner, inputs=inputs, outputs=outputs),
+        cpu_cores=cpu_cores,
+        ram_bytes=ram_bytes,
+        disk_bytes=disk_bytes,
+        tail_bytes=tail_bytes,
+        parameters={key.lower(): value for key, value in asked.items() if key.lower() in BACKEND_PARAMETERS},
+    )
+
+
+def _step(index: int, executor: Executor) -> Step:
+    return Step(
+        index=index,
+        image=executor.image,
+        command=executor.command,
+        env=executor.env or {},
+        workdir=executor.workdir or None,
+        stdin=executor.stdin or None,
+        stdout=executor.stdout or None,
+        stderr=executor.stderr or None,
+        ignore_error=bool(executor.ignore_error),
+    )
+
+
+# What images and hosts have, and programs need: a single file of a task's is put among it, a folder is not laid over it.
+_SYSTEM = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libexec", "libx32", "opt", "root", "sbin", "usr"})
+_KERNEL = frozenset({"dev", "proc", "sys"})
+_WILDCARD = re.compile(r"\\.|[*?\[]", re.DOTALL)
+
+
+def _shared(inputs: tuple[Fetch, ...], outputs: tuple[Deliver, ...], task: Task) -> Iterator[SharedPath]:
+    for entry in inputs:
+        yield _at(f"inputs[{entry.index}].path", entry.path, entry.type, Shared.INPUT_FILE)
+    for output in outputs:
+        where = f"outputs[{output.index}].path"
+        if _is_pattern(output):
+            yield _at(where, _literal_folder(output.path), FileType.DIRECTORY, Shared.OUTPUT_FILE, pattern=output.path)
+        else:
+            yield _at(where, output.path, output.type, Shared.OUTPUT_FILE)
+    for index, volume in enumerate(task.volumes or ()):
+        yield _at(f"volumes[{index}]", volume, FileType.DIRECTORY, Shared.OUTPUT_FILE)
+    for executor in task.executors:
+        for stream in (executor.stdin, executor.stdout, executor.stderr):
+            # A stream's file is opened from outside, so it may lie even where nothing can be shown (`/dev/null`).
+            if stream and _first(stream) not in _KERNEL:
+                yield _at("stream", stream, FileType.FILE, Shared.OUTPUT_FILE)
+        workdir = _normal(executor.workdir or "/")
+        if workdir != "/" and _first(workdir) not in _SYSTEM | _KERNEL:
+            yield SharedPath(path=workdir, kind=Shared.WORKDIR)
+
+
+def _at(where: str, path: str, type_: FileType | None, single: Shared, *, pattern: str | None = None) -> SharedPath:
+    """How to show one thing; `type_` None (not known yet) counts as a file, whose folder holds either."""
+    normal = _normal(path)
+    named = pattern or path
+    first = _first(normal)
+    if first in _KERNEL:
+        raise CannotRun(f"{where}: {named} lies in /{first}, which belongs to the kernel; use another folder.")
+    if normal == "/":
+        raise CannotRun(f"{where}: {named} would need a folder of the task's in the place of /; use a folder below it.")
+    if type_ is FileType.DIRECTORY:
+        if pattern is not None and normal == f"/{first}" and first in _SYSTEM:
+            raise CannotRun(
+                f"{where}: {named} would need a folder of the task's in the place of {normal}, where the programs "
+                "are; use another folder."
+            )
+        return SharedPath(path=normal, kind=Shared.FOLDER)
+    folder = dirname(normal)
+    if folder == "/" or first in _SYSTEM:
+        return SharedPath(path=normal, kind=single)
+    return SharedPath(path=folder, kind=Shared.FOLDER)
+
+
+def _collapse(paths: list[SharedPath]) -> tuple[SharedPath, ...]:
+    """Keep of nested folders the topmost one, and each path once: as FOLDER before INPUT_FILE before the others."""
+    folders = {entry.path for entry in paths if entry.kind is Shared.FOLDER}
+    rank = [Shared.FOLDER, Shared.INPUT_FILE, Shared.OUTPUT_FILE, Shared.WORKDIR]
+    kept: dict[str, Shared] = {}
+    for entry in sorted(paths, key=lambda entry: (entry.path, rank.index(entry.kind))):
+        if not any(above in folders for above in _above(entry.path)):
+            kept.setdefault(entry.path, entry.kind)
+    return tuple(SharedPath(path=path, kind=kind) for path, kind in kept.items())
+
+
+def _folders(outputs: tuple[Deliver, ...], task: Task) -> Iterator[str]:
+    """The folders in which a program may expect to write at once."""
+    for output in outputs:
+        if _is_pattern(output):
+            yield _literal_folder(output.path)
+        elif output.type is FileType.DIRECTORY:
+            yield _normal(output.path)
+        else:
+            yield dirname(_normal(output.path))
+    for volume in task.volumes or ():
+        yield _normal(volume)
+
+
+def _is_pattern(output: Deliver) -> bool:
+    return output.path_prefix is not None and any(
+        not found[0].startswith("\\") for found in _WILDCARD.finditer(output.path)
+    )
+
+
+def _literal_folder(pattern: str) -> str:
+    """The longest literal part of a pattern: the folders before the first wildcard, escapes undone."""
+    wild = next(found.start() for found in _WILDCARD.finditer(pattern) if not found[0].startswith("\\"))
+    return _normal(re.sub(r"\\(.)", r"\1", pattern[: pattern.rindex("/", 0, wild) + 1], flags=re.DOTALL))
+
+
+def _normal(path: str) -> str:
+    return normpath("/" + path.lstrip("/"))
+
+
+def _first(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]
+
+
+def _above(path: str) -> Iterator[str]:
+    while path != "/":
+        path = dirname(path)
+        yield path

@@ -1,0 +1,256 @@
+"""One attempt at a task on this machine: inputs in, executors one after another, outputs out."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.local.cgroup import Cgroup, gigabytes
+from tesk.compute.local.folder import Folder, Lost
+from tesk.compute.local.launch import Launcher, Machine
+from tesk.compute.local.run import Ended, Run
+from tesk.compute.plan import Plan, Step
+from tesk.errors import CannotRun
+from tesk.tes.logs import ExecutorLog, OutputFileLog
+from tesk.tes.task import FileType
+from tesk.transfer import TransferReport
+
+_FOLLOW_SECONDS = 0.2
+
+
+class Attempt:
+    """What the backend knows of one attempt that it started itself. `changed` is called when it is worth a look."""
+
+    def __init__(self, attempt: AttemptId, plan: Plan, machine: Machine, changed: Callable[[], None]) -> None:
+        self.id = attempt
+        self._plan = plan
+        self._machine = machine
+        self._changed = changed
+        self._phase = Phase.STAGING if plan.transfer.inputs else Phase.RUNNING
+        self._since = time.time()
+        self._reason: str | None = None
+        self._final = self._ours = False
+        self._notes = [*machine.notes, _images(plan)]
+        self._logs: list[ExecutorLog] = []
+        self._ends: list[Ended] = []
+        self._outputs: tuple[OutputFileLog, ...] = ()
+        self._metadata = {f"executors.{step.index}.image": step.image for step in plan.steps}
+        self._input_types: dict[int, FileType] = {}
+        self._output_types: dict[int, FileType] = {}
+        self._failure: str | None = None
+        self._stopped = False
+        self._run: Run | None = None
+        self._running = -1
+        self._moving: asyncio.Task[TransferReport] | None = None
+        self._folder: Folder | None = None
+        self._cgroup: Cgroup | None = None
+        self.over = asyncio.Event()
+
+    def observation(self) -> Observation:
+        """Return the whole truth, now."""
+        return Observation(
+            attempt=self.id,
+            phase=self._phase,
+            since=self._since,
+            reason=self._reason,
+            notes=tuple(self._notes),
+            final=self._final,
+            ours=self._ours,
+            executor_logs=tuple(self._logs),
+            output_logs=self._outputs,
+            metadata=dict(self._metadata),
+            input_types=self._input_types,
+            output_types=self._output_types,
+        )
+
+    async def run(self) -> None:
+        """Do it all. What goes wrong is seen in the observation."""
+        try:
+            await self._do()
+        except Lost:
+            self._end(Phase.PREEMPTED, "Another server of this machine took the task over.", ours=True)
+        except CannotRun as error:
+            self._end(Phase.SYSTEM_FAILED, str(error), final=True)
+        except OSError as error:
+            self._end(Phase.SYSTEM_FAILED, f"This machine could not run the task: {error}.")
+        finally:
+            self.over.set()
+            self._changed()
+
+    def stop(self, grace_seconds: float, *, failure: str | None = None) -> None:
+        """Ask it to end: TERM, the grace, KILL. With `failure` it ends as SYSTEM_FAILED for that reason."""
+        if self.over.is_set():
+            return
+        self._stopped = True
+        self._failure = self._failure or failure
+        if self._moving is not None:
+            self._moving.cancel()
+        if (run := self._run) is not None:
+            keeper = self._machine.keeper
+            if grace_seconds > 0:
+                keeper.post(run.terminate)
+                asyncio.get_running_loop().call_later(grace_seconds, keeper.post, run.kill)
+            else:
+                keeper.post(run.kill)
+
+    async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
+        """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
+        sent = 0
+        while executor == self._running and (run := self._run) is not None:
+            # The run's streams are the keeper's.
+            written = await self._machine.keeper.call((run.stdout if stream == "stdout" else run.stderr).written)
+            if written.size_bytes > sent:
+                yield written.tail[sent - written.size_bytes :]
+                sent = written.size_bytes
+            if not follow:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), _FOLLOW_SECONDS)
+        if executor < len(self._ends):
+            ended = self._ends[executor]
+            written = ended.stdout if stream == "stdout" else ended.stderr
+            if written.size_bytes > sent:
+                yield written.tail[sent - written.size_bytes :]
+
+    def release(self) -> None:
+        """Give back what it holds beside its folder, once it is over."""
+        if self._cgroup is not None:
+            self._cgroup.remove()
+        if self._folder is not None:
+            self._folder.close()
+        self._cgroup = self._folder = None
+
+    async def _do(self) -> None:
+        machine, plan = self._machine, self._plan
+        owner = machine.user.owner if machine.user else None
+        self._folder = machine.folders.create(self.id, machine.owner, owner)
+        self._cgroup = machine.cgroups.make(str(self.id), ram_bytes=plan.ram_bytes, cpu_cores=plan.cpu_cores)
+        root = Path(self._folder.root)
+        if plan.transfer.inputs:
+            report = await self._move(machine.stager.fetch(plan.transfer, root, owner))
+            self._input_types = report.types
+            if self._ended_by(report):
+                return
+            self._enter(Phase.RUNNING)
+        launcher = Launcher(machine, plan, self._folder, self._cgroup)
+        failed = False
+        for step in plan.steps:
+            ended = await self._execute(step, launcher)
+            if self._stopped_here():
+                return
+            if ended.error is not None:
+                self._end(Phase.SYSTEM_FAILED, ended.error, final=True)
+                return
+            if ended.exit_code != 0 and not step.ignore_error:
+                failed = True
+                break
+        if plan.transfer.outputs:
+            self._enter(Phase.UPLOADING)
+            report = await self._move(machine.stager.deliver(plan.transfer, root))
+            self._output_types = report.types
+            self._outputs = tuple(
+                OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes)) for file in report.files
+            )
+            if failed and report.error is not None:
+                self._notes.append(report.error)
+            elif self._ended_by(report):
+                return
+        self._end(Phase.EXECUTOR_FAILED if failed else Phase.DONE)
+
+    async def _move(self, transfer: Coroutine[None, None, TransferReport]) -> TransferReport:
+        """Move data; a stop cancels it."""
+        self._moving = moving = asyncio.create_task(transfer)
+        if self._stopped:
+            moving.cancel()
+        try:
+            report = await moving
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            return TransferReport()
+        finally:
+            self._moving = None
+        self._notes += report.warnings
+        return report
+
+    def _ended_by(self, report: TransferReport) -> bool:
+        if self._stopped_here():
+            return True
+        if report.error is not None:
+            self._end(Phase.SYSTEM_FAILED, report.error, final=not report.retry)
+        return report.error is not None
+
+    def _stopped_here(self) -> bool:
+        if self._failure is not None:
+            self._end(Phase.SYSTEM_FAILED, self._failure, final=True)
+        elif self._stopped:
+            self._end(Phase.PREEMPTED, "The attempt was stopped.", ours=True)
+        return self._stopped
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        self._since = time.time()
+        self._changed()
+
+    def _end(self, phase: Phase, reason: str | None = None, *, final: bool = False, ours: bool = False) -> None:
+        self._phase, self._reason, self._final, self._ours = phase, reason, final, ours
+        self._since = time.time()
+
+    async def _execute(self, step: Step, launcher: Launcher) -> Ended:
+        if self._stopped:
+            return Ended()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Ended] = loop.create_future()
+
+        def begin() -> None:
+            try:
+                launch = launcher.launch(step)
+            except (OSError, Lost, CannotRun) as error:
+                loop.call_soon_threadsafe(future.set_exception, error)
+                return
+            self._run = Run(
+                self._machine.keeper, launch, lambda ended: loop.call_soon_threadsafe(future.set_result, ended)
+            )
+            if self._stopped:
+                self._run.kill()
+            self._run.begin()
+
+        self._running = step.index
+        self._machine.keeper.post(begin)
+        ended = await future
+        self._run = None
+        if ended.ran:
+            self._log(step, ended)
+        return ended
+
+    def _log(self, step: Step, ended: Ended) -> None:
+        self._ends.append(ended)
+        self._logs.append(
+            ExecutorLog(
+                start_time=_rfc3339(ended.start_time),
+                end_time=_rfc3339(ended.end_time),
+                stdout=ended.stdout.text(),
+                stderr=ended.stderr.text(),
+                exit_code=ended.exit_code,
+            )
+        )
+        for name, written in (("stdout", ended.stdout), ("stderr", ended.stderr)):
+            if written.cut:
+                self._metadata[f"executors.{step.index}.{name}_size_bytes"] = str(written.size_bytes)
+                self._notes.append(
+                    f"executors[{step.index}]: of the {written.size_bytes} bytes of {name} only the end is in its log."
+                )
+        if self._cgroup is not None and ended.exit_code == 137 and self._cgroup.ran_out():
+            self._notes.append(f"executors[{step.index}]: out of memory (limit {gigabytes(self._plan.ram_bytes)}).")
+
+
+def _images(plan: Plan) -> str:
+    images = ", ".join(dict.fromkeys(step.image for step in plan.steps))
+    return f"Images are not used here ({images}): the host's programs run."
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

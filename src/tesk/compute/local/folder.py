@@ -1,0 +1,162 @@
+"""The folders of attempts on this machine: whose they are, what runs in them, and how another server takes one over.
+
+attempts/<attempt>/owner    locked by the server that runs it, and who that is; then the processes that it started
+attempts/<attempt>/root     stands for the task's `/`
+attempts/<attempt>/own      what is each executor's own: 0/tmp, 0/var-tmp, 0/home
+gone/<attempt>              this attempt was taken over; whoever comes late starts nothing of it
+trash/...                   on its way out
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tesk.compute.backend import AttemptId
+from tesk.compute.local.processes import Process
+from tesk.inside import delete_folder
+
+_GONE_SECONDS = 7 * 86400.0
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """Who runs an attempt: the server's process, the process namespace that its ids count in, and what it started."""
+
+    server: Process
+    namespace: int
+    processes: tuple[Process, ...] = ()
+
+
+class Lost(Exception):  # noqa: N818  it is no error of anybody's
+    """Another server has taken this attempt over."""
+
+
+class Folders:
+    """All attempts below one work folder. `folders` of attempts are root's, or the server's own user's."""
+
+    def __init__(self, work: Path) -> None:
+        self.attempts = work / "attempts"
+        self._gone = work / "gone"
+        self._trash = work / "trash"
+
+    def prepare(self) -> None:
+        """Make what is not there, remove what an earlier server began to remove, and forget old takeovers."""
+        for folder in (self.attempts, self._gone, self._trash):
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for entry in self._trash.iterdir():
+            delete_folder(entry)
+        for entry in self._gone.iterdir():
+            if entry.stat().st_mtime < time.time() - _GONE_SECONDS:
+                entry.unlink(missing_ok=True)
+
+    def path(self, attempt: AttemptId) -> Path:
+        """Where an attempt's folder is, or would be."""
+        return self.attempts / str(attempt)
+
+    def existing(self) -> Iterator[AttemptId]:
+        """Yield the attempts that have a folder."""
+        for name in os.listdir(self.attempts):
+            task_id, dash, number = name.rpartition("-")
+            if dash and number.isdecimal():
+                yield AttemptId(task_id, int(number))
+
+    def create(self, attempt: AttemptId, owner: Owner, user: tuple[int, int] | None) -> "Folder":
+        """Make an attempt's folder, ours. Raises FileExistsError where it is there, Lost where it was taken over before."""
+        path = str(self.path(attempt))
+        os.mkdir(path, 0o711)
+        folder = Folder(path, owner)
+        # A server that takes over leaves its mark first and then looks for a folder; we do it the other way round.
+        if os.path.exists(self._gone / str(attempt)):
+            folder.close()
+            self.remove(attempt)
+            raise Lost
+        for part in (folder.root, folder.own):
+            os.mkdir(part, 0o700)
+            if user is not None:
+                os.chown(part, *user)
+        return folder
+
+    def mark_gone(self, attempt: AttemptId) -> None:
+        """From here on no other server starts anything of this attempt."""
+        os.close(os.open(self._gone / str(attempt), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def is_gone(self, attempt: AttemptId) -> bool:
+        """Say whether an attempt was taken over."""
+        return os.path.exists(self._gone / str(attempt))
+
+    def owner(self, attempt: AttemptId) -> Owner | None:
+        """Return what its server last wrote, None where it wrote nothing yet or there is no folder."""
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode((self.path(attempt) / "owner").read_bytes(), type=Owner)
+        return None
+
+    def is_held(self, attempt: AttemptId) -> bool:
+        """Say whether a server that lives (or is stopped) holds the attempt's lock."""
+        try:
+            fd = os.open(self.path(attempt) / "owner", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def take_away(self, attempt: AttemptId) -> Path | None:
+        """Move an attempt's folder to where nobody starts anything in it; None where there is none."""
+        away = self._trash / f"{attempt}.{secrets.token_hex(8)}"
+        try:
+            os.rename(self.path(attempt), away)
+        except FileNotFoundError:
+            return None
+        return away
+
+    def remove(self, attempt: AttemptId) -> None:
+        """Remove an attempt's folder with all that is in it, also what is hostile. Takes as long as it takes."""
+        if (away := self.take_away(attempt)) is not None:
+            delete_folder(away)
+
+
+class Folder:
+    """One attempt's folder, held by this server."""
+
+    def __init__(self, path: str, owner: Owner) -> None:
+        self.path = path
+        self.root = path + "/root"
+        self.own = path + "/own"
+        self._owner = owner
+        self._lock = os.open(path + "/owner", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._inode = os.fstat(self._lock).st_ino
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._write()
+
+    def add(self, *processes: Process) -> None:
+        """Write down what runs now, before it does anything. Raises Lost where the folder was taken over."""
+        self.check()
+        self._owner = msgspec.structs.replace(self._owner, processes=processes)
+        self._write()
+
+    def check(self) -> None:
+        """Raise Lost where another server has taken the folder over."""
+        try:
+            if os.stat(self.path + "/owner").st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        raise Lost
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._lock)
+
+    def _write(self) -> None:
+        # One short write over the old one; what is longer in the old one is blank in the new.
+        os.pwrite(self._lock, msgspec.json.encode(self._owner).ljust(512), 0)

@@ -1,0 +1,51 @@
+"""What this machine is: its programs that executors see, its size, its name for us."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tesk.compute.backend import Capacity
+from tesk.compute.local.sandbox import ETC, HostKind, HostPath
+from tesk.settings import LocalSettings
+
+_RESERVED_BYTES = 1_000_000_000
+
+
+def place(work: Path) -> str:
+    """Return the name of this machine in its present boot, and of the folder in which attempts lie."""
+    machine = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    folder = work.stat()
+    return f"{machine}:{_read('/proc/sys/kernel/random/boot_id')}:{folder.st_dev:x}-{folder.st_ino:x}"
+
+
+def capacity(settings: LocalSettings, work: Path) -> Capacity:
+    """Return what this machine offers to tasks in all."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cores = settings.cpu_cores or len(os.sched_getaffinity(0)) * settings.overcommit_cpu
+    return Capacity(
+        cpu_cores=cores,
+        ram_bytes=round(settings.ram_gb * 1e9) or max(0, memory - _RESERVED_BYTES),
+        disk_bytes=round(settings.disk_gb * 1e9) or shutil.disk_usage(work).free,
+    )
+
+
+def seen(visible: Sequence[str]) -> Iterator[HostPath]:
+    """Yield what executors see of the host: the visible folders that there are, and the named files of `/etc`."""
+    for path in visible:
+        if os.path.islink(path):
+            yield HostPath(path=path, kind=HostKind.LINK, source=os.readlink(path))
+        elif os.path.isdir(path):
+            yield HostPath(path=path, kind=HostKind.FOLDER, source=path)
+    for name in ETC:
+        source = os.path.realpath(f"/etc/{name}")
+        if os.path.exists(source):
+            kind = HostKind.FOLDER if os.path.isdir(source) else HostKind.FILE
+            yield HostPath(path=f"/etc/{name}", kind=kind, source=source)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

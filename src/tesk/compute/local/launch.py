@@ -1,0 +1,152 @@
+"""Make one executor ready to start: its folders, its streams, its command line. In the keeper's thread, so as its user."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from posixpath import dirname, normpath
+
+from tesk.compute.local.cgroup import Cgroup, Cgroups
+from tesk.compute.local.folder import Folder, Folders, Owner
+from tesk.compute.local.keeper import Keeper
+from tesk.compute.local.processes import Process
+from tesk.compute.local.run import Launch
+from tesk.compute.local.sandbox import Places, sandbox_arguments
+from tesk.compute.local.streams import File, Pipe
+from tesk.compute.local.user import User
+from tesk.compute.plan import Plan, Shared, Step
+from tesk.errors import CannotRun
+from tesk.inside import Inside
+from tesk.settings import LocalSettings
+from tesk.transfer import Stager
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this machine gives to every attempt."""
+
+    settings: LocalSettings
+    keeper: Keeper
+    folders: Folders
+    cgroups: Cgroups
+    stager: Stager
+    user: User | None
+    owner: Owner
+    bwrap: str
+    host: Sequence[str]
+    network_off: bool
+    notes: tuple[str, ...]
+
+
+class Launcher:
+    """Starts the executors of one attempt."""
+
+    def __init__(self, machine: Machine, plan: Plan, folder: Folder, cgroup: Cgroup | None) -> None:
+        self._machine = machine
+        self._plan = plan
+        self._folder = folder
+        self._cgroup = cgroup
+        self._made = False
+
+    def launch(self, step: Step) -> Launch:
+        """Make what the executor needs. Raises Lost where another server has the attempt, CannotRun with the path that is in the way."""
+        self._folder.check()
+        with Inside(Path(self._folder.root)) as inside:
+            if not self._made:
+                self._make_folders(inside)
+                self._made = True
+            self._make_workdir(step, inside)
+            stdin, stdout, stderr = self._open_streams(step, inside)
+        own = f"{self._folder.own}/{step.index}"
+        places = Places(
+            root=self._folder.root,
+            tmp=f"{own}/tmp",  # noqa: S108  in the attempt's folder
+            var_tmp=f"{own}/var-tmp",
+            home=f"{own}/home",
+        )
+        for place in (own, places.tmp, places.var_tmp, places.home):
+            os.mkdir(place, 0o700)
+        machine = self._machine
+        return Launch(
+            program=machine.bwrap,
+            arguments=lambda gate, status: sandbox_arguments(
+                step,
+                self._plan,
+                places,
+                host=machine.host,
+                network_off=machine.network_off,
+                owner=machine.user.owner if machine.user else (os.getuid(), os.getgid()),
+                path=machine.settings.path,
+                gate=gate,
+                status=status,
+            ),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            processes_limit=machine.settings.processes_limit,
+            begun=self._begun,
+        )
+
+    def _begun(self, outer: Process, first: Process) -> None:
+        self._folder.add(outer, first)
+        if self._cgroup is not None:
+            self._cgroup.add(first.pid)
+
+    def _make_folders(self, inside: Inside) -> None:
+        """Make the shared paths that no input brought, and the folders in which programs will write."""
+        for entry in self._plan.shared:
+            match entry.kind:
+                case Shared.FOLDER | Shared.WORKDIR:
+                    _make(inside, entry.path)
+                case Shared.OUTPUT_FILE | Shared.INPUT_FILE:
+                    if inside.stat(entry.path) is None:
+                        _make(inside, dirname(entry.path))
+                        os.close(_open("path", entry.path, inside, os.O_RDWR | os.O_CREAT))
+        for folder in self._plan.folders:
+            _make(inside, folder)
+
+    def _make_workdir(self, step: Step, inside: Inside) -> None:
+        """An earlier executor may have removed it."""
+        if step.workdir is not None:
+            workdir = normpath(step.workdir)
+            if any(workdir == entry.path or workdir.startswith(entry.path + "/") for entry in self._plan.shared):
+                _make(inside, workdir)
+
+    def _open_streams(self, step: Step, inside: Inside) -> tuple[int, Pipe | File, Pipe | File]:
+        keep = self._plan.tail_bytes
+        if step.stdin is None:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            stdin = _open("stdin", step.stdin, inside, os.O_RDONLY)
+        written: list[Pipe | File] = []
+        try:
+            for name, path in (("stdout", step.stdout), ("stderr", step.stderr)):
+                if name == "stderr" and path is not None and path == step.stdout:
+                    written.append(written[0])
+                elif path is None:
+                    written.append(Pipe(keep))
+                else:
+                    _make(inside, dirname(normpath(path)))
+                    # Both streams may go to one file: each write goes to its end, then.
+                    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_APPEND if step.stderr == step.stdout else 0)
+                    written.append(File(_open(name, path, inside, flags), keep))
+        except CannotRun:
+            os.close(stdin)
+            for stream in written:
+                stream.close()
+            raise
+        return stdin, written[0], written[1]
+
+
+def _make(inside: Inside, path: str) -> None:
+    try:
+        inside.make_folders(path, 0o755)
+    except OSError as error:
+        raise CannotRun(f"{path} cannot be made: {error.filename}: {error.strerror}.") from error
+
+
+def _open(name: str, path: str, inside: Inside, flags: int) -> int:
+    try:
+        return inside.open(path, flags, 0o644)
+    except OSError as error:
+        raise CannotRun(f"{name} {path} cannot be opened: {error.strerror}.") from error

@@ -1,0 +1,70 @@
+"""Processes of this machine: who they are, what came from them, how they are sent a signal without hitting another."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+
+class Process(Struct, frozen=True, array_like=True):
+    """One process: its id, and when it started (in ticks since boot), since ids are used again."""
+
+    pid: int
+    started: int
+
+
+def look_at(pid: int) -> Process | None:
+    """Return who has this id now."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return Process(pid, int(line[line.rindex(b")") + 2 :].split(b" ", 20)[19]))
+
+
+def open_process(process: Process) -> int | None:
+    """Return a descriptor of exactly this process (a pidfd), None where it is gone."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if look_at(process.pid) == process:
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to exactly this process, if it is still there."""
+    if (fd := open_process(process)) is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
+        os.close(fd)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, none where it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{pid}/task/{thread}/children", "rb") as file,
+            ):
+                found += map(int, file.read().split())
+    return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield all that came from a process, parents first; what is born meanwhile may be missing."""
+    todo = children(pid)
+    seen: set[int] = set()
+    while todo:
+        child = todo.pop()
+        if child not in seen:
+            seen.add(child)
+            yield child
+            todo += children(child)

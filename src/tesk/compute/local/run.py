@@ -1,0 +1,222 @@
+"""One executor on this machine, from its first process until nothing of it is left. In the keeper's thread only."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from tesk.compute.local.keeper import Keeper
+from tesk.compute.local.processes import Process, descendants, look_at
+from tesk.compute.local.streams import File, Pipe, Written
+
+# Python ignores these two, a terminal's user may have ignored others; a program expects none of it.
+_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_REFUSED = b"bwrap: execvp "
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How it went. `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence; both are
+    missing where it was killed before it began."""
+
+    ran: bool = False
+    error: str | None = None
+    exit_code: int = 0
+    start_time: float = 0.0
+    end_time: float = 0.0
+    stdout: Written = Written(b"", 0)
+    stderr: Written = Written(b"", 0)
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """What is started, and what happens in between. Descriptors are the run's from here on.
+
+    `arguments` are made for the numbers of the descriptors `gate` and `status`. `begun` is told of the processes that
+    hold the others, before the program runs, and may refuse by an OSError.
+    """
+
+    program: str
+    arguments: Callable[[int, int], list[str]]
+    stdin: int
+    stdout: Pipe | File
+    stderr: Pipe | File
+    processes_limit: int
+    begun: Callable[[Process, Process], None]
+
+
+class Run:
+    """One sandbox. `ended` is called once, when its process namespace is empty and its streams are read to their ends."""
+
+    def __init__(self, keeper: Keeper, launch: Launch, ended: Callable[[Ended], object]) -> None:
+        self._keeper = keeper
+        self._launch = launch
+        self._ended = ended
+        # Both may be one file.
+        self._streams = tuple(dict.fromkeys((launch.stdout, launch.stderr)))
+        self.stdout, self.stderr = launch.stdout, launch.stderr
+        self._outer = self._first = 0
+        self._first_fd = self._gate = self._status = -1
+        self._said = b""
+        self._exit_code: int | None = None
+        self._outer_code: int | None = None
+        self._error: str | None = None
+        self._start_time = 0.0
+        self._killed = self._let_go = False
+
+    def begin(self) -> None:
+        """Start bubblewrap, which waits at the gate."""
+        launch = self._launch
+        self._start_time = time.time()
+        self._status, status = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._status, False)
+        # The other side of a stream socket or pipe would be let through by our own end; that of a datagram socket waits on.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._gate, gate = ours.detach(), theirs.detach()
+        try:
+            self._outer = os.posix_spawn(
+                launch.program,
+                launch.arguments(gate, status),
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, launch.stdin, 0),
+                    (os.POSIX_SPAWN_DUP2, launch.stdout.write_fd, 1),
+                    (os.POSIX_SPAWN_DUP2, launch.stderr.write_fd, 2),
+                    # Onto itself: it stays open in the program that is started.
+                    (os.POSIX_SPAWN_DUP2, status, status),
+                    (os.POSIX_SPAWN_DUP2, gate, gate),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTS,
+            )
+        except OSError as error:
+            self._error = f"{launch.program} could not be started: {error.strerror}."
+        os.close(status)
+        os.close(gate)
+        os.close(launch.stdin)
+        for stream in self._streams:
+            stream.started()
+        if self._outer == 0:
+            os.close(self._status)
+            self._finish()
+            return
+        self._keeper.watch(self._status, self._on_status)
+        for stream in self._streams:
+            if isinstance(stream, Pipe):
+                self._keeper.watch(stream.read_fd, lambda stream=stream: self._on_output(stream))  # type: ignore[misc]  # bound now
+
+    def terminate(self) -> None:
+        """Ask all processes inside to end (bubblewrap itself would end at once, and kill the others)."""
+        if self._first_fd >= 0:
+            for pid in [*descendants(self._first)]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill everything inside, at once."""
+        self._killed = True
+        if self._first_fd >= 0:
+            # The first process of a namespace takes all others with it.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
+        elif self._outer and self._outer_code is None:
+            os.kill(self._outer, signal.SIGKILL)
+
+    def _on_status(self) -> None:
+        try:
+            piece = os.read(self._status, 4096)
+        except BlockingIOError:
+            return
+        if not piece:
+            self._keeper.close_watched(self._status)
+            # The status is closed by the end of bubblewrap only, so this does not wait.
+            self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])
+            self._finish_when_empty()
+            return
+        *lines, self._said = (self._said + piece).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "child-pid" in said:
+                self._on_first(said["child-pid"])
+            if "exit-code" in said:
+                self._exit_code = said["exit-code"]
+
+    def _on_first(self, pid: int) -> None:
+        """All is mounted, or soon will be; the program waits."""
+        outer, first = look_at(self._outer), look_at(pid)
+        try:
+            self._first_fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return  # it could not be made; bubblewrap's end says why
+        self._first = pid
+        self._keeper.watch(self._first_fd, self._on_empty)
+        try:
+            if outer is None or first is None:
+                return
+            limit = self._launch.processes_limit
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (limit, limit))
+            self._launch.begun(outer, first)
+        except OSError as error:
+            self._error = f"The executor could not be held: {error}."
+            self.kill()
+        if self._killed:
+            self.kill()
+        else:
+            self._start_time = time.time()
+            self._let_go = True
+            os.write(self._gate, b"1")
+
+    def _on_empty(self) -> None:
+        self._keeper.close_watched(self._first_fd)
+        self._first_fd = -1
+        self._finish_when_empty()
+
+    def _on_output(self, pipe: Pipe) -> None:
+        if not pipe.read() and not pipe.open:
+            self._keeper.close_watched(pipe.read_fd)
+
+    def _finish_when_empty(self) -> None:
+        if self._first_fd < 0 and self._outer_code is not None:
+            for stream in self._streams:
+                if isinstance(stream, Pipe) and stream.open:
+                    while stream.read():
+                        pass
+                    self._keeper.close_watched(stream.read_fd)
+            self._finish()
+
+    def _finish(self) -> None:
+        os.close(self._gate)
+        end_time = time.time()
+        stdout, stderr = self._launch.stdout.written(), self._launch.stderr.written()
+        for stream in self._streams:
+            if isinstance(stream, File):
+                stream.close()
+        code, error = self._exit_code, self._error
+        if code is None and error is None:
+            code, error = self._why_not(stderr.tail)
+        self._ended(
+            Ended(
+                ran=error is None and self._let_go,
+                error=error,
+                exit_code=code or 0,
+                start_time=self._start_time,
+                end_time=end_time,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        )
+
+    def _why_not(self, words: bytes) -> tuple[int | None, str | None]:
+        """Bubblewrap did not say how the program ended: it did not run, or was killed together with it."""
+        if self._killed or self._outer_code != 1:
+            code = self._outer_code or 0
+            return (128 - code if code < 0 else code), None
+        last = words.rstrip().rpartition(b"\n")[2]
+        if last.startswith(_REFUSED):
+            return (127 if last.endswith(os.strerror(2).encode()) else 126), None
+        return None, f"The sandbox could not be made: {last.decode(errors='replace').removeprefix('bwrap: ')}."

@@ -1,0 +1,147 @@
+"""What executors see of this machine, as arguments of bubblewrap. Pure."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from posixpath import dirname
+
+from msgspec import Struct
+
+from tesk.compute.plan import Plan, Step
+from tesk.errors import CannotRun
+
+HOME = "/home/task"
+"""Executors' home, wherever they run."""
+
+STANDARD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+ETC = (
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "group",
+    "hosts",
+    "java",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "passwd",
+    "pki",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+)
+"""What programs need of `/etc`, as far as the host has it; nothing else of it is seen."""
+
+
+class HostKind(StrEnum):
+    """What the host has at a path."""
+
+    FOLDER = "FOLDER"
+    FILE = "FILE"
+    LINK = "LINK"
+
+
+class HostPath(Struct, frozen=True, kw_only=True):
+    """One path of the host that executors see, read-only. `source`: where it really lies; of a LINK what it says."""
+
+    path: str
+    kind: HostKind
+    source: str
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """Where an attempt's folders are on the host: `root` stands for the task's `/`, the others are one step's own."""
+
+    root: str
+    tmp: str
+    var_tmp: str
+    home: str
+
+
+def sandbox_arguments(
+    step: Step,
+    plan: Plan,
+    places: Places,
+    *,
+    host: Sequence[str],
+    network_off: bool,
+    owner: tuple[int, int],
+    path: Sequence[str],
+    gate: int,
+    status: int,
+) -> list[str]:
+    """Return the command line that runs one executor.
+
+    `host` is what `host_arguments` made. bubblewrap waits for a message on the descriptor `gate` when all is mounted, and
+    tells the descriptor `status` of its processes. A sandbox that root started could remount and write the host's
+    files, so all capabilities are dropped and no user namespace can be made inside.
+    """
+    arguments = [
+        "bwrap",
+        *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "tesk"),
+        *("--cap-drop", "ALL", "--new-session", "--disable-userns", "--die-with-parent"),
+        *("--uid", str(owner[0]), "--gid", str(owner[1])),
+        *("--block-fd", str(gate), "--json-status-fd", str(status)),
+        *host,
+    ]
+    if network_off:
+        arguments.append("--unshare-net")
+    shared = {entry.path for entry in plan.shared}
+    for target, source in (("/tmp", places.tmp), ("/var/tmp", places.var_tmp), (HOME, places.home)):  # noqa: S108  in the sandbox
+        if not _covered(target, shared):
+            arguments += ("--bind", source, target)
+    for entry in plan.shared:
+        arguments += ("--bind", places.root + entry.path, entry.path)
+    arguments.append("--clearenv")
+    for name, value in environment(step, path=path).items():
+        arguments += ("--setenv", name, value)
+    arguments += ("--chdir", step.workdir or "/", "--", *step.command)
+    return arguments
+
+
+def host_arguments(seen: Iterable[HostPath], *, memory_bytes: int = 8 * 1024 * 1024) -> list[str]:
+    """Return the part of the command line that is the same for all executors: a small root, the host's programs, /dev, /proc."""
+    arguments = ["--size", str(memory_bytes), "--tmpfs", "/"]
+    for entry in seen:
+        arguments += ("--symlink" if entry.kind is HostKind.LINK else "--ro-bind", entry.source, entry.path)
+    return [*arguments, "--dev", "/dev", "--proc", "/proc"]
+
+
+def environment(step: Step, *, path: Sequence[str], home: str = HOME, temporary: str = "/tmp") -> dict[str, str]:  # noqa: S108  in the sandbox
+    """Return an executor's environment: the task's own over the little that every program expects, nothing of the server's."""
+    return {
+        "PATH": ":".join((*path, *STANDARD_PATH)),
+        "HOME": home,
+        "TMPDIR": temporary,
+        "LANG": "C.UTF-8",
+        **step.env,
+    }
+
+
+def check_paths(plan: Plan, seen: Sequence[HostPath], exists: frozenset[str]) -> None:
+    """Raise CannotRun for a path that cannot be made among the host's read-only folders. `exists`: those that are there."""
+    for entry in plan.shared:
+        for host in seen:
+            below = host.kind is HostKind.FOLDER and entry.path.startswith(host.path + "/")
+            if below and entry.path not in exists:
+                raise CannotRun(
+                    f"{entry.path} cannot be made: {host.path} is the host's and read-only here, and has nothing there. "
+                    "Use a path outside of it."
+                )
+
+
+def _covered(path: str, shared: set[str]) -> bool:
+    while path not in shared:
+        if path == "/":
+            return False
+        path = dirname(path)
+    return True
