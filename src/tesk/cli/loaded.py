@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from tesk.errors import SettingsError
-from tesk.settings import Loaded, default_files, load
+from tesk.settings.load import Loaded, default_files, load
 
 FLAGS = (
     "server.host",

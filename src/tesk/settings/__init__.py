@@ -1,7 +1,5 @@
-"""One frozen tree of settings, read once at start."""
+"""One frozen tree of settings, read once at start. How it is read, `tesk.settings.load`, is for those who read it: the stager starts without."""
 
-from tesk.settings.load import Loaded, default_files, load
-from tesk.settings.reference import Setting, reference
 from tesk.settings.tree import (
     AuthSettings,
     ControllerSettings,
@@ -27,18 +25,13 @@ __all__ = [
     "FileRoot",
     "HttpCredential",
     "LimitsSettings",
-    "Loaded",
     "LocalSettings",
     "LogSettings",
     "RetentionSettings",
     "ServerSettings",
-    "Setting",
     "Settings",
     "ShutdownSettings",
     "StorageSettings",
     "Token",
     "User",
-    "default_files",
-    "load",
-    "reference",
 ]

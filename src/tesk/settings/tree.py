@@ -96,6 +96,12 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "reads its user's home but for dot entries, and writes the folder it was started in and `~/tesk`; others none."
         ),
     ] = None
+    file_denied: Annotated[
+        tuple[str, ...],
+        _says(
+            "Files and folders that tasks never use, whatever `file_roots` says; TESK's own data and settings always are."
+        ),
+    ] = ()
     file_reflink: Annotated[bool, _says("Clone files where the file system can.")] = True
     http: Annotated[tuple[HttpCredential, ...], _says("Credentials by host.")] = ()
     http_tries: Annotated[Positive, _says("How often a request is tried when the server or the line fails.")] = 5

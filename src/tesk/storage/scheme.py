@@ -1,7 +1,7 @@
 """The seam to a place where data lies: four verbs, each with its promise."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +23,8 @@ class Arrived(Struct, frozen=True, kw_only=True):
     """What `get` or `put` moved."""
 
     size_bytes: int
+    mode: int | None = None
+    """Permission bits of the source, where it has them."""
 
 
 Advance = Callable[[int], None]
@@ -30,7 +32,12 @@ Advance = Callable[[int], None]
 
 
 class Scheme(Protocol):
-    """One kind of URL. Plain blocking calls, safe from many threads. Raises TransferRefused or TransferFailed only."""
+    """One kind of URL. Plain blocking calls, safe from many threads. Raises TransferRefused or TransferFailed only.
+
+    `has_folders` False: every URL is a file, so nobody need ask which it is.
+    """
+
+    has_folders: ClassVar[bool]
 
     def stat(self, url: str) -> Entry | None:
         """Return what is at `url`, or None where there is nothing."""

@@ -1,0 +1,180 @@
+"""Bring a task's inputs in: first find out what there is and whether it fits together, then move it."""
+
+import os
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tesk.errors import TransferError, TransferRefused
+from tesk.inside import Inside
+from tesk.stager.parallel import Stop, each
+from tesk.stager.report import TooMany, moved, report, told
+from tesk.storage.scheme import Entry, Scheme
+from tesk.storage.schemes import Schemes
+from tesk.storage.url import shown
+from tesk.tes.task import FileType
+from tesk.transfer import Fetch, Moved, TransferReport
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One file or folder that is to be made at `path`. `mode` is the source's, where it has one."""
+
+    index: int
+    path: str
+    folder: bool
+    url: str = ""
+    content: bytes | None = None
+    size_bytes: int | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All pieces, folders before what lies in them, and the types that were found out."""
+
+    pieces: list[Piece]
+    types: dict[int, FileType]
+
+
+def survey(inputs: Iterable[Fetch], schemes: Schemes, *, limit: int, threads: int, stop: Stop) -> Survey:
+    """Ask the sources what there is. Raises TransferError for the first thing that can never be, TooMany above `limit`."""
+    types: dict[int, FileType] = {}
+
+    def look(fetch: Fetch) -> list[Piece]:
+        path = _clean(fetch.path)
+        if fetch.content is not None and (fetch.content or fetch.url is None):
+            data = fetch.content.encode()
+            if fetch.type is None:
+                types[fetch.index] = FileType.FILE
+            return [Piece(fetch.index, path, folder=False, content=data, size_bytes=len(data))]
+        url = fetch.url or ""
+        scheme = schemes.of(url)
+        entry = _source(fetch, url, scheme)
+        if fetch.type is None:
+            types[fetch.index] = entry.type
+        if entry.type is FileType.FILE:
+            return [Piece(fetch.index, path, folder=False, url=url, size_bytes=entry.size_bytes, mode=entry.mode)]
+        pieces = [Piece(fetch.index, path, folder=True, mode=entry.mode)]
+        for one in scheme.list(url):
+            stop.advance(0)
+            inner = posixpath.join(path, one.name)
+            folder = one.type is FileType.DIRECTORY
+            pieces.append(
+                Piece(fetch.index, inner, folder=folder, url=one.url, size_bytes=one.size_bytes, mode=one.mode)
+            )
+            if len(pieces) > limit:
+                break
+        return pieces
+
+    done, errors = each(look, list(inputs), threads=threads, stop=stop, keep_going=False)
+    if errors:
+        raise errors[0]
+    pieces = sorted((piece for some in done for piece in some), key=lambda piece: (piece.path.count("/"), piece.path))
+    if len(pieces) > limit:
+        raise TooMany(f"the inputs are more than {limit} files (setting storage.files_limit)")
+    _fit_together(pieces)
+    return Survey(pieces, types)
+
+
+def move(
+    found: Survey,
+    schemes: Schemes,
+    inside: Inside,
+    *,
+    owner: tuple[int, int] | None,
+    threads: int,
+    stop: Stop,
+    began: float,
+) -> TransferReport:
+    """Make all folders, then all files. They belong to `owner`, who may change them; the sources stay as they are."""
+
+    def bring_one(piece: Piece) -> Moved:
+        try:
+            target = inside.open(piece.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                if piece.content is not None:
+                    size, mode = _write(target, piece.content), None
+                else:
+                    arrived = schemes.of(piece.url).get(piece.url, target, stop.advance)
+                    size, mode = arrived.size_bytes, arrived.mode
+                if mode is not None:
+                    # Its owner may change the copy, whatever the source allowed; no copy gains the rights of a set bit.
+                    os.fchmod(target, mode & 0o777 | 0o600)
+                if owner is not None:
+                    os.fchown(target, *owner)
+            except TransferError:
+                inside.remove(piece.path)
+                raise
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise told(error, piece.path) from error
+        return moved(piece.index, piece.url, piece.path, size)
+
+    files: list[Moved] = []
+    errors: list[TransferError] = []
+    try:
+        for piece in found.pieces:
+            stop.advance(0)
+            inside.make_folders(piece.path if piece.folder else posixpath.dirname(piece.path), owner=owner)
+            if piece.folder and piece.mode is not None:
+                inside.chmod(piece.path, piece.mode & 0o777 | 0o700)
+    except TransferError as error:
+        errors.append(error)
+    except OSError as error:
+        errors.append(told(error, str(error.filename)))
+    if not errors:
+        pieces = [piece for piece in found.pieces if not piece.folder]
+        files, errors = each(bring_one, pieces, threads=threads, stop=stop, keep_going=False)
+    return report(files, found.types, [], errors, began)
+
+
+def _source(fetch: Fetch, url: str, scheme: Scheme) -> Entry:
+    """What lies at the URL of an input, asked only as far as the task leaves it open."""
+    if not scheme.has_folders:
+        kind = FileType.DIRECTORY if url.endswith("/") and fetch.type is None else fetch.type or FileType.FILE
+        return Entry(url=url, name="", type=kind)
+    entry = scheme.stat(url)
+    if entry is None:
+        raise TransferRefused(f"{shown(url)}: there is no such file")
+    wanted = FileType.DIRECTORY if fetch.type is None and url.endswith("/") else fetch.type or entry.type
+    if entry.type is not wanted:
+        is_what = "a folder" if entry.type is FileType.DIRECTORY else "a file"
+        raise TransferRefused(
+            f"{shown(url)}: is {is_what}, so the type of input {fetch.path} must be {entry.type}, not {wanted}"
+        )
+    return entry
+
+
+def _clean(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise TransferRefused(f"{shown(path)}: the path of an input must be absolute and without '..'")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _fit_together(pieces: list[Piece]) -> None:
+    """Refuse two files, or a file and a folder, at one place, and anything below a file. Pieces are sorted by depth."""
+    there: dict[str, Piece] = {}
+    for piece in pieces:
+        other = there.get(piece.path)
+        if other is not None and not (other.folder and piece.folder):
+            raise TransferRefused(f"{shown(piece.path)}: inputs {other.index} and {piece.index} both want to be here")
+        above = piece.path
+        while above != "/":
+            above = posixpath.dirname(above)
+            over = there.get(above)
+            if over is not None:
+                if not over.folder:
+                    raise TransferRefused(
+                        f"{shown(piece.path)}: input {piece.index} lies below {shown(above)}, which input {over.index} makes a file"
+                    )
+                break
+        there.setdefault(piece.path, piece)
+
+
+def _write(target: int, data: bytes) -> int:
+    written = 0
+    while written < len(data):
+        written += os.write(target, memoryview(data)[written:])
+    return written

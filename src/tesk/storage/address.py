@@ -1,0 +1,69 @@
+"""Who may be called: a host's addresses are checked, and the very address that was checked is called."""
+
+import ipaddress
+import socket
+
+from tesk.errors import TransferRefused
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "fd00:ec2::254",  # Amazon by IPv6
+        "fd20:ce::254",  # Google by IPv6
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle, older machines
+    )
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def refusal(address: str, *, private: bool) -> str | None:
+    """Say why `address` must not be called, or None. `private`: loopback and private networks may be."""
+    bare = _embedded(ipaddress.ip_address(address.partition("%")[0]))
+    if bare.is_link_local or bare in _METADATA:
+        return "link-local and metadata addresses are never called"
+    if bare.is_unspecified or bare.is_multicast:
+        return "it is the address of no host"
+    if not private and not bare.is_global:
+        return "it is on this machine or in a private network (setting storage.private_addresses)"
+    return None
+
+
+def connect(host: str, port: int, *, private: bool, timeout_seconds: float) -> socket.socket:
+    """Connect to the first address of `host` that may be called and answers.
+
+    Raises TransferRefused where none may be called, OSError where none answers.
+    """
+    reason = None
+    failure: OSError | None = None
+    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        said = refusal(str(place[0]), private=private)
+        if said is not None:
+            reason = said
+            continue
+        line = socket.socket(family, kind, protocol)
+        try:
+            line.settimeout(timeout_seconds)
+            line.connect(place)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            line.close()
+            failure = error
+        else:
+            return line
+    if failure is not None:
+        raise failure
+    raise TransferRefused(f"{host} may not be called: {reason or 'it has no address'}")
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one only wraps, as a router would unwrap it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -1,0 +1,281 @@
+"""`file://` and plain absolute paths: only below folders that the caller may use, whatever links say."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NamedTuple
+
+from tesk.errors import TransferError, TransferFailed, TransferRefused
+from tesk.settings import FileRoot
+from tesk.storage.scheme import Advance, Arrived, Entry
+from tesk.storage.url import below, path_of, shown
+from tesk.tes.task import FileType
+
+_FICLONE = 0x40049409
+_CHUNK = 64 * 1024 * 1024  # what moves between two looks at whether it is still wanted
+_CANNOT = {
+    errno.EXDEV,
+    errno.ENOSYS,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.ENOTTY,
+    errno.EBADF,
+    errno.ETXTBSY,
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Root(NamedTuple):
+    """A folder that this caller may use: as it was named, and where it really is."""
+
+    named: str
+    real: str
+    write: bool
+    hidden: bool
+
+
+class FileScheme:
+    """Files of this host.
+
+    A path is opened first and then looked at: the kernel says where the thing that is open really lies, so a link that is
+    changed meanwhile changes nothing. Links may lead to any place below the roots, and to none outside. `denied` are
+    paths that stay closed though they lie below a root.
+    """
+
+    has_folders: ClassVar[bool] = True
+
+    def __init__(self, roots: tuple[FileRoot, ...], *, denied: tuple[str, ...] = (), reflink: bool = True) -> None:
+        named = [(os.path.normpath(os.path.expanduser(root.path)), root) for root in roots]
+        self._roots = [Root(path, os.path.realpath(path), root.write, root.hidden) for path, root in named]
+        self._denied = [os.path.realpath(os.path.expanduser(path)) for path in denied]
+        self._reflink = reflink
+
+    def stat(self, url: str) -> Entry | None:
+        path = path_of(url)
+        try:
+            with self._look(path, url) as (_, found):
+                return _entry(url, "", found, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _told(error, url) from error
+
+    def list(self, url: str) -> Iterator[Entry]:
+        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
+        top = path_of(url)
+        while pending:
+            inner, above = pending.pop()
+            folder = os.path.join(top, inner)
+            try:
+                with self._look(folder, url) as (fd, found):
+                    if not stat.S_ISDIR(found.st_mode):
+                        raise TransferRefused(f"{shown(url)}: is a file, not a folder; its type is FILE")
+                    here = (*above, (found.st_dev, found.st_ino))
+                    really = os.readlink(f"/proc/self/fd/{fd}")
+                    names = sorted(os.listdir(f"/proc/self/fd/{fd}"))
+                for name in names:
+                    path = os.path.join(folder, name)
+                    relative = os.path.join(inner, name)
+                    if not os.path.islink(path) and not self._may(f"{really}/{name}", write=False):
+                        continue  # hidden: as if it were not there
+                    with self._look(path, url) as (_, found):
+                        entry = _entry(below(url, relative), relative, found, path)
+                        if entry.type is FileType.DIRECTORY:
+                            if (found.st_dev, found.st_ino) in here:
+                                raise TransferRefused(
+                                    f"{shown(url)}: the link {shown(relative)} leads back to a folder above it"
+                                )
+                            pending.append((relative, here))
+                    yield entry
+            except OSError as error:
+                raise _told(error, url) from error
+
+    def get(self, url: str, target: int, advance: Advance) -> Arrived:
+        path = path_of(url)
+        try:
+            with self._look(path, url) as (fd, found):
+                if _entry(url, "", found, path).type is FileType.DIRECTORY:
+                    raise TransferRefused(f"{shown(url)}: is a folder, not a file; its type is DIRECTORY")
+                source = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                size = copy(source, target, advance, reflink=self._reflink)
+            finally:
+                os.close(source)
+        except OSError as error:
+            raise _told(error, url) from error
+        if size < found.st_size:
+            raise TransferFailed(f"{shown(url)}: became shorter while it was read ({size} of {found.st_size} bytes)")
+        return Arrived(size_bytes=size, mode=stat.S_IMODE(found.st_mode))
+
+    def put(self, source: int, url: str, advance: Advance) -> Arrived:
+        folder_path, name = os.path.split(path_of(url))
+        if not name:
+            raise TransferRefused(f"{shown(url)}: names no file")
+        beside = f".tesk-{secrets.token_hex(8)}.part"
+        try:
+            with self._folder(folder_path, url, name) as folder:
+                # The umask decides, as for any program that this user runs; programs stay programs.
+                mode = 0o666 | os.fstat(source).st_mode & 0o111
+                target = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+                try:
+                    try:
+                        size = copy(source, target, advance, reflink=self._reflink)
+                        # A task is COMPLETE only when that survives a loss of power; so must what it made.
+                        os.fsync(target)
+                    finally:
+                        os.close(target)
+                    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except (OSError, TransferError):
+                    with contextlib.suppress(OSError):
+                        os.unlink(beside, dir_fd=folder)
+                    raise
+                _sync_folder(folder)
+        except OSError as error:
+            raise _told(error, url) from error
+        return Arrived(size_bytes=size)
+
+    def make_directory(self, url: str) -> None:
+        try:
+            with self._folder(path_of(url), url, ""):
+                pass
+        except OSError as error:
+            raise _told(error, url) from error
+
+    @contextlib.contextmanager
+    def _look(self, path: str, url: str) -> Iterator[tuple[int, os.stat_result]]:
+        """What is at `path`, as a descriptor that reads nothing yet (O_PATH), and its status; refused outside the roots."""
+        if not self._may(path, write=False):
+            raise self._refused(url, write=False)
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not self._may(os.readlink(f"/proc/self/fd/{fd}"), write=False):
+                raise self._refused(url, write=False)
+            yield fd, os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _folder(self, path: str, url: str, name: str) -> Iterator[int]:
+        """A folder for writing, made with its parents, as a descriptor. Nothing is made outside the roots."""
+        if not self._may(os.path.join(path, name), write=True):
+            raise self._refused(url, write=True)
+        for root in self._roots:
+            if root.write and _lies_in(path, root.named):
+                os.makedirs(root.named, exist_ok=True)
+        missing: list[str] = []
+        while True:
+            try:
+                folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                break
+            except FileNotFoundError:
+                path, last = os.path.split(path)
+                missing.insert(0, last)
+        try:
+            really = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), *missing, name)
+            if not self._may(really, write=True):
+                raise self._refused(url, write=True)
+            for part in missing:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+                deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                os.close(folder)
+                folder = deeper
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _may(self, path: str, *, write: bool) -> bool:
+        if any(_lies_in(path, denied) for denied in self._denied):
+            return False
+        return any(
+            (root.write or not write)
+            and any(
+                _lies_in(path, place) and (root.hidden or not _hides(path, place)) for place in {root.named, root.real}
+            )
+            for root in self._roots
+        )
+
+    def _refused(self, url: str, *, write: bool) -> TransferRefused:
+        named = ", ".join(sorted({root.named for root in self._roots if root.write or not write})) or "none"
+        verb = "write" if write else "read"
+        return TransferRefused(
+            f"{shown(url)}: tasks may not {verb} here; they may {verb} below: {named} (setting storage.file_roots)"
+        )
+
+
+def copy(source: int, target: int, advance: Advance, *, reflink: bool) -> int:
+    """Copy an open regular file into an empty one by the quickest way that these file systems have; return its size in bytes."""
+    size = os.fstat(source).st_size
+    if reflink and size:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(target, _FICLONE, source)
+            advance(size)
+            return size
+    done = 0
+    # Each way goes on where the one before had to stop. An end of file is believed only from the last, plain one:
+    # files of /proc and some FUSE file systems show it to the quicker ones too early.
+    ways: tuple[Callable[[int, int, int], int], ...] = (_by_range, _by_sendfile, _by_hand)
+    for way in ways:
+        try:
+            while moved := way(source, target, done):
+                done += moved
+                advance(moved)
+        except OSError as error:
+            if error.errno not in _CANNOT or way is _by_hand:
+                raise
+    return done
+
+
+def _by_range(source: int, target: int, done: int) -> int:
+    return os.copy_file_range(source, target, _CHUNK, done, done)
+
+
+def _by_sendfile(source: int, target: int, done: int) -> int:
+    os.lseek(target, done, os.SEEK_SET)
+    return os.sendfile(target, source, done, _CHUNK)
+
+
+def _by_hand(source: int, target: int, done: int) -> int:
+    data = memoryview(os.pread(source, 1024 * 1024, done))
+    written = 0
+    while written < len(data):
+        written += os.pwrite(target, data[written:], done + written)
+    return written
+
+
+def _entry(url: str, name: str, found: os.stat_result, path: str) -> Entry:
+    mode = stat.S_IMODE(found.st_mode)
+    if stat.S_ISDIR(found.st_mode):
+        return Entry(url=url, name=name, type=FileType.DIRECTORY, mode=mode)
+    if stat.S_ISREG(found.st_mode):
+        return Entry(url=url, name=name, type=FileType.FILE, size_bytes=found.st_size, mode=mode)
+    raise TransferRefused(f"{shown(path)}: is neither a file nor a folder (a pipe, a socket or a device)")
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _hides(path: str, folder: str) -> bool:
+    return path[len(folder.rstrip("/")) + 1 :].startswith(".")
+
+
+def _sync_folder(folder: int) -> None:
+    with contextlib.suppress(OSError):  # some network file systems have no such thing
+        os.fsync(folder)
+
+
+def _told(error: OSError, url: str) -> TransferError:
+    """The system's error as a sentence, and whether another time could be better."""
+    if error.errno in _FULL:
+        return TransferFailed(f"{shown(url)}: the disk is full ({error.strerror})")
+    if error.errno in {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EMFILE, errno.ENFILE}:
+        return TransferFailed(f"{shown(url)}: {error.strerror}")
+    if error.errno == errno.ENOENT:
+        return TransferRefused(f"{shown(url)}: there is no such file (a link may lead nowhere)")
+    return TransferRefused(f"{shown(url)}: {error.strerror}")

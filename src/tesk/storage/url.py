@@ -1,0 +1,65 @@
+"""URLs as text: their scheme, a name below one, and how one is shown. No network, no disk."""
+
+import os
+import re
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from tesk.errors import TransferRefused
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+def scheme_of(url: str) -> str:
+    """Return the scheme in lower case; a plain absolute path (as Nextflow and Cromwell write) is `file`; "" for neither."""
+    if url.startswith("/"):
+        return "file"
+    found = _SCHEME.match(url)
+    return found[1].lower() if found else ""
+
+
+def below(url: str, name: str) -> str:
+    """Return the URL of `name` (parts with `/` between them) below the directory `url`: percent-encoded, but in a plain path."""
+    name = name.strip("/")
+    if url.startswith("/"):
+        return f"{url.rstrip('/')}/{name}"
+    query = ""
+    if scheme_of(url) != "file":  # a file's name may hold these; elsewhere they end the path
+        cut = re.search(r"[?#]", url)
+        if cut:
+            url, query = url[: cut.start()], url[cut.start() :]
+    return f"{url.rstrip('/')}/{quote_from_bytes(os.fsencode(name), safe='/~!$&()*+,;=:@')}{query}"
+
+
+def path_of(url: str) -> str:
+    """Return the absolute path that a `file:` URL or a plain path names. `?` and `#` are letters like others here.
+
+    Raises TransferRefused for another host, a relative path, a NUL.
+    """
+    if url.startswith("/"):
+        path = url
+    else:
+        rest = url[len("file:") :]
+        if rest.startswith("//"):
+            host, slash, rest = rest[2:].partition("/")
+            if host.lower() not in {"", "localhost"}:
+                raise TransferRefused(f"{url}: names another machine ({host}); a file: URL begins with file:///")
+            rest = slash + rest
+        path = os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
+    if not path.startswith("/"):
+        raise TransferRefused(f"{shown(url)}: the path of a file must be absolute")
+    if "\0" in path:
+        raise TransferRefused(f"{shown(url)}: no file can have such a name")
+    return os.path.normpath("/" + path.lstrip("/"))
+
+
+def shown(url: str) -> str:
+    """Return `url` for a message: without user and password, without the query (which may be a signature), on one line."""
+    if scheme_of(url) != "file":
+        url = re.sub(r"(?<=://)[^/?#]*@", "", url)
+        url = re.sub(r"\?[^#]*", "?...", url)
+    return printable(url).replace("\n", "\\n").replace("\r", "\\r")
+
+
+def printable(name: str) -> str:
+    """Return `name` as text that JSON can carry: bytes that are no UTF-8 become the replacement character."""
+    return os.fsencode(name).decode("utf-8", "replace")
