@@ -10,7 +10,7 @@ from math import inf
 from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
-from tesk.compute.plan import Plan
+from tesk.compute.plan import Plan, make_plan
 from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide, time_limit_seconds
 from tesk.controller.lease import Tenure
 from tesk.errors import CannotRun
@@ -25,7 +25,7 @@ _FORGET_SECONDS = 900.0
 _STEPS = 8
 """More steps than any one observation can call for."""
 
-_FAULTS = 5
+_FAULTS = 3
 """After so many faults of our own in a row an attempt counts as lost; without a bound it would rest in its state for ever."""
 
 
@@ -48,8 +48,8 @@ class Held:
 class Reconciler:
     """Looks at one held task at a time; what it needs, it is given.
 
-    `ours` says whether attempts of a place are our backend's. `ended` is told of every task that is no longer held,
-    with the state that it was left in.
+    `tail_bytes` of each stream go into an ExecutorLog. `ended` is told of every task that is no longer held, with the
+    state that it was left in.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Reconciler:
         tenure: Tenure,
         *,
         limits: Limits,
-        plan: Callable[[Claimed], Plan],
+        tail_bytes: int,
         clock: Callable[[], float],
         ended: Callable[[Held], None],
     ) -> None:
@@ -67,7 +67,7 @@ class Reconciler:
         self._backend = backend
         self._tenure = tenure
         self._limits = limits
-        self._plan = plan
+        self._tail_bytes = tail_bytes
         self._clock = clock
         self._ended = ended
         self.shutdown: Stop | None = None
@@ -148,6 +148,18 @@ class Reconciler:
             return self._failed(held, str(never), final=True)
         return None
 
+    def _plan(self, task: Claimed) -> Plan:
+        return make_plan(
+            task.task,
+            task_id=task.id,
+            owner=task.owner,
+            extension=task.extension,
+            cpu_cores=task.cpu_cores,
+            ram_bytes=task.ram_bytes,
+            disk_bytes=task.disk_bytes,
+            tail_bytes=self._tail_bytes,
+        )
+
     async def _record(self, held: Held, moves: list[Move]) -> bool:
         """Make moves in order; say whether the task is still held, and then in the state that the store has."""
         lease = self._tenure.lease
@@ -157,6 +169,7 @@ class Reconciler:
                 held.stale = True  # it may have happened or not
                 raise answer
         if not all(answers):
+            self._tenure.sure()
             return await self._refresh(held)
         held.claimed = replace(held.claimed, state=moves[-1].new)
         if held.claimed.state in ACTIVE and held.claimed.state is not State.QUEUED:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from tesk.compute.backend import Backend
-from tesk.compute.plan import Plan
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop, Why
 from tesk.controller.lease import Tenure
@@ -15,7 +14,6 @@ from tesk.controller.term import Term
 from tesk.controller.watch import Watch
 from tesk.errors import LeaseLost, Unavailable
 from tesk.settings import Settings
-from tesk.store.rows import Claimed
 from tesk.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -33,7 +31,6 @@ class Controller:
         settings: Settings,
         *,
         name: str,
-        plan: Callable[[Claimed], Plan],
         watch: Watch,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -41,7 +38,6 @@ class Controller:
         self._backend = backend
         self._settings = settings
         self._name = name
-        self._plan = plan
         self._watch = watch
         self._clock = clock
         self._limits = Limits(
@@ -78,10 +74,8 @@ class Controller:
             self._store,
             self._backend,
             tenure,
-            settings=self._settings.controller,
+            settings=self._settings,
             limits=self._limits,
-            host_lost_seconds=self._settings.local.host_lost_seconds,
-            plan=self._plan,
             clock=self._clock,
             watch=self._watch,
         )

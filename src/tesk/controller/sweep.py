@@ -35,8 +35,14 @@ class Sweeper:
 
     async def adopt(self) -> None:
         """Claim tasks that no living server holds: those of our backend at once, others' when their host is lost."""
-        rows = [row for row in await self._store.unheld(limit=_PAGE) if self._may_adopt(row)]
-        await asyncio.gather(*(self._store.adopt(self._tenure.lease, row.id) for row in rows))
+        after: str | None = None
+        while True:
+            rows = await self._store.unheld(limit=_PAGE, after=after)
+            wanted = [row.id for row in rows if self._may_adopt(row)]
+            await asyncio.gather(*(self._store.adopt(self._tenure.lease, task_id) for task_id in wanted))
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].id
 
     def _may_adopt(self, row: Claimed) -> bool:
         if self._backend.owns(row.place):

@@ -10,7 +10,6 @@ from math import inf
 from typing import TypeVar
 
 from tesk.compute.backend import AttemptId, Backend, Capacity
-from tesk.compute.plan import Plan
 from tesk.controller.admission import Need, admit, need
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop
@@ -20,7 +19,7 @@ from tesk.controller.sweep import Sweeper
 from tesk.controller.watch import Watch
 from tesk.controller.workqueue import WorkQueue
 from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
-from tesk.settings import ControllerSettings
+from tesk.settings import Settings
 from tesk.store.rows import Claimed, Waiting
 from tesk.store.store import Store
 from tesk.tes.state import State
@@ -75,21 +74,28 @@ class Term:
         backend: Backend,
         tenure: Tenure,
         *,
-        settings: ControllerSettings,
+        settings: Settings,
         limits: Limits,
-        host_lost_seconds: float,
-        plan: Callable[[Claimed], Plan],
         clock: Callable[[], float],
         watch: Watch,
     ) -> None:
         self._store = store
         self._backend = backend
         self._tenure = tenure
-        self._settings = settings
+        self._settings = settings.controller
         self._clock = clock
         self._watch = watch
-        self._reconciler = Reconciler(store, backend, tenure, limits=limits, plan=plan, clock=clock, ended=self._ended)
-        self._sweeper = Sweeper(store, backend, tenure, clock=clock, host_lost_seconds=host_lost_seconds)
+        self._reconciler = Reconciler(
+            store,
+            backend,
+            tenure,
+            limits=limits,
+            tail_bytes=settings.limits.log_tail_bytes,
+            clock=clock,
+            ended=self._ended,
+        )
+        lost = settings.local.host_lost_seconds
+        self._sweeper = Sweeper(store, backend, tenure, clock=clock, host_lost_seconds=lost)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}
@@ -238,19 +244,18 @@ class Term:
     async def _fill_window(self) -> None:
         """Read the oldest that wait, unless enough of them are known and nothing says that there are older ones."""
         now = self._clock()
-        if now < self._window_due and (not self._window_old or len(self._window) > _WINDOW // 2):
-            return
-        self._window_old = False
-        rows = await self._store.waiting(limit=_WINDOW, after=None, now=now)
-        self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
-        # More may wait behind a full page: then the next look reads again, as soon as the page is half used up.
-        self._window_old = len(rows) == _WINDOW
-        if self._due_old or now >= self._window_due:
+        due = now >= self._window_due
+        if due or (self._window_old and len(self._window) <= _WINDOW // 2):
+            self._window_old = False  # before the read: a signal may come while it is under way
+            rows = await self._store.waiting(limit=_WINDOW, after=None, now=now)
+            self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
+            # More may wait behind a full page: then it is read again as soon as half of it is used up.
+            self._window_old |= len(rows) == _WINDOW
+        if due or self._due_old:
             self._due_old = False
-            due = await self._store.next_due(now)
-            self._window_due = inf if due is None else due
-            if due is not None:
-                self._jobs.add_later(Admit(), due - now)
+            self._window_due = await self._store.next_due(now) or inf
+        if self._window_due < inf:
+            self._jobs.add_later(Admit(), max(0.0, self._window_due - now))
 
     async def _sweep(self) -> None:
         self._watch.beat()

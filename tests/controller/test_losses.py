@@ -1,0 +1,206 @@
+"""The controller when something is lost: the lease, the database, the server before, its host; and its own graceful end."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from fakes.flaky import FlakyStore
+from fakes.scripted import ScriptedBackend, small
+from fakes.world import QUICK, World, play
+from tesk.compute.backend import AttemptId
+from tesk.controller.lease import Tenure
+from tesk.errors import LeaseLost
+from tesk.settings import ControllerSettings, LocalSettings
+from tesk.store.rows import Lease
+from tesk.store.sqlite.store import SqliteStore
+
+WHOLE = ("STAGING", "RUNNING", "UPLOADING", "DONE")
+
+
+def test_a_lost_lease_is_followed_by_a_new_one_that_takes_over_what_runs(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+
+    async def story(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        # As another server would, had this one been silent for too long.
+        for lease in list(world.store._leases._ends):
+            world.store._leases.drop(lease)
+        backend.show(AttemptId(task, 1), "DONE")
+        return await world.until(task), len(backend.began)
+
+    settings = replace(QUICK, controller=ControllerSettings(lease_seconds=0.3))
+    assert play(tmp_path, backend, story, settings) == ("COMPLETE", 1)
+
+
+def test_a_database_that_is_gone_for_a_while_stops_nothing_and_starts_nothing_twice(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",), capacity=small(cores=4))
+
+    async def story(world):
+        tasks = [await world.submit() for _ in range(4)]
+        for task in tasks:
+            await world.until(task, "RUNNING")
+        world.store.gone = True
+        for task in tasks:
+            backend.show(AttemptId(task, 1), "DONE")
+        for _ in range(8):
+            await world.store.failures.get()
+        world.store.gone = False
+        for task in tasks:
+            assert await world.until(task) == "COMPLETE"
+            assert await world.states(task) == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"]
+        return len(backend.began)
+
+    assert play(tmp_path, backend, story, make_store=FlakyStore) == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_answers_that_get_lost_at_random_change_nothing_in_the_end(tmp_path, seed):
+    backend = ScriptedBackend(script=WHOLE, capacity=small(cores=8))
+
+    async def story(world):
+        world.store.chance = 0.2
+        tasks = [await world.submit() for _ in range(100)]
+        for number, task in enumerate(tasks):
+            assert await world.until(task) == "COMPLETE"
+            assert await world.states(task) == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"], number
+        world.store.chance = 0.0
+        assert world.store.failures.qsize() > 20
+        return sorted(backend.began) == sorted(AttemptId(task, 1) for task in tasks), backend.most
+
+    settings = replace(QUICK, controller=ControllerSettings(sweep_seconds=0.5))
+    assert play(tmp_path, backend, story, settings, make_store=lambda path: FlakyStore(path, seed=seed)) == (True, 1)
+
+
+def test_a_server_that_comes_back_goes_on_with_what_its_place_still_runs(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+
+    async def before(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        return task
+
+    task = play(tmp_path, backend, before)
+    backend._changes, backend._moved = asyncio.Queue(), asyncio.Event()
+
+    async def after(world):
+        backend.show(AttemptId(task, 1), "DONE")
+        return await world.until(task), len(backend.began)
+
+    assert play(tmp_path, backend, after) == ("COMPLETE", 1)
+
+
+def test_a_task_that_was_begun_but_not_started_before_a_crash_is_started(tmp_path):
+    async def before():
+        store = SqliteStore(tmp_path / "tesk.db")
+        await store.open()
+        world = World(store, ScriptedBackend())
+        task = await world.submit()
+        await store.begin(await store.acquire("here", "old", 30), task, 1.0)
+        await store.close()
+        return task
+
+    task = asyncio.run(before())
+    backend = ScriptedBackend(script=WHOLE)
+
+    async def after(world):
+        return await world.until(task), backend.began
+
+    assert play(tmp_path, backend, after) == ("COMPLETE", [AttemptId(task, 1)])
+
+
+@pytest.mark.parametrize(("asked", "ends"), [(False, "SYSTEM_ERROR"), (True, "CANCELED")])
+def test_a_task_of_a_host_that_is_gone_ends_when_it_was_waited_for_long_enough(tmp_path, asked, ends):
+    there = ScriptedBackend(place="there", script=("RUNNING",))
+
+    async def before(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        return task
+
+    task = play(tmp_path, there, before)
+    here = ScriptedBackend(place="here", script=WHOLE)
+
+    async def after(world):
+        if asked:
+            await world.cancel(task)
+        return await world.until(task), len(here.began), await world.notes(task)
+
+    settings = replace(
+        QUICK, local=LocalSettings(host_lost_seconds=0.4), controller=ControllerSettings(sweep_seconds=0.1)
+    )
+    state, began, notes = play(tmp_path, here, after, settings)
+    assert (state, began) == (ends, 0)
+    assert asked or notes == ["Its server and host went away and did not come back"]
+
+
+def test_a_server_that_ends_lets_tasks_finish_then_stops_the_rest_and_queues_them_again(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+
+    async def story(world):
+        quick, slow = await world.submit(), await world.submit()
+        await world.until(quick, "RUNNING")
+        await world.until(slow, "RUNNING")
+        world.controller.drain()
+        late = await world.submit()
+        backend.show(AttemptId(quick, 1), "DONE")
+        assert await world.until(quick) == "COMPLETE"
+        assert not backend.stopped
+        world.controller.stop_all(10)
+        await world.controller.idle()
+        assert await world.state(late) == "QUEUED"
+        return await world.state(slow), backend.stopped, slow, len(backend._seen), await world.states(slow)
+
+    state, stopped, slow, left, states = play(tmp_path, backend, story)
+    assert (state, stopped, left) == ("QUEUED", [(AttemptId(slow, 1), 10)], 0)
+    assert states == ["QUEUED", "INITIALIZING", "RUNNING", "QUEUED"]
+
+
+def test_a_controller_with_nothing_to_do_is_idle_when_it_is_told_to_end(tmp_path):
+    async def story(world):
+        await world.store.changed("0" * 26, "QUEUED", 0)
+        world.controller.stop_all(0)
+        await world.controller.idle()
+        return True
+
+    assert play(tmp_path, ScriptedBackend(), story)
+
+
+class Clock:
+    """Seconds that the test sets."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_lease_that_was_not_renewed_in_time_is_not_acted_upon(tmp_path):
+    clock = Clock()
+    store = SqliteStore(tmp_path / "tesk.db")
+    lease = Lease(id=1, place="here", expires=0)
+    tenure = Tenure(store, lease, seconds=30, taken=0.0, clock=clock)
+    clock.now = 29.9
+    tenure.sure()
+    clock.now = 30.0
+    with pytest.raises(LeaseLost):
+        tenure.sure()
+
+
+def test_a_lease_is_kept_by_renewing_it(tmp_path):
+    async def story():
+        store = SqliteStore(tmp_path / "tesk.db")
+        await store.open()
+        tenure = await Tenure.take(store, "here", "test", 0.3)
+        try:
+            async with asyncio.timeout(1.0):
+                await tenure.keep()
+        except TimeoutError:
+            tenure.sure()
+            return True
+        finally:
+            await store.close()
+
+    assert asyncio.run(story())
