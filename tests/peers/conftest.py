@@ -1,12 +1,6 @@
 """A real server process that has seen every extension used, for other people's clients to be pointed at."""
 
-import contextlib
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fakes.process import serving
 
 SETTLED = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
 
@@ -31,34 +27,9 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed: scripts/install-test-needs")
     folder = tmp_path_factory.mktemp("peers")
-    (folder / "files").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
-    env |= {"TESK_STORAGE_FILE_ROOTS": str(folder / "files"), "TESK_SHUTDOWN_GRACE": "0", "TESK_LOCAL_NETWORK": "off"}
-    command = [Path(sys.executable).with_name("tesk"), "serve", "--port", str(port), "--data-dir", folder / "data"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--config", os.devnull], env=env, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _ready(process, url, folder / "log")
+    with serving(folder) as url:
         yield Running(url, folder / "files", _use_every_extension(url, folder / "files"))
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    end = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url + "/readyz", timeout=5):
-            return
-        if process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(log.read_text())
 
 
 def _use_every_extension(url: str, folder: Path) -> dict[str, str]:
