@@ -69,12 +69,12 @@ def details(tasks: str, view: View) -> str:
         FROM ({tasks}) t JOIN body b ON b.id = t.id
         LEFT JOIN attempt a ON a.id = t.id
         LEFT JOIN executor_log x ON x.id = a.id AND x.number = a.number
-    """  # noqa: S608  pieces of our own text; values are parameters
+    """
 
 
 def one(view: View) -> str:
     """Return what selects one task, `:id`."""
-    head = f"SELECT {HEAD} FROM task t WHERE t.id = :id"  # noqa: S608  as above
+    head = f"SELECT {HEAD} FROM task t WHERE t.id = :id"
     return head if view is View.MINIMAL else details(head, view)
 
 
@@ -84,7 +84,7 @@ def events(*, owner: bool, task: bool, visible: str) -> str:
         SELECT position, id, sequence, previous, state, attempt, time FROM event
         WHERE position > :after {"AND owner = :owner" if owner else ""} {"AND id = :id" if task else ""} {visible}
         ORDER BY position LIMIT :limit
-    """  # noqa: S608  as above
+    """
 
 
 class PageQuery(NamedTuple):
@@ -113,7 +113,7 @@ def page(query: ListQuery, view: View) -> PageQuery:
         "looked": max(LOOKED_AT, query.page_size + 1),
         **pairs,
     }
-    rest = [f"EXISTS (SELECT 1 FROM tag g WHERE g.pair = :{name} AND g.id = t.id)" for name in list(pairs)[1:]]  # noqa: S608
+    rest = [f"EXISTS (SELECT 1 FROM tag g WHERE g.pair = :{name} AND g.id = t.id)" for name in list(pairs)[1:]]
     # What is walked: one index, newest first, from where the last page ended. CROSS JOIN: SQLite keeps to that order.
     if tags:
         walked, its, joined, narrowed = "tag w", "w", "tag w CROSS JOIN task t", "w.pair = :pair0 AND t.id = w.id"
@@ -136,10 +136,10 @@ def page(query: ListQuery, view: View) -> PageQuery:
         rest.append("substr(t.name, 1, length(:prefix)) = :prefix")
 
     conditions = " AND ".join(filter(None, (narrowed, f"{its}.id < :before", f"{its}.id >= :floor", *rest)))
-    selected = f"SELECT {HEAD} FROM {joined} WHERE {conditions} ORDER BY {its}.id DESC LIMIT :wanted"  # noqa: S608  as above
+    selected = f"SELECT {HEAD} FROM {joined} WHERE {conditions} ORDER BY {its}.id DESC LIMIT :wanted"
     looked = " AND ".join(filter(None, (narrowed.removesuffix(" AND t.id = w.id"), f"{its}.id < :before")))
     floor = f"""
         SELECT count(*), min(id) FROM
         (SELECT {its}.id FROM {walked} WHERE {looked} ORDER BY {its}.id DESC LIMIT :looked) looked
-    """  # noqa: S608  as above
+    """
     return PageQuery(floor if rest else None, selected if view is View.MINIMAL else details(selected, view), parameters)

@@ -1,12 +1,13 @@
 """One text for both databases: statements have named parameters (`:id`), which SQLite reads as they are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 
-Value = str | bytes | int | float | None | list[str] | list[int]
+Scalar = str | bytes | int | float | None
+Value = Scalar | Sequence[Scalar]
 Parameters = Mapping[str, Value]
 
 

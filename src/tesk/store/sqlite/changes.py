@@ -65,7 +65,7 @@ def _insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequen
     done = 0
     for size in _CHUNKS:
         while len(rows) - done >= size:
-            statement = f"INSERT INTO {into} VALUES {', '.join([places] * size)}"  # noqa: S608  our own text
+            statement = f"INSERT INTO {into} VALUES {', '.join([places] * size)}"
             connection.execute(statement, [value for row in rows[done : done + size] for value in row])
             done += size
 

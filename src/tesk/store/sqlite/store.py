@@ -183,7 +183,7 @@ class SqliteStore:
 
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         rows = self._rows(
-            f"SELECT {reads.CLAIMED}, min(coalesce(l.ended, :now), :now) {reads.FROM_CLAIMED} "  # noqa: S608  as above
+            f"SELECT {reads.CLAIMED}, min(coalesce(l.ended, :now), :now) {reads.FROM_CLAIMED} "
             "LEFT JOIN lease l ON l.id = t.claim WHERE t.claim IS NOT NULL AND t.id > :after "
             "AND t.claim NOT IN (SELECT value FROM json_each(:living)) ORDER BY t.id LIMIT :limit",
             {"living": self._leases.living(), "now": clock.time(), "limit": limit, "after": after or ""},

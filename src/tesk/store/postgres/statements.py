@@ -1,0 +1,220 @@
+"""What is written, each as one statement that is one transaction. Pure.
+
+Rows are locked in the order of their ids, so that two servers never wait for each other in a ring; a guard stands in the
+UPDATE once more, where it is tried on the row as it is after the wait.
+"""
+
+_NOW = "extract(epoch FROM clock_timestamp())::double precision"
+
+LIVING = f"SELECT id FROM lease WHERE expires > {_NOW}"
+"""By the database's clock, which all servers share; the time of the moment, not of the transaction's start."""
+
+_POSITION = "((pg_current_xact_id()::text::bigint + shift) << 16)"
+
+VISIBLE = "AND position < ((SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift FROM origin) << 16)"
+"""Nothing can appear below this any more."""
+
+RESUME = """
+    WITH newest AS (SELECT max(position) >> 16 AS number FROM event)
+    UPDATE origin SET shift = newest.number + 1 - pg_snapshot_xmax(pg_current_snapshot())::text::bigint FROM newest
+    WHERE newest.number >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + shift
+"""
+"""Where events have positions of the future, this is another cluster than the one that made them: go on above them."""
+
+CREATE = f"""
+    WITH new AS (
+        SELECT * FROM unnest(
+            :ids::text[], :owners::text[], :created::double precision[], :cpu_cores::double precision[],
+            :ram_bytes::bigint[], :disk_bytes::bigint[], :names::text[], :bodies::bytea[], :extensions::bytea[],
+            :packed::bytea[]
+        ) WITH ORDINALITY
+        AS n(id, owner, created, cpu_cores, ram_bytes, disk_bytes, name, body, extension, pairs, place)
+    ), tasks AS (
+        INSERT INTO task
+            (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, name)
+        SELECT id, owner, 'QUEUED', created, 1, 0, 0, 0, cpu_cores, ram_bytes, disk_bytes, name FROM new
+    ), bodies AS (
+        INSERT INTO body (id, body, extension, pairs) SELECT id, body, extension, pairs FROM new
+    ), tags AS (
+        INSERT INTO tag (pair, id) SELECT * FROM unnest(:pairs::bigint[], :tagged::text[])
+    ), events AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION} + place, id, owner, 1, NULL, 'QUEUED', 0, created FROM new, origin
+    )
+    SELECT pg_notify('tesk', 'W')
+"""
+
+KEYS = """
+    INSERT INTO idempotency (owner, key, body_hash, id, created)
+    SELECT * FROM unnest(
+        :owners::text[], :keys::text[], :hashes::bytea[], :ids::text[], :created::double precision[]
+    ) ON CONFLICT (owner, key) DO UPDATE
+    SET body_hash = excluded.body_hash, id = excluded.id, created = excluded.created
+    WHERE idempotency.created <= excluded.created - :day::double precision RETURNING id
+"""
+KNOWN_KEYS = """
+    SELECT k.owner, k.key, k.body_hash, k.id FROM unnest(:owners::text[], :keys::text[]) a(owner, key)
+    JOIN idempotency k ON k.owner = a.owner AND k.key = a.key
+"""
+OLD_KEYS = """
+    DELETE FROM idempotency WHERE (owner, key) IN (
+        SELECT owner, key FROM idempotency WHERE created <= :before ORDER BY created LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+"""
+
+_LOG_NOTE = """
+    ON CONFLICT (id, number) DO UPDATE SET notes = CASE
+        WHEN attempt.notes = '' THEN excluded.notes
+        WHEN attempt.notes = excluded.notes THEN attempt.notes
+        WHEN right(attempt.notes, length(excluded.notes) + 1) = ',' || excluded.notes THEN attempt.notes
+        ELSE attempt.notes || ',' || excluded.notes END
+"""
+
+NOTE = f"""
+    INSERT INTO attempt (id, number, place, notes)
+    SELECT id, greatest(attempts, 1), '', :note FROM task WHERE id = :id {_LOG_NOTE}
+"""
+
+CANCEL = f"""
+    WITH locked AS (
+        SELECT id, state FROM task
+        WHERE id = :id AND (:all::boolean OR owner = :owner) AND state IN ('QUEUED', 'INITIALIZING', 'RUNNING') FOR UPDATE
+    ), moved AS (
+        UPDATE task t SET
+            state = CASE t.state WHEN 'QUEUED' THEN 'CANCELED' ELSE 'CANCELING' END,
+            ended = CASE t.state WHEN 'QUEUED' THEN :time::double precision END,
+            sequence = t.sequence + CASE t.state WHEN 'QUEUED' THEN 2 ELSE 1 END
+        FROM locked l WHERE t.id = l.id AND t.state = l.state
+        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, l.state AS previous
+    ), first AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION}, id, owner, sequence - CASE state WHEN 'CANCELED' THEN 1 ELSE 0 END,
+            previous, 'CANCELING', attempts, :time::double precision FROM moved, origin
+    ), second AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION} + 1, id, owner, sequence, 'CANCELING', state, attempts, :time::double precision
+        FROM moved, origin WHERE state = 'CANCELED'
+    )
+    SELECT state, pg_notify('tesk', 'W ' || id) FROM moved
+"""
+
+BEGIN = f"""
+    WITH asked AS (
+        SELECT * FROM unnest(
+            :ids::text[], :leases::bigint[], :places::text[], :times::double precision[], :texts::text[]
+        ) WITH ORDINALITY AS a(id, lease, place, time, text, ordinal)
+    ), locked AS (
+        SELECT a.* FROM asked a JOIN task t ON t.id = a.id
+        WHERE t.state = 'QUEUED' AND a.lease IN ({LIVING}) ORDER BY t.id FOR UPDATE OF t
+    ), moved AS (
+        UPDATE task t SET
+            state = 'INITIALIZING', attempts = t.attempts + 1, claim = a.lease, due = 0, sequence = t.sequence + 1
+        FROM locked a WHERE t.id = a.id AND t.state = 'QUEUED'
+        RETURNING t.*, a.place, a.time, a.text, a.ordinal
+    ), events AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION} + ordinal, id, owner, sequence, 'QUEUED', state, attempts, time FROM moved, origin
+    ), attempts AS (
+        INSERT INTO attempt (id, number, place, started, start_time, notes)
+        SELECT id, attempts, place, time, text, '' FROM moved
+        ON CONFLICT (id, number) DO UPDATE
+        SET place = excluded.place, started = excluded.started, start_time = excluded.start_time
+    ), told AS (
+        SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload
+    )
+    SELECT m.id, m.owner, m.state, m.attempts, m.failures, m.cpu_cores, m.ram_bytes, m.disk_bytes, m.place, m.time,
+        b.body, b.extension, NULL, (SELECT count(*) FROM told)
+    FROM moved m JOIN body b ON b.id = m.id
+"""
+
+REFUSE = f"""
+    WITH locked AS (
+        SELECT id FROM task WHERE id = :id AND state = 'QUEUED' AND :lease IN ({LIVING}) FOR UPDATE
+    ), moved AS (
+        UPDATE task t SET state = 'SYSTEM_ERROR', ended = :time::double precision, sequence = t.sequence + 1
+        FROM locked l WHERE t.id = l.id AND t.state = 'QUEUED'
+        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence
+    ), events AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION}, id, owner, sequence, 'QUEUED', state, attempts, :time::double precision FROM moved, origin
+    ), noted AS (
+        INSERT INTO attempt (id, number, place, notes)
+        SELECT id, greatest(attempts, 1), '', :note FROM moved {_LOG_NOTE}
+    )
+    SELECT pg_notify('tesk', 'C ' || id) FROM moved
+"""
+
+MOVE = f"""
+    WITH asked AS (
+        SELECT * FROM unnest(
+            :ids::text[], :leases::bigint[], :attempts::integer[], :olds::text[], :news::text[],
+            :times::double precision[], :ends::boolean[], :dues::double precision[], :failures::integer[],
+            :notes::text[], :metadata::bytea[], :start_times::text[], :end_times::text[], :outputs::bytea[],
+            :bodies::bytea[], :executors::integer[]
+        ) WITH ORDINALITY AS a(
+            id, lease, attempt, old, new, time, ends, due, failures,
+            notes, metadata, start_time, end_time, outputs, body, executors, ordinal
+        )
+    ), locked AS (
+        SELECT a.* FROM asked a JOIN task t ON t.id = a.id
+        WHERE t.state = a.old AND t.attempts = a.attempt AND t.claim = a.lease AND a.lease IN ({LIVING})
+        ORDER BY t.id FOR UPDATE OF t
+    ), moved AS (
+        UPDATE task t SET
+            state = a.new,
+            sequence = t.sequence + CASE WHEN a.new = a.old THEN 0 ELSE 1 END,
+            ended = CASE WHEN a.ends THEN a.time END,
+            claim = CASE WHEN a.ends OR a.new = 'QUEUED' THEN NULL ELSE t.claim END,
+            due = CASE WHEN a.new = 'QUEUED' THEN a.due ELSE t.due END,
+            failures = t.failures + a.failures
+        FROM locked a WHERE t.id = a.id AND t.state = a.old AND t.attempts = a.attempt AND t.claim = a.lease
+        RETURNING a.*, t.owner, t.sequence
+    ), events AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        SELECT {_POSITION} + ordinal, id, owner, sequence, old, new, attempt, time FROM moved, origin WHERE new <> old
+    ), logged AS (
+        UPDATE attempt t SET
+            metadata = coalesce(m.metadata, t.metadata),
+            start_time = coalesce(m.start_time, t.start_time),
+            end_time = coalesce(m.end_time, t.end_time),
+            outputs = coalesce(m.outputs, t.outputs),
+            notes = t.notes || CASE WHEN t.notes = '' OR m.notes = '' THEN '' ELSE ',' END || m.notes
+        FROM moved m WHERE t.id = m.id AND t.number = m.attempt
+    ), dropped AS (
+        DELETE FROM executor_log x USING moved m WHERE x.id = m.id AND x.number = m.attempt AND x.executor >= m.executors
+    ), executed AS (
+        INSERT INTO executor_log (id, number, executor, log, stdout, stderr)
+        SELECT x.id, m.attempt, x.executor, x.log, x.stdout, x.stderr
+        FROM unnest(:log_ids::text[], :log_executors::integer[], :logs::bytea[], :stdouts::bytea[], :stderrs::bytea[])
+            x(id, executor, log, stdout, stderr)
+        JOIN moved m ON m.id = x.id
+        ON CONFLICT (id, number, executor) DO UPDATE
+        SET log = excluded.log, stdout = excluded.stdout, stderr = excluded.stderr
+    ), retyped AS (
+        UPDATE body t SET body = m.body FROM moved m WHERE t.id = m.id AND m.body IS NOT NULL
+    ), told AS (
+        SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload
+    )
+    SELECT id, (SELECT count(*) FROM told) FROM moved
+"""
+
+ACQUIRE = f"""
+    WITH forgotten AS (
+        DELETE FROM lease l WHERE expires < {_NOW} - 86400 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.claim = l.id)
+    )
+    INSERT INTO lease (place, name, expires) VALUES (:place, :name, {_NOW} + :seconds::double precision)
+    RETURNING id, expires
+"""
+RENEW = f"""
+    UPDATE lease SET expires = {_NOW} + :seconds::double precision WHERE id = :id AND expires > {_NOW} RETURNING expires
+"""
+RELEASE = f"""
+    WITH ended AS (UPDATE lease SET expires = least(expires, {_NOW}) WHERE id = :id)
+    SELECT pg_notify('tesk', 'W')
+"""
+ALIVE = f"SELECT id FROM lease WHERE id = ANY(:ids::bigint[]) AND expires > {_NOW}"
+
+ADOPT = f"""
+    UPDATE task SET claim = :lease WHERE id = :id AND claim IS NOT NULL AND claim NOT IN ({LIVING})
+    AND :lease IN ({LIVING}) RETURNING id
+"""

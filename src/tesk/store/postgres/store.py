@@ -1,0 +1,287 @@
+"""The verbs of the store on PostgreSQL, which several servers may share."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+
+import asyncpg
+
+from tesk.caller import Caller
+from tesk.errors import LeaseLost, Unprocessable
+from tesk.store import reads, shape
+from tesk.store.idempotency import KEY_SECONDS, REUSED
+from tesk.store.pending import Pending
+from tesk.store.postgres import asked, statements, upkeep
+from tesk.store.postgres.asked import Begun, Moved
+from tesk.store.postgres.batches import Batches
+from tesk.store.postgres.database import Database, fetch
+from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.store.signals import Signals
+from tesk.store.sql import Parameters
+from tesk.tes.event import Event
+from tesk.tes.state import State, may_move
+from tesk.tes.view import View
+
+_DEAF_SECONDS = 1.0
+"""How long a change may go unseen while no notifications are heard."""
+
+
+class PostgresStore:
+    """See `Store`. Without `exclusive` nothing is migrated: for a tool beside a server."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pending_limit: int = 2000,
+        pending_bytes: int = 256 * 1024 * 1024,
+        exclusive: bool = True,
+        committed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._url = url
+        self._migrate = exclusive
+        self._pending = Pending(pending_limit, pending_bytes)
+        self._committed = committed
+        self._signals = Signals()
+        self._database = Database(url, self._heard, self._signals.all_changed)
+        self._creates = Batches(self._create, _key_of)
+        self._begins = Batches(self._begin, lambda begun: begun.task_id)
+        self._moves = Batches(self._move, lambda moved: moved.move.task_id)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self._database.open(migrate=self._migrate)
+
+    async def close(self) -> None:
+        for batches in (self._creates, self._begins, self._moves):
+            await batches.close()
+        await self._database.close()
+
+    async def ping(self) -> None:
+        await self._database.rows(reads.EXISTS, {})
+
+    def _heard(self, payload: str) -> None:
+        kind, *ids = payload.split(" ")
+        self._signals.changed(ids)
+        if kind == "W":
+            self._signals.work()
+
+    # -- for the API ----------------------------------------------------------------------------------------------------
+
+    async def create(self, new: NewTask) -> Created:
+        with self._pending.admitted(new):
+            created = await self._creates.ask(new)
+        self._signals.work()
+        return created
+
+    async def _create(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
+        try:
+            answers = await self._create_all(news)
+        except asyncpg.UniqueViolationError:
+            # One of them repeats a creation that has happened.
+            if len(news) > 1:
+                return [answer for new in news for answer in await self._create((new,))]
+            return [Created(id=news[0].id, repeated=True)]
+        self._committed(len(news))
+        return answers
+
+    async def _create_all(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
+        keyed = sorted(
+            ((new.owner, new.idempotency_key, new) for new in news if new.idempotency_key is not None),
+            key=lambda one: one[:2],
+        )
+        if not keyed:
+            await self._database.rows(statements.CREATE, asked.creates(news))
+            return [Created(id=new.id, repeated=False) for new in news]
+        oldest = min(new.created for new in news) - KEY_SECONDS
+        known = {}
+        async with self._database.transaction() as connection:
+            keys: Parameters = {"owners": [owner for owner, _, _ in keyed], "keys": [key for _, key, _ in keyed]}
+            parameters: Parameters = {
+                **keys,
+                "hashes": [new.body_hash for _, _, new in keyed],
+                "ids": [new.id for _, _, new in keyed],
+                "created": [new.created for _, _, new in keyed],
+                "day": KEY_SECONDS,
+            }
+            fresh = {row[0] for row in await fetch(connection, statements.KEYS, parameters)}
+            if len(fresh) < len(keyed):
+                for owner, key, body_hash, task_id in await fetch(connection, statements.KNOWN_KEYS, keys):
+                    known[owner, key] = body_hash, task_id
+            stored = [new for new in news if new.idempotency_key is None or new.id in fresh]
+            if stored:
+                await fetch(connection, statements.CREATE, asked.creates(stored))
+            # Each new key takes a few old ones away, so the table stays a day long.
+            await fetch(connection, statements.OLD_KEYS, {"before": oldest, "limit": 4 * len(keyed)})
+        answers: list[Created | Exception] = []
+        for new in news:
+            if new.idempotency_key is None or new.id in fresh:
+                answers.append(Created(id=new.id, repeated=False))
+                continue
+            body_hash, task_id = known[new.owner, new.idempotency_key]
+            answers.append(Created(id=task_id, repeated=True) if body_hash == new.body_hash else Unprocessable(REUSED))
+        return answers
+
+    async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
+        rows = await self._database.rows(reads.one(view), {"id": task_id})
+        if not rows or not caller.may_see(rows[0][1]):
+            return None
+        return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)[0]
+
+    async def list(self, query: ListQuery, view: View) -> Page:
+        asked_for = reads.page(query, view)
+        parameters, end = asked_for.parameters, None
+        if asked_for.floor is not None:
+            looked, lowest = (await self._database.rows(asked_for.floor, parameters))[0]
+            if looked == parameters["looked"]:
+                parameters["floor"] = end = lowest
+        return shape.page(await self._database.rows(asked_for.page, parameters), query, view, end)
+
+    async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
+        rows = await self._database.rows(
+            statements.CANCEL, {"id": task_id, "all": caller.admin, "owner": caller.name, "time": time}
+        )
+        if rows:
+            self._heard(f"W {task_id}")
+            return shape.STATES[rows[0][0]]
+        task = await self.get(task_id, caller, View.MINIMAL)
+        return None if task is None else task.state
+
+    async def events(
+        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+    ) -> Sequence[Event]:
+        statement = reads.events(owner=owner is not None, task=task_id is not None, visible=statements.VISIBLE)
+        rows = await self._database.rows(statement, {"after": after, "limit": limit, "owner": owner, "id": task_id})
+        return [shape.event(row) for row in rows]
+
+    async def counts(self) -> dict[State, int]:
+        return {shape.STATES[state]: count for state, count in await self._database.rows(reads.COUNTS, {})}
+
+    async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
+        change = self._signals.expect(task_id)
+        try:
+            rows = await self._database.rows(reads.STATE, {"id": task_id})
+            if rows and rows[0][0] == seen.value:
+                patience = timeout_seconds if self._database.listening else min(timeout_seconds, _DEAF_SECONDS)
+                await asyncio.wait((change,), timeout=patience)
+        finally:
+            self._signals.dismiss(task_id, change)
+
+    # -- for the controller -------------------------------------------------------------------------------------------------
+
+    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
+        parameters: Parameters = {"place": place, "name": name, "seconds": seconds}
+        lease_id, expires = (await self._database.rows(statements.ACQUIRE, parameters))[0]
+        return Lease(id=lease_id, place=place, expires=expires)
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease:
+        rows = await self._database.rows(statements.RENEW, {"id": lease.id, "seconds": seconds})
+        if not rows:
+            raise _lost()
+        return Lease(id=lease.id, place=lease.place, expires=rows[0][0])
+
+    async def release(self, lease: Lease) -> None:
+        await self._database.rows(statements.RELEASE, {"id": lease.id})
+        self._signals.work()
+
+    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
+        rows = await self._database.rows(reads.WAITING, {"after": after or "", "now": now, "limit": limit})
+        return [shape.waiting(row) for row in rows]
+
+    async def next_due(self, now: float) -> float | None:
+        due: float | None = (await self._database.rows(reads.NEXT_DUE, {"now": now}))[0][0]
+        return due
+
+    async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
+        claimed = await self._begins.ask(Begun(lease, task_id, time))
+        self._signals.changed((task_id,))
+        return claimed
+
+    async def _begin(self, begun: Sequence[Begun]) -> Sequence[Claimed | Exception | None]:
+        rows = await self._database.rows(statements.BEGIN, asked.begins(begun))
+        claimed = {row[0]: shape.claimed(row) for row in rows}
+        self._committed(len(begun))
+        if len(claimed) == len(begun):
+            return [claimed[one.task_id] for one in begun]
+        alive = await self._alive([one.lease.id for one in begun])
+        return [claimed.get(one.task_id, None if one.lease.id in alive else _lost()) for one in begun]
+
+    async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
+        parameters: Parameters = {"id": task_id, "lease": lease.id, "note": shape.notes_json((note,)), "time": time}
+        refused = bool(await self._database.rows(statements.REFUSE, parameters)) or await self._missed(lease)
+        self._signals.changed((task_id,))
+        return refused
+
+    async def note(self, task_id: str, note: str) -> None:
+        await self._database.rows(statements.NOTE, {"id": task_id, "note": shape.notes_json((note,))})
+
+    async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
+        named = "" if task_ids is None else "AND t.id = ANY(:ids::text[])"
+        rows = await self._database.rows(
+            f"SELECT {reads.CLAIMED}, NULL {reads.FROM_CLAIMED} WHERE t.claim = :claim {named}",
+            {"claim": lease.id, "ids": sorted(task_ids or ())},
+        )
+        return [shape.claimed(row) for row in rows]
+
+    async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
+        rows = await self._database.rows(
+            f"SELECT {reads.CLAIMED}, coalesce(l.expires, 0) {reads.FROM_CLAIMED} "
+            "LEFT JOIN lease l ON l.id = t.claim WHERE t.claim IS NOT NULL AND t.id > :after "
+            f"AND t.claim NOT IN ({statements.LIVING}) ORDER BY t.id LIMIT :limit",
+            {"limit": limit, "after": after or ""},
+        )
+        return [shape.claimed(row) for row in rows]
+
+    async def adopt(self, lease: Lease, task_id: str) -> bool:
+        rows = await self._database.rows(statements.ADOPT, {"lease": lease.id, "id": task_id})
+        return bool(rows) or await self._missed(lease)
+
+    async def move(self, lease: Lease, move: Move) -> bool:
+        if move.old is not move.new and not may_move(move.old, move.new):
+            return False
+        moved = await self._moves.ask(Moved(lease, move))
+        self._heard(f"{'W' if move.new is State.QUEUED else 'C'} {move.task_id}")
+        return moved
+
+    async def _move(self, moved: Sequence[Moved]) -> Sequence[bool]:
+        rows = await self._database.rows(statements.MOVE, asked.moves(moved))
+        self._committed(len(moved))
+        done = {row[0] for row in rows}
+        return [one.move.task_id in done for one in moved]
+
+    async def work(self, timeout_seconds: float) -> None:
+        await self._signals.wait_for_work(timeout_seconds)
+
+    async def newest_id(self) -> str | None:
+        newest: str | None = (await self._database.rows(reads.NEWEST, {}))[0][0]
+        return newest
+
+    async def _missed(self, lease: Lease) -> bool:
+        """Return False, for nothing was found to write; raise LeaseLost where that is for want of a lease."""
+        if not await self._alive([lease.id]):
+            raise _lost()
+        return False
+
+    async def _alive(self, leases: Sequence[int]) -> set[int]:
+        return {row[0] for row in await self._database.rows(statements.ALIVE, {"ids": [*leases]})}
+
+    # -- for people ---------------------------------------------------------------------------------------------------------
+
+    async def prune(self, *, tasks_before: float | None, events_before: float | None) -> PruneCounts:
+        tasks = 0 if tasks_before is None else await upkeep.prune_tasks(self._database, tasks_before)
+        events = 0 if events_before is None else await upkeep.prune_events(self._database, events_before)
+        return PruneCounts(tasks=tasks, events=events)
+
+    async def backup(self, path: str) -> None:
+        await upkeep.back_up(self._url, path)
+
+    async def check(self) -> Sequence[str]:
+        return await upkeep.check(self._database)
+
+
+def _key_of(new: NewTask) -> Hashable:
+    return new.id if new.idempotency_key is None else (new.owner, new.idempotency_key)
+
+
+def _lost() -> LeaseLost:
+    return LeaseLost("the lease of this server has ended")
