@@ -21,14 +21,13 @@ class Spent:
     cpu_seconds: float
 
 
-def run(command: list[str], *, env: dict[str, str] | None = None, output: int | None = None) -> Spent:
-    """Run a command to its end with its output thrown away. Raises RuntimeError where it ends with another code than 0."""
+def run(
+    command: list[str], *, env: dict[str, str] | None = None, stdin: int | None = None, stdout: int | None = None
+) -> Spent:
+    """Run a command to its end; streams that are not given are empty. Raises RuntimeError where it ends with another code than 0."""
     with open(os.devnull, "rb+") as nothing:
-        out = nothing.fileno() if output is None else output
-        actions = [
-            (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
-            (os.POSIX_SPAWN_DUP2, out, 1),
-        ]
+        streams = (nothing.fileno() if stdin is None else stdin, nothing.fileno() if stdout is None else stdout)
+        actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
         begun = perf_counter()
         pid = os.posix_spawnp(command[0], command, os.environ | (env or {}), file_actions=actions)
         _, status, used = os.wait4(pid, 0)

@@ -57,17 +57,21 @@ def measure() -> list[Figure]:
 def _stage(folder: Path, url: str) -> Spent:
     """Run the stager as the program that it is, on one input."""
     root = folder / "root"
-    order = {"caller": "local", "inputs": [{"index": 0, "path": "/data/source", "url": url, "type": "FILE"}]}
-    (folder / "order.json").write_text(json.dumps(order))
-    env = {
-        "TESK_STORAGE_FILE_ROOTS": str(folder),
-        "TESK_STORAGE_FILE_REFLINK": "false",
-        "TESK_STORAGE_PRIVATE_ADDRESSES": "true",
+    root.mkdir(exist_ok=True)
+    roots = [{"path": str(folder), "write": True}]
+    job = {
+        "direction": "inputs",
+        "transfers": {"caller": "local", "inputs": [{"index": 0, "path": "/data/source", "url": url, "type": "FILE"}]},
+        "root": str(root),
+        "owner": None,
+        "settings": {"file_roots": roots, "file_reflink": False, "private_addresses": True},
     }
-    spent = run([sys.executable, "-m", "tesk.stager", "fetch", str(folder / "order.json"), str(root)], env=env)
+    (folder / "job.json").write_text(json.dumps(job) + "\n")
+    with (folder / "job.json").open("rb") as told, (folder / "report.json").open("wb") as said:
+        spent = run([sys.executable, "-m", "tesk.stager"], stdin=told.fileno(), stdout=said.fileno())
     arrived = root / "data/source"
-    if arrived.stat().st_size != SIZE_BYTES:
-        raise RuntimeError(f"{arrived} is not whole")
+    if not arrived.exists() or arrived.stat().st_size != SIZE_BYTES:
+        raise RuntimeError(f"not whole: {(folder / 'report.json').read_text()}")
     arrived.unlink()
     return spent
 
