@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from tesk.errors import BadRequest, SettingsError, TeskError
+from tesk.errors import BadDocument, BadRequest, SettingsError, TeskError
 
 USAGE = 2
 SYSTEM = 125
@@ -27,7 +27,13 @@ def dispatch(module: str, args: argparse.Namespace) -> int:
     except TeskError as error:
         say(error)
         # `run` and `wait` end as the task does: what is ours must not look like the task's own end.
-        return USAGE if isinstance(error, SettingsError) else SYSTEM if args.command in ("run", "wait") else 1
+        return (
+            USAGE
+            if isinstance(error, SettingsError | BadDocument)
+            else SYSTEM
+            if args.command in ("run", "wait")
+            else 1
+        )
     return code
 
 

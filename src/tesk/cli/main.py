@@ -68,13 +68,21 @@ def build(word: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tesk {__version__}")
     words = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog="tesk")
-    for name, (module, sentence) in COMMANDS.items():
-        one = words.add_parser(
-            name,
-            help=sentence,
-            description=sentence[:1].upper() + sentence[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    for name, (_, sentence) in COMMANDS.items():
+        one = words.add_parser(name, help=sentence)
         if name == word:
-            importlib.import_module(module).add_arguments(one)
+            _fill(one, name)
+    return parser
+
+
+def parser_of(word: str) -> argparse.ArgumentParser:
+    """Return the parser of one word alone."""
+    return _fill(argparse.ArgumentParser(prog=f"tesk {word}"), word)
+
+
+def _fill(parser: argparse.ArgumentParser, word: str) -> argparse.ArgumentParser:
+    module, sentence = COMMANDS[word]
+    parser.description = sentence[:1].upper() + sentence[1:] + "."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    importlib.import_module(module).add_arguments(parser)
     return parser

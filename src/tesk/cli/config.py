@@ -1,0 +1,87 @@
+"""`tesk config`: the settings in force and where each comes from. The output is TOML, without secrets."""
+
+import argparse
+import json
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from tesk.cli.loaded import add_settings_arguments, settings_in_force
+from tesk.cli.output import add_output_argument, print_document
+from tesk.settings import Settings
+from tesk.settings.reference import Setting, reference
+
+HIDDEN = "***"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the flags of the server, so that it can be asked what they would do."""
+    add_settings_arguments(parser)
+    add_output_argument(parser, default="toml", formats=("toml", "json"))
+    parser.add_argument("--changed", action="store_true", help="only what is not as it is by default")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print them."""
+    loaded = settings_in_force(args)
+    values = shown(loaded.settings)
+    kept = [each for each in reference() if not args.changed or loaded.origins[each.key] != "default"]
+    if args.format == "json":
+        print_document(
+            {each.key: {"value": values[each.key], "from": loaded.origins[each.key]} for each in kept}, "json"
+        )
+        return 0
+    lines = [_line(each, values[each.key]) for each in kept]
+    width = min(60, max((len(line) for line in lines), default=0))
+    for setting, line in zip(kept, lines, strict=True):
+        print(f"{line:{width}}  # {loaded.origins[setting.key]}")
+    return 0
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """Return the values by key, as JSON, secrets hidden."""
+    tree = msgspec.to_builtins(settings)
+    values: dict[str, object] = {}
+    for setting in reference():
+        section, _, name = setting.key.rpartition(".")
+        value = (tree[section] if section else tree)[name]
+        if setting.columns and value is not None:
+            value = [{name: _hide(setting, name, cell) for name, cell in row.items()} for row in value]
+        values[setting.key] = without_password(value) if setting.key == "database" else value
+    return values
+
+
+def without_password(url: str) -> str:
+    """Return a database URL without the password in it, wherever it stands."""
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return url
+    netloc = parts.netloc
+    if parts.password is not None:
+        name = netloc.rpartition("@")[0].partition(":")[0]
+        netloc = f"{name}:{HIDDEN}@{netloc.rpartition('@')[2]}"
+    query = "&".join(
+        f"{key}={HIDDEN if 'password' in key.lower() else value}" if sign else key
+        for key, sign, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
+
+
+def _hide(setting: Setting, name: str, cell: object) -> object:
+    secret = any(column.key == name and column.secret for column in setting.columns)
+    return HIDDEN if secret and cell else cell
+
+
+def _line(setting: Setting, value: object) -> str:
+    if value is None:
+        return f"# {setting.key} is not given"
+    return f"{setting.key} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    # A JSON text, number or truth is one of TOML as well.
+    return json.dumps(value, ensure_ascii=False)

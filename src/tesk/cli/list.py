@@ -1,0 +1,53 @@
+"""`tesk list`: tasks, newest first."""
+
+import argparse
+from collections.abc import Iterator
+
+from tesk.cli.output import add_output_argument, print_document, print_table, talk
+from tesk.cli.session import Session, add_server_argument
+from tesk.client.answers import Document, text_of
+from tesk.tes.state import State
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take filters."""
+    add_server_argument(parser)
+    add_output_argument(parser)
+    parser.add_argument("--state", choices=[str(state) for state in State], metavar="STATE", help="only in this state")
+    parser.add_argument("--name", metavar="PREFIX", help="only with names that begin so")
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="KEY[=VALUE]",
+        help="only with this tag; all of several must be there",
+    )
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most N tasks (50); 0: all")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print them."""
+    pairs = (each.partition("=") for each in args.tag)
+    tags = tuple((key, value) for key, _, value in pairs)
+    more = False
+
+    def pages() -> Iterator[list[Document]]:
+        nonlocal more
+        view = "MINIMAL" if args.format == "name" else "BASIC"
+        for page in Session(args).tasks(
+            view=view, limit=args.limit, state=args.state, name_prefix=args.name, tags=tags
+        ):
+            more = not page
+            if page:
+                yield page
+
+    if args.format == "name":
+        for page in pages():
+            print("\n".join(text_of(task, "id") for task in page))
+    elif args.format in ("json", "yaml"):
+        print_document([task for page in pages() for task in page], args.format)
+    else:
+        print_table(pages(), args.format)
+    if more:
+        talk(f"(there are more than {args.limit}; --limit 0 shows all)")
+    return 0

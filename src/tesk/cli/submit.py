@@ -1,0 +1,127 @@
+"""`tesk submit`: tasks from YAML or JSON, one or many."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tesk.cli.dispatch import say
+from tesk.cli.documents import Written, change, read
+from tesk.cli.ending import exit_code, explain
+from tesk.cli.output import add_output_argument, moving, print_document, talk
+from tesk.cli.session import Session, add_server_argument
+from tesk.cli.wait import PATIENCE
+from tesk.cli.waiting import wait_for
+from tesk.client.answers import Document
+from tesk.client.calls import body_of
+from tesk.errors import BadDocument, BadRequest, RequestError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take files, and what to change in each task."""
+    add_server_argument(parser)
+    add_output_argument(parser, default="name", formats=("name", "json", "yaml"))
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="put a value into each task: name=x, executors.0.image=alpine",
+    )
+    parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="put a tag onto each task")
+    parser.add_argument("--dry-run", action="store_true", help="check, print what would be sent, send nothing")
+    parser.add_argument(
+        "-w", "--wait", action="store_true", help="wait for the end of all; the exit code is the first bad one"
+    )
+    parser.add_argument("--parallel", type=int, default=8, metavar="N", help="requests at once (8)")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON, several documents in one; - is stdin")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Submit all that can be; print their ids in the order of the files."""
+    written = [task for name in args.files for task in _read(name)]
+    tasks = [(each, change(each.document, args.set, args.tag)) for each in written]
+    if args.dry_run:
+        return _dry_run(tasks, args.format)
+    session = Session(args)
+    ids, refused = [], 0
+    with ThreadPoolExecutor(max(1, min(args.parallel, len(tasks)))) as pool, _bar(len(tasks)) as advance:
+        answers = [(each, pool.submit(session.ask, session.calls.create(body_of(task)))) for each, task in tasks]
+        try:
+            for each, answer in answers:
+                try:
+                    ids.append(answer.result())
+                except RequestError as error:
+                    refused += 1
+                    _refused(each, error)
+                else:
+                    if args.format == "name":
+                        print(ids[-1], flush=True)
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the server is gone, or Ctrl-C: send no more
+            raise
+    if args.format != "name":
+        print_document(
+            [{"id": each} for each in ids] if len(tasks) > 1 else {"id": ids[0]} if ids else None, args.format
+        )
+    if refused and len(tasks) > 1:
+        talk(f"tesk: {refused} of {len(tasks)} tasks were refused")
+    return (_wait(args, ids) if args.wait else 0) or min(refused, 1)
+
+
+def _read(name: str) -> list[Written]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDocument(f"{name}: cannot be read: {error}") from error
+    return read(text, "<stdin>" if name == "-" else name)
+
+
+def _dry_run(tasks: list[tuple[Written, Document]], form: str) -> int:
+    documents = [task for _, task in tasks]
+    print_document(documents if len(documents) > 1 else documents[0], "json" if form == "json" else "yaml")
+    talk("(nothing was sent)")
+    return 0
+
+
+def _refused(written: Written, error: RequestError) -> None:
+    problems = error.problems if isinstance(error, BadRequest) else ()
+    if problems:
+        talk(written.explain(problems))
+    else:
+        talk(f"{written.where()}:")
+        say(error)
+
+
+def _wait(args: argparse.Namespace, ids: list[str]) -> int:
+    session = Session(args, PATIENCE)
+    first = 0
+    for task_id in ids:
+        wait_for(session, task_id)
+        task = session.ask(session.calls.get(task_id, "FULL"))
+        explain(task)
+        first = first or exit_code(task)
+    return first
+
+
+@contextmanager
+def _bar(whole: int) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how many of many are done."""
+    done, shown, width = 0, whole > 1 and moving(sys.stderr), 30
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if shown:
+            full = width * done // whole
+            sys.stderr.write(f"\r\x1b[K{'█' * full}{'░' * (width - full)} {done}/{whole}")
+            sys.stderr.flush()
+
+    try:
+        yield advance
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
