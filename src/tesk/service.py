@@ -1,1 +1,232 @@
 """The one place that builds: from settings to store, backend, stager, loops and the HTTP app."""
+
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Generator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from msgspec.structs import replace
+from starlette.applications import Starlette
+
+from tesk.api.app import create_app
+from tesk.compute.local.backend import LocalBackend
+from tesk.compute.plan import BACKEND_PARAMETERS
+from tesk.controller.run import Controller
+from tesk.errors import StartError
+from tesk.settings import Settings
+from tesk.stager.host import HostStager
+from tesk.storage.schemes import in_force
+from tesk.store.connect import store_at
+from tesk.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+BASE_PATH = "/ga4gh/tes/v1"
+_LEAVE_SECONDS = 10.0
+"""How long the end of stopped attempts is waited for, beyond their grace."""
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError."""
+    folder = Path(settings.data_dir).expanduser().absolute()
+    with _data_folder(folder), contextlib.ExitStack() as bound:
+        sockets = _listen(settings)
+        for each in sockets:
+            bound.enter_context(each)
+        uvloop.run(_serve(_in_force(settings, folder, sockets), folder, sockets, announce))
+
+
+def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket]) -> Settings:
+    """Fill in what only the running server knows: its port, what tasks may use by default."""
+    addresses = [each.getsockname() for each in sockets]
+    home = Path.home()
+    storage = in_force(
+        settings.storage,
+        loopback=all(_is_loopback(address[0]) for address in addresses),
+        home=str(home),
+        current=os.getcwd(),
+        own=(str(folder), str(home / ".config/tesk"), "/etc/tesk"),
+    )
+    server = replace(settings.server, port=addresses[0][1])
+    return replace(settings, server=server, storage=storage)
+
+
+def _is_loopback(address: object) -> bool:
+    return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
+
+
+async def _serve(
+    settings: Settings, folder: Path, sockets: list[socket.socket], announce: Callable[[str], None]
+) -> None:
+    """Build, serve, and end as we are told to."""
+    end = _End()
+    async with contextlib.AsyncExitStack() as built:
+        metrics = Metrics()
+        store = store_at(
+            settings.database or str(folder / "tesk.db"),
+            pending_limit=settings.server.pending_limit,
+            committed=metrics.committed,
+        )
+        await store.open()
+        built.push_async_callback(store.close)
+        stager = HostStager(settings.storage)
+        built.callback(stager.close)
+        backend = LocalBackend(settings.local, folder / "attempts", stager)
+        await backend.open()
+        built.push_async_callback(backend.close)
+        controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)
+        app = create_app(
+            store,
+            settings,
+            alive=controller.alive,
+            parameters=sorted(BACKEND_PARAMETERS),
+            backend=backend.name,
+            public_storage=(),
+            metrics=metrics,
+        )
+        http = _Http(app)
+        async with asyncio.TaskGroup() as loops:
+            moving = loops.create_task(controller.run())
+            loops.create_task(http.serve(sockets))
+            await http.accepting.wait()
+            announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
+            await _wind_down(controller, settings, end)
+            http.should_exit = True
+            moving.cancel()
+
+
+class _End:
+    """What signals have asked for: the first TERM an orderly end, a second one or Ctrl-C an end at once."""
+
+    def __init__(self) -> None:
+        self.orderly = asyncio.Event()
+        self.at_once = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._term)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _term(self) -> None:
+        if self.orderly.is_set():
+            self.at_once.set()
+        self.orderly.set()
+
+    def _interrupt(self) -> None:
+        self.at_once.set()
+        self.orderly.set()
+
+    async def unless_at_once(self, idle: Coroutine[None, None, None], seconds: float) -> None:
+        """Wait for `idle`, no longer than to the end at once or for so many seconds."""
+        waits = [asyncio.ensure_future(idle), asyncio.ensure_future(self.at_once.wait())]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _wind_down(controller: Controller, settings: Settings, end: _End) -> None:
+    """Wait for a signal; then let what runs finish, then stop it and queue it again."""
+    await end.orderly.wait()
+    controller.drain()
+    grace = settings.shutdown.grace
+    if not end.at_once.is_set():
+        _log.info("Told to end: nothing new starts, and what runs has %g s to finish", grace)
+        await end.unless_at_once(controller.idle(), grace)
+    if not end.at_once.is_set():
+        controller.stop_all(settings.local.grace_seconds)
+        await end.unless_at_once(controller.idle(), settings.local.grace_seconds + _LEAVE_SECONDS)
+    controller.stop_all(0.0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await controller.idle()
+
+
+@contextlib.contextmanager
+def _data_folder(folder: Path) -> Generator[None]:
+    """Make the data folder, for this user alone, and lock it for this server alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"{folder} cannot be used as data folder: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise StartError(f"Another server uses {folder}; give this one its own with --data-dir") from error
+    finally:
+        os.close(lock)
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Bind every address of the host, or raise StartError with what helps."""
+    host, port = settings.server.host, settings.server.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartError(f"server.host: {host} has no address: {error.strerror}") from error
+    closed = bool(settings.auth.users or settings.auth.tokens or settings.server.insecure)
+    strange = [where[0] for *_, where in found if not closed and not _is_loopback(where[0])]
+    if strange:
+        raise StartError(
+            f"Without authentication only a loopback address is served, and {strange[0]} is none: name users or tokens "
+            "in the settings, or say --insecure"
+        )
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, (address, *rest) in found:
+            listening = socket.socket(family, kind, protocol)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # With port 0 the first address takes a free one; the others are to have the same.
+            listening.bind((address, port or sockets[0].getsockname()[1], *rest[1:]))
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+    return sockets
+
+
+class _Http(uvicorn.Server):
+    """uvicorn inside our loop, without ideas of its own about signals, logs and proxies."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                # A client must not say from where it comes: that decides whether it is let in.
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self.accepting = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+
+def _authority(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

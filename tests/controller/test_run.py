@@ -24,11 +24,11 @@ def test_a_task_goes_all_its_way_by_signals_alone(tmp_path):
         task = await world.submit()
         assert await world.until(task) == "COMPLETE"
         await backend.until(lambda: not backend._seen)
-        return await world.states(task), world.ran
+        return await world.states(task), world.metrics
 
-    states, ran = play(tmp_path, backend, story)
+    states, metrics = play(tmp_path, backend, story)
     assert states == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"]
-    assert len(ran) == 1
+    assert (len(metrics.waited), metrics.ended_as) == (1, ["COMPLETE"])
 
 
 def test_a_thousand_tasks_end_each_with_one_attempt(tmp_path):

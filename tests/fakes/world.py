@@ -8,10 +8,10 @@ import msgspec
 
 from tesk.caller import LOCAL
 from tesk.controller.run import Controller
-from tesk.controller.watch import Watch
 from tesk.settings import ControllerSettings, Settings
 from tesk.store.rows import NewTask
 from tesk.store.sqlite.store import SqliteStore
+from tesk.telemetry.metrics import Metrics
 from tesk.tes.ids import Ids
 from tesk.tes.state import TERMINAL, State
 from tesk.tes.task import Executor, Extension, Resources, Task
@@ -21,17 +21,30 @@ QUICK = Settings(controller=ControllerSettings(lease_seconds=30, sweep_seconds=3
 """Settings under which a story takes no time. The sweep is slow on purpose: signals must do."""
 
 
+class Counted(Metrics):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.waited: list[float] = []
+        self.ended_as: list[str] = []
+
+    def started(self, waited_seconds):
+        self.waited.append(waited_seconds)
+
+    def ended(self, state, ran_seconds):
+        self.ended_as.append(state)
+
+
 class World:
     """What a story needs: submit, cancel, wait for a state, and the controller itself."""
 
     def __init__(self, store, backend, settings=QUICK, clock=time.time):
         self.store = store
         self.backend = backend
-        self.ran: list[float] = []
+        self.metrics = Counted()
         self._ids = Ids()
-        self.controller = Controller(
-            store, backend, settings, name="test", watch=Watch(run_seconds=self.ran.append), clock=clock
-        )
+        self.controller = Controller(store, backend, settings, name="test", metrics=self.metrics, clock=clock)
 
     async def submit(self, name="", parameters=None, cpu=1.0, ram=10**9):
         """Store a task and return its id."""

@@ -11,10 +11,10 @@ from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop, Why
 from tesk.controller.lease import Tenure
 from tesk.controller.term import Term
-from tesk.controller.watch import Watch
 from tesk.errors import LeaseLost, Unavailable
 from tesk.settings import Settings
 from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -31,14 +31,15 @@ class Controller:
         settings: Settings,
         *,
         name: str,
-        watch: Watch,
+        metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._backend = backend
         self._settings = settings
         self._name = name
-        self._watch = watch
+        self._metrics = metrics
+        self._last = time.monotonic()
         self._clock = clock
         self._limits = Limits(
             attempts=settings.limits.attempts,
@@ -55,7 +56,7 @@ class Controller:
         """Hold one lease after the other until canceled; then the last one is released."""
         failures = 0
         while True:
-            self._watch.beat()
+            self._beat()
             try:
                 async with asyncio.timeout(self._settings.controller.lease_seconds):
                     tenure = await Tenure.take(
@@ -77,7 +78,8 @@ class Controller:
             settings=self._settings,
             limits=self._limits,
             clock=self._clock,
-            watch=self._watch,
+            metrics=self._metrics,
+            beat=self._beat,
         )
         if self._draining:
             term.drain(self._shutdown)
@@ -96,9 +98,12 @@ class Controller:
         except (Unavailable, TimeoutError):
             _log.warning("The lease could not be released; it ends by itself")
 
+    def _beat(self) -> None:
+        self._last = time.monotonic()
+
     def alive(self) -> bool:
         """Say whether the loops do their rounds."""
-        return self._watch.silent_seconds() < 60.0 + 3 * self._settings.controller.sweep_seconds
+        return time.monotonic() - self._last < 60.0 + 3 * self._settings.controller.sweep_seconds
 
     def drain(self) -> None:
         """Start nothing new from now on."""

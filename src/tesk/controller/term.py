@@ -16,12 +16,13 @@ from tesk.controller.decide import Limits, Stop
 from tesk.controller.lease import Tenure
 from tesk.controller.reconcile import Held, Reconciler
 from tesk.controller.sweep import Sweeper
-from tesk.controller.watch import Watch
 from tesk.controller.workqueue import WorkQueue
 from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
 from tesk.settings import Settings
 from tesk.store.rows import Claimed, Waiting
 from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
+from tesk.tes.ids import made_at
 from tesk.tes.state import State
 
 _log = logging.getLogger(__name__)
@@ -77,14 +78,16 @@ class Term:
         settings: Settings,
         limits: Limits,
         clock: Callable[[], float],
-        watch: Watch,
+        metrics: Metrics,
+        beat: Callable[[], None],
     ) -> None:
         self._store = store
         self._backend = backend
         self._tenure = tenure
         self._settings = settings.controller
         self._clock = clock
-        self._watch = watch
+        self._metrics = metrics
+        self._beat = beat
         self._reconciler = Reconciler(
             store,
             backend,
@@ -191,7 +194,7 @@ class Term:
             case Admit():
                 await self._admit()
             case Cancels():
-                self._take_in(await self._store.claimed(self._tenure.lease))
+                self._cancel(await self._store.canceling(self._tenure.lease))
             case Sweep():
                 await self._sweep()
 
@@ -221,6 +224,8 @@ class Term:
                 self._mark_idle()
         if claimed is not None:
             self.held[task_id] = Held(claimed, fresh=True)
+            if claimed.attempt == 1:
+                self._metrics.started(max(0.0, claimed.started - made_at(task_id)))
 
     async def _admit(self) -> None:
         if self.draining or len(self._clearing) > _CLEARING_LIMIT:
@@ -258,7 +263,7 @@ class Term:
             self._jobs.add_later(Admit(), max(0.0, self._window_due - now))
 
     async def _sweep(self) -> None:
-        self._watch.beat()
+        self._beat()
         self._jobs.add_later(Sweep(), self._settings.sweep_seconds)
         await self._sweeper.adopt()
         rows = await self._store.claimed(self._tenure.lease)
@@ -269,23 +274,24 @@ class Term:
             self._jobs.add(Look(task_id))
         for attempt in await self._sweeper.leftovers(self.held, self._clearing):
             self._clearing.add(attempt)
-        self._capacity = await self._backend.capacity()
-        self._capacity_known = True
         self._window_old = self._due_old = True
         self._window.clear()
         self._jobs.add(Admit())
-        self._watch.beat()
+        self._beat()
 
     def _take_in(self, rows: Sequence[Claimed]) -> None:
         """Compare what the store says we hold with what we know."""
         for row in rows:
-            held = self.held.get(row.id)
-            if held is None and row.id not in self._beginning:
+            if row.id not in self.held and row.id not in self._beginning:
                 self.held[row.id] = Held(row)
-                self._jobs.add(Look(row.id))
-            elif held is not None and row.state is State.CANCELING and held.claimed.state is not State.CANCELING:
+        self._cancel([row.id for row in rows if row.state is State.CANCELING])
+
+    def _cancel(self, task_ids: Sequence[str]) -> None:
+        for task_id in task_ids:
+            held = self.held.get(task_id)
+            if held is not None and held.claimed.state is not State.CANCELING:
                 held.stale = True
-                self._jobs.add(Look(row.id))
+                self._jobs.add(Look(task_id))
 
     async def _clear(self, attempt: AttemptId) -> None:
         await self._reconciler.forget(attempt)
@@ -302,7 +308,7 @@ class Term:
             self._clearing.add(held.attempt)
         if task.state is State.QUEUED:
             self._window_old = self._due_old = True
-        self._watch.ended(task)
+        self._metrics.ended(task.state, max(0.0, self._clock() - task.started))
         self._jobs.add(Admit())
         self._mark_idle()
 

@@ -39,6 +39,8 @@ CLAIMED = """
 """
 FROM_CLAIMED = "FROM task t JOIN attempt a ON a.id = t.id AND a.number = t.attempts JOIN body b ON b.id = t.id"
 
+CANCELING = "SELECT id FROM task WHERE claim = :claim AND state = 'CANCELING'"
+
 HOLES = """
     SELECT id, count(*), min(sequence), max(sequence) FROM event
     GROUP BY id HAVING count(*) <> max(sequence) - min(sequence) + 1 LIMIT 100

@@ -59,7 +59,7 @@ class Store(Protocol):
 
     # -- for the controller -------------------------------------------------------------------------------------------------
     async def acquire(self, place: str, name: str, seconds: float) -> Lease:
-        """Take a new lease."""
+        """Take a new lease. One of the same place that still lives ends: no place but "" has two servers."""
 
     async def renew(self, lease: Lease, seconds: float) -> Lease:
         """Prolong a lease. Raises LeaseLost once it has ended, by time or because another server ended it."""
@@ -87,6 +87,9 @@ class Store(Protocol):
 
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         """Return the tasks that this lease has claimed and that have not ended, all or those named."""
+
+    async def canceling(self, lease: Lease) -> Sequence[str]:
+        """Return the ids of the tasks that this lease has claimed and that are in CANCELING."""
 
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         """Return tasks in INITIALIZING, RUNNING or CANCELING whose claim no living lease holds, by id, from after one."""

@@ -13,6 +13,11 @@ def is_id(text: str) -> bool:
     return _ID.match(text) is not None
 
 
+def made_at(task_id: str) -> float:
+    """Return when an id was made, in seconds since the epoch."""
+    return (_decode(task_id) >> 80) / 1000
+
+
 class Ids:
     """Makes ids: 48 bits of milliseconds, then 80 bits at random that count up within a millisecond.
 

@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
 from tesk.compute.local import host
 from tesk.compute.local.attempt import Attempt
-from tesk.compute.local.cgroup import NoCgroups
+from tesk.compute.local.cgroup import find_cgroups
 from tesk.compute.local.folder import Folders, Owner
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine
 from tesk.compute.local.processes import look_at
 from tesk.compute.local.sandbox import host_arguments
+from tesk.compute.local.takeover import take_over
 from tesk.compute.local.user import executor_user, settle_thread
 from tesk.compute.plan import Plan
 from tesk.errors import StartError
@@ -36,6 +38,7 @@ class LocalBackend:
         self._folders = Folders(work)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
+        self._left: dict[AttemptId, Observation] = {}
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
 
     async def open(self) -> None:
@@ -55,7 +58,7 @@ class LocalBackend:
             settings=self._settings,
             keeper=self._keeper,
             folders=self._folders,
-            cgroups=NoCgroups(),
+            cgroups=find_cgroups(self._settings, self.place),
             stager=self._stager,
             user=user,
             owner=Owner(server=server, namespace=os.stat("/proc/self/ns/pid").st_ino),
@@ -71,10 +74,15 @@ class LocalBackend:
         await asyncio.gather(*self._tasks.values())
         for attempt in self._attempts.values():
             attempt.release()
+        self._machine.cgroups.close()
         await self._keeper.close()
 
+    def owns(self, place: str) -> bool:
+        return host.same_home(place, self.place)
+
     async def start(self, attempt: AttemptId, plan: Plan) -> None:
-        if attempt in self._attempts or self._folders.path(attempt).exists():
+        # A folder of a dead server's: `observe` empties it.
+        if attempt in self._attempts or attempt in self._left or self._folders.path(attempt).exists():
             return
         self._attempts[attempt] = ours = Attempt(
             attempt, plan, self._machine, lambda: self._changes.put_nowait(attempt)
@@ -84,7 +92,19 @@ class LocalBackend:
     async def observe(self, attempt: AttemptId) -> Observation:
         if (ours := self._attempts.get(attempt)) is not None:
             return ours.observation()
-        return Observation(attempt=attempt, phase=Phase.ABSENT, since=0.0)
+        if attempt not in self._left:
+            there = await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
+            self._machine.cgroups.remove_left(str(attempt))
+            self._left[attempt] = Observation(
+                attempt=attempt,
+                phase=Phase.PREEMPTED if there else Phase.ABSENT,
+                since=time.time(),
+                reason="The server that ran the task on this machine went away; what it left was ended."
+                if there
+                else None,
+                ours=True,
+            )
+        return self._left[attempt]
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         if (ours := self._attempts.get(attempt)) is not None:
@@ -95,7 +115,10 @@ class LocalBackend:
             ours.stop(0)
             await ours.over.wait()
             ours.release()
-        await asyncio.to_thread(self._folders.remove, attempt)
+            await asyncio.to_thread(self._folders.remove, attempt)
+        else:
+            await self.observe(attempt)
+            self._left.pop(attempt, None)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)
 

@@ -19,6 +19,14 @@ def place(work: Path) -> str:
     return f"{machine}:{_read('/proc/sys/kernel/random/boot_id')}:{folder.st_dev:x}-{folder.st_ino:x}"
 
 
+def same_home(one: str, other: str) -> bool:
+    """Say whether two places are the same machine and folder, whatever the boot: what ran before a reboot runs no more."""
+    if one == other:
+        return True
+    machine, _, folder = one.split(":") if one.count(":") == 2 else ("", "", "")
+    return machine != "" and other.startswith(f"{machine}:") and other.endswith(f":{folder}")
+
+
 def capacity(settings: LocalSettings, work: Path) -> Capacity:
     """Return what this machine offers to tasks in all."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -201,6 +201,8 @@ MOVE = f"""
 ACQUIRE = f"""
     WITH forgotten AS (
         DELETE FROM lease l WHERE expires < {_NOW} - 86400 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.claim = l.id)
+    ), ended AS (
+        UPDATE lease SET expires = {_NOW} WHERE place = :place AND place <> '' AND expires > {_NOW}
     )
     INSERT INTO lease (place, name, expires) VALUES (:place, :name, {_NOW} + :seconds::double precision)
     RETURNING id, expires

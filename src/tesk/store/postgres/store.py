@@ -223,6 +223,9 @@ class PostgresStore:
         )
         return [shape.claimed(row) for row in rows]
 
+    async def canceling(self, lease: Lease) -> Sequence[str]:
+        return [row[0] for row in await self._database.rows(reads.CANCELING, {"claim": lease.id})]
+
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         rows = await self._database.rows(
             f"SELECT {reads.CLAIMED}, coalesce(l.expires, 0) {reads.FROM_CLAIMED} "

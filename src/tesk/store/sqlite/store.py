@@ -181,6 +181,9 @@ class SqliteStore:
         )
         return [shape.claimed(row) for row in rows]
 
+    async def canceling(self, lease: Lease) -> Sequence[str]:
+        return [row[0] for row in self._rows(reads.CANCELING, {"claim": lease.id})]
+
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         rows = self._rows(
             f"SELECT {reads.CLAIMED}, min(coalesce(l.ended, :now), :now) {reads.FROM_CLAIMED} "
