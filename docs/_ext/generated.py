@@ -1,14 +1,11 @@
 """Write the pages that are made from the code: the settings and the commands."""
 
-import contextlib
-import io
-import os
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
-from tesk.cli.main import COMMANDS, EPILOG, build
+from tesk.cli.reference import markdown
 from tesk.settings.reference import Setting, reference
 from tesk.settings.tree import Settings
 
@@ -20,7 +17,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _write(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference"
-    for name, text in {"settings": settings(), "cli": commands()}.items():
+    for name, text in {"settings": settings(), "cli": markdown()}.items():
         path = folder / f"{name}.gen.md"
         # Only what changed is written, so that a second build is quick.
         if not path.exists() or path.read_text() != text:
@@ -33,31 +30,6 @@ def settings() -> str:
     for setting in reference():
         tables.setdefault(setting.key.rpartition(".")[0], []).append(setting)
     return "\n".join(line for name, rows in tables.items() for line in _table(name, rows))
-
-
-def commands() -> str:
-    """Return what `--help` says of each command as Markdown."""
-    os.environ["COLUMNS"] = "100"
-    lines = []
-    for word, (_, sentence) in COMMANDS.items():
-        lines += [
-            f"## `tesk {word}`",
-            "",
-            sentence[:1].upper() + sentence[1:] + ".",
-            "",
-            "```text",
-            _help(word),
-            "```",
-            "",
-        ]
-    return "\n".join([*lines, "## Exit codes and variables", "", "```text", EPILOG.strip(), "```", ""])
-
-
-def _help(word: str) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        build(word).parse_args([word, "--help"])
-    return said.getvalue().strip()
 
 
 def _table(name: str, rows: list[Setting]) -> list[str]:
