@@ -8,6 +8,7 @@ TeskError
 |   |-- NotFound              404
 |   |-- Conflict              409
 |   |-- TooLarge              413
+|   |-- UnsupportedMedia      415
 |   |-- Unprocessable         422  the same Idempotency-Key with another body
 |   |-- Overloaded            429  with Retry-After
 |   `-- Unavailable           503  the database is gone; with Retry-After
@@ -89,6 +90,11 @@ class Conflict(RequestError):
 class TooLarge(RequestError):
     status = 413
     title = "Too large"
+
+
+class UnsupportedMedia(RequestError):
+    status = 415
+    title = "Unsupported media type"
 
 
 class Unprocessable(RequestError):

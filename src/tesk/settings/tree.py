@@ -44,6 +44,21 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wait_limit_seconds: Annotated[Seconds, _says("Longest `?wait=` on one task.")] = 60.0
 
 
+class InfoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What service-info tells everybody about this service."""
+
+    id: Annotated[
+        str, _says("Id in reverse domain notation, `org.example.tesk`. Not given: made of the host's name.")
+    ] = ""
+    name: Annotated[str, _says("Name, for people.")] = "TESK"
+    description: Annotated[str, _says("A sentence.")] = ""
+    organization: Annotated[str, _says("Who runs it.")] = "Not named"
+    organization_url: Annotated[str, _says("Who runs it, as an address.")] = "http://localhost"
+    contact_url: Annotated[str, _says("Where to ask: `mailto:` or an address.")] = ""
+    documentation_url: Annotated[str, _says("Where users can read about this service.")] = ""
+    environment: Annotated[str, _says("`prod`, `test`, `dev` or `staging`.")] = ""
+
+
 class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A person or program that comes with a name and a password (HTTP Basic)."""
 
@@ -97,7 +112,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = None
     file_denied: Annotated[
-        tuple[str, ...],
+        Paths,
         _says(
             "Files and folders that tasks never use, whatever `file_roots` says; TESK's own data and settings always are."
         ),
@@ -225,6 +240,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     backend: Annotated[Literal["local"], _says("Where tasks run.")] = "local"
     server: ServerSettings = ServerSettings()
+    info: InfoSettings = InfoSettings()
     auth: AuthSettings = AuthSettings()
     storage: StorageSettings = StorageSettings()
     local: LocalSettings = LocalSettings()
