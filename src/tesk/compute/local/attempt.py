@@ -5,9 +5,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup, gigabytes
 from tesk.compute.local.folder import Folder, Lost
 from tesk.compute.local.launch import Launcher, Machine
@@ -128,14 +128,14 @@ class Attempt:
         owner = machine.user.owner if machine.user else None
         self._folder = machine.folders.create(self.id, machine.owner, owner)
         self._cgroup = machine.cgroups.make(str(self.id), ram_bytes=plan.ram_bytes, cpu_cores=plan.cpu_cores)
-        root = Path(self._folder.root)
+        launcher = Launcher(machine, plan, self._folder, self._cgroup)
+        root = launcher.root
         if plan.transfer.inputs:
             report = await self._move(machine.stager.fetch(plan.transfer, root, owner))
             self._input_types = report.types
             if self._ended_by(report):
                 return
             self._enter(Phase.RUNNING)
-        launcher = Launcher(machine, plan, self._folder, self._cgroup)
         failed = False
         for step in plan.steps:
             ended = await self._execute(step, launcher)
@@ -211,7 +211,8 @@ class Attempt:
             except (OSError, Lost, CannotRun) as error:
                 loop.call_soon_threadsafe(future.set_exception, error)
                 return
-            self._run = Run(
+            kind = BareRun if self._machine.settings.sandbox == "none" else Run
+            self._run = kind(
                 self._machine.keeper, launch, lambda ended: loop.call_soon_threadsafe(future.set_result, ended)
             )
             if self._stopped:

@@ -6,19 +6,21 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
-from tesk.compute.local import host
+from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
 from tesk.compute.local.cgroup import find_cgroups
 from tesk.compute.local.folder import Folders, Owner
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.launch import Machine
+from tesk.compute.local.launch import Machine, check_unsafe
+from tesk.compute.local.probe import try_sandbox, what_helps
 from tesk.compute.local.processes import look_at
-from tesk.compute.local.sandbox import host_arguments
+from tesk.compute.local.sandbox import HostKind, HostPath, host_arguments
 from tesk.compute.local.takeover import take_over
-from tesk.compute.local.user import executor_user, settle_thread
+from tesk.compute.local.user import User, executor_user, settle_thread
 from tesk.compute.plan import Plan
 from tesk.errors import StartError
 from tesk.settings import LocalSettings
@@ -30,6 +32,8 @@ class LocalBackend:
 
     name = "local"
     place = ""
+    says: tuple[str, ...] = ()
+    """Once open: what holds on this machine, a sentence for the network and one for the memory."""
 
     def __init__(self, settings: LocalSettings, work: Path, stager: Stager) -> None:
         self._settings = settings
@@ -44,29 +48,71 @@ class LocalBackend:
     async def open(self) -> None:
         _keep_descriptors()
         user = executor_user(self._settings.user)
+        if user is not None and self._settings.sandbox == "none":
+            raise StartError("Without a sandbox a server does not run as root; start it as another user.")
         await asyncio.to_thread(self._folders.prepare)
         self.place = host.place(self._work)
-        bwrap = shutil.which("bwrap")
-        if bwrap is None:
-            raise StartError("bubblewrap is not installed; try: apt install bubblewrap")
-        self._user = user
         self._keeper = Keeper(lambda: settle_thread(user, self._work))
         await self._keeper.open()
+        try:
+            self._machine = await self._settle(user)
+        except BaseException:
+            await self._keeper.close()
+            raise
+
+    async def _settle(self, user: User | None) -> Machine:
+        """Find out what works here, by trying it."""
+        settings = self._settings
         server = look_at(os.getpid())
         assert server is not None
-        self._machine = Machine(
-            settings=self._settings,
+        machine = Machine(
+            settings=settings,
             keeper=self._keeper,
             folders=self._folders,
-            cgroups=find_cgroups(self._settings, self.place),
+            cgroups=find_cgroups(settings, self.place),
             stager=self._stager,
             user=user,
             owner=Owner(server=server, namespace=os.stat("/proc/self/ns/pid").st_ino),
-            bwrap=bwrap,
-            host=host_arguments(host.seen(self._settings.visible)),
-            network_off=True,
+            bwrap=shutil.which("bwrap") or "",
+            host=(),
+            seen=tuple(host.seen(settings.visible)),
+            network="host" if settings.network == "host" else "off",
             notes=(),
         )
+        if settings.sandbox == "none":
+            machine = replace(machine, network="host")
+            self.says = (host.UNSAFE, machine.cgroups.says)
+            return replace(machine, notes=self.says)
+        if not machine.bwrap:
+            raise StartError("bubblewrap is not installed; try: apt install bubblewrap")
+        machine = replace(machine, host=host_arguments(machine.seen))
+        if (wrong := await try_sandbox(machine)) is not None:
+            raise StartError(what_helps(wrong))
+        why_off = ""
+        if settings.network in {"auto", "nat"}:
+            machine, wrong = await self._try_nat(machine)
+            if wrong is not None and settings.network == "nat":
+                raise StartError(f"local.network is nat, which does not work here: {wrong}")
+            why_off = f" (nat does not work here: {wrong})" if wrong else ""
+        self.says = (network.SAYS[machine.network] + why_off, machine.cgroups.says)
+        loud = [network.SAYS[machine.network]] if machine.network == "host" else []
+        if not machine.cgroups.holds_memory:
+            loud.append(machine.cgroups.says)
+        return replace(machine, notes=tuple(loud))
+
+    async def _try_nat(self, machine: Machine) -> tuple[Machine, str | None]:
+        if (missing := network.missing_for_nat()) is not None:
+            return machine, missing
+        resolver = self._work / "resolv.conf"
+        resolver.write_text(f"nameserver {network.RESOLVER}\n")
+        resolver.chmod(0o644)
+        seen = (
+            *(entry for entry in machine.seen if entry.path != "/etc/resolv.conf"),
+            HostPath(path="/etc/resolv.conf", kind=HostKind.FILE, source=str(resolver)),
+        )
+        nat = replace(machine, network="nat", seen=seen, host=host_arguments(seen))
+        wrong = await try_sandbox(nat)
+        return (nat, None) if wrong is None else (machine, wrong)
 
     async def close(self) -> None:
         for attempt in self._attempts.values():
@@ -84,6 +130,10 @@ class LocalBackend:
         # A folder of a dead server's: `observe` empties it.
         if attempt in self._attempts or attempt in self._left or self._folders.path(attempt).exists():
             return
+        if self._settings.sandbox == "none":
+            check_unsafe(plan, self._settings)
+        else:
+            host.check_paths(plan, self._machine.seen)
         self._attempts[attempt] = ours = Attempt(
             attempt, plan, self._machine, lambda: self._changes.put_nowait(attempt)
         )

@@ -92,8 +92,12 @@ class Folders:
 
     def owner(self, attempt: AttemptId) -> Owner | None:
         """Return what its server last wrote, None where it wrote nothing yet or there is no folder."""
+        return self.read_owner(self.path(attempt))
+
+    def read_owner(self, folder: Path) -> Owner | None:
+        """Return what the server of an attempt last wrote in its folder, wherever that is now."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode((self.path(attempt) / "owner").read_bytes(), type=Owner)
+            return msgspec.json.decode((folder / "owner").read_bytes(), type=Owner)
         return None
 
     def is_held(self, attempt: AttemptId) -> bool:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from tesk.compute.backend import Capacity
 from tesk.compute.local.sandbox import ETC, HostKind, HostPath
+from tesk.compute.plan import Plan
+from tesk.errors import CannotRun
 from tesk.settings import LocalSettings
+
+UNSAFE = (
+    "There is NO SANDBOX (local.sandbox is none): executors see and change all that the server's user may, its database and "
+    "settings included, share its network, and may leave processes behind."
+)
 
 _RESERVED_BYTES = 1_000_000_000
 
@@ -50,6 +57,18 @@ def seen(visible: Sequence[str]) -> Iterator[HostPath]:
         if os.path.exists(source):
             kind = HostKind.FOLDER if os.path.isdir(source) else HostKind.FILE
             yield HostPath(path=f"/etc/{name}", kind=kind, source=source)
+
+
+def check_paths(plan: Plan, seen: Sequence[HostPath]) -> None:
+    """Raise CannotRun for a path that cannot be made, because it lies in a folder of the host's that has nothing there."""
+    for entry in plan.shared:
+        for folder in seen:
+            below = folder.kind is not HostKind.FILE and entry.path.startswith(folder.path + "/")
+            if below and not os.path.exists(entry.path):
+                raise CannotRun(
+                    f"{entry.path} cannot be made: {folder.path} is the host's and read-only here, and has nothing of that "
+                    "name. Use a path outside of it."
+                )
 
 
 def _read(path: str) -> str:

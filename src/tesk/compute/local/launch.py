@@ -9,9 +9,10 @@ from posixpath import dirname, normpath
 from tesk.compute.local.cgroup import Cgroup, Cgroups
 from tesk.compute.local.folder import Folder, Folders, Owner
 from tesk.compute.local.keeper import Keeper
+from tesk.compute.local.network import GATE, STATUS, Mode, setpriv, through_pasta
 from tesk.compute.local.processes import Process
 from tesk.compute.local.run import Launch
-from tesk.compute.local.sandbox import Places, sandbox_arguments
+from tesk.compute.local.sandbox import HostPath, Places, environment, sandbox_arguments
 from tesk.compute.local.streams import File, Pipe
 from tesk.compute.local.user import User
 from tesk.compute.plan import Plan, Shared, Step
@@ -34,12 +35,13 @@ class Machine:
     owner: Owner
     bwrap: str
     host: Sequence[str]
-    network_off: bool
+    seen: Sequence[HostPath]
+    network: Mode
     notes: tuple[str, ...]
 
 
 class Launcher:
-    """Starts the executors of one attempt."""
+    """Starts the executors of one attempt. `root`: the host folder that stands for the task's `/`."""
 
     def __init__(self, machine: Machine, plan: Plan, folder: Folder, cgroup: Cgroup | None) -> None:
         self._machine = machine
@@ -47,11 +49,12 @@ class Launcher:
         self._folder = folder
         self._cgroup = cgroup
         self._made = False
+        self.root = root_of(machine, folder)
 
     def launch(self, step: Step) -> Launch:
         """Make what the executor needs. Raises Lost where another server has the attempt, CannotRun with the path that is in the way."""
         self._folder.check()
-        with Inside(Path(self._folder.root)) as inside:
+        with Inside(self.root) as inside:
             if not self._made:
                 self._make_folders(inside)
                 self._made = True
@@ -59,7 +62,7 @@ class Launcher:
             stdin, stdout, stderr = self._open_streams(step, inside)
         own = f"{self._folder.own}/{step.index}"
         places = Places(
-            root=self._folder.root,
+            root=str(self.root),
             tmp=f"{own}/tmp",  # noqa: S108  in the attempt's folder
             var_tmp=f"{own}/var-tmp",
             home=f"{own}/home",
@@ -67,23 +70,48 @@ class Launcher:
         for place in (own, places.tmp, places.var_tmp, places.home):
             os.mkdir(place, 0o700)
         machine = self._machine
-        return Launch(
-            program=machine.bwrap,
-            arguments=lambda gate, status: sandbox_arguments(
+        if machine.settings.sandbox == "none":
+            return self._without_sandbox(step, places, stdin, stdout, stderr)
+        own_fifos = own if machine.network == "nat" else None
+
+        def arguments(gate: int, status: int) -> list[str]:
+            inner = sandbox_arguments(
                 step,
                 self._plan,
                 places,
                 host=machine.host,
-                network_off=machine.network_off,
+                network_off=machine.network == "off",
                 owner=machine.user.owner if machine.user else (os.getuid(), os.getgid()),
                 path=machine.settings.path,
-                gate=gate,
-                status=status,
-            ),
+                gate=GATE if own_fifos else gate,
+                status=STATUS if own_fifos else status,
+            )
+            return through_pasta([machine.bwrap, *inner[1:]], own_fifos) if own_fifos else inner
+
+        return Launch(
+            program=setpriv() if own_fifos else machine.bwrap,
+            arguments=arguments,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             processes_limit=machine.settings.processes_limit,
+            begun=self._begun,
+            own=own_fifos,
+        )
+
+    def _without_sandbox(
+        self, step: Step, places: Places, stdin: int, stdout: Pipe | File, stderr: Pipe | File
+    ) -> Launch:
+        variables = environment(step, path=self._machine.settings.path, home=places.home, temporary=places.tmp)
+        return Launch(
+            program=setpriv(),
+            arguments=lambda _gate, _status: ["setpriv", "--pdeathsig", "KILL", "--", *step.command],
+            environment=variables,
+            workdir=step.workdir or places.home,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            processes_limit=self._machine.settings.processes_limit,
             begun=self._begun,
         )
 
@@ -136,6 +164,20 @@ class Launcher:
                 stream.close()
             raise
         return stdin, written[0], written[1]
+
+
+def root_of(machine: Machine, folder: Folder) -> Path:
+    """The host folder that stands for a task's `/`. Without a sandbox there is only one `/`."""
+    return Path("/" if machine.settings.sandbox == "none" else folder.root)
+
+
+def check_unsafe(plan: Plan, settings: LocalSettings) -> None:
+    """Without a sandbox: raise CannotRun for a path outside of `local.unsafe_folders`."""
+    streams = (path for step in plan.steps for path in (step.stdin, step.stdout, step.stderr, step.workdir))
+    for path in [*(entry.path for entry in plan.shared), *(path for path in streams if path)]:
+        if not any(normpath(path).startswith(normpath(folder) + "/") for folder in settings.unsafe_folders):
+            folders = ", ".join(settings.unsafe_folders) or "none"
+            raise CannotRun(f"{path}: without a sandbox a task's paths must lie in local.unsafe_folders ({folders}).")
 
 
 def _make(inside: Inside, path: str) -> None:

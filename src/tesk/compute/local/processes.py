@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+_STATE, _SESSION, _STARTED = 0, 3, 19
+
 
 class Process(Struct, frozen=True, array_like=True):
     """One process: its id, and when it started (in ticks since boot), since ids are used again."""
@@ -17,12 +19,26 @@ class Process(Struct, frozen=True, array_like=True):
 
 def look_at(pid: int) -> Process | None:
     """Return who has this id now."""
+    words = _words(pid)
+    return Process(pid, int(words[_STARTED])) if words else None
+
+
+def session(leader: int) -> Iterator[Process]:
+    """Yield the processes of a session that have not ended."""
+    for name in os.listdir("/proc"):
+        words = _words(int(name)) if name.isdecimal() else []
+        if words and int(words[_SESSION]) == leader and words[_STATE] not in {b"Z", b"X"}:
+            yield Process(int(name), int(words[_STARTED]))
+
+
+def _words(pid: int) -> list[bytes]:
+    """What the kernel says of a process, from its state on (proc_pid_stat(5)); nothing where it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return Process(pid, int(line[line.rindex(b")") + 2 :].split(b" ", 20)[19]))
+        return []
+    return line[line.rindex(b")") + 2 :].split(b" ", 20)
 
 
 def open_process(process: Process) -> int | None:
@@ -68,3 +84,13 @@ def descendants(pid: int) -> Iterator[int]:
             seen.add(child)
             yield child
             todo += children(child)
+
+
+def first_inside(outer: int, pid: int | None) -> int | None:
+    """Return our id of the first process of a namespace below `outer`, which has the id `pid` in the one above it."""
+    for child in descendants(outer):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{child}/status", "rb") as file:
+            ids = next(line for line in file if line.startswith(b"NSpid:")).split()[1:]
+            if len(ids) > 2 and ids[-1] == b"1" and int(ids[-2]) == pid:
+                return child
+    return None

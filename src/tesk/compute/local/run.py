@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.processes import Process, descendants, look_at
+from tesk.compute.local.processes import Process, descendants, first_inside, look_at
 from tesk.compute.local.streams import File, Pipe, Written
 
 # Python ignores these two, a terminal's user may have ignored others; a program expects none of it.
@@ -21,8 +21,11 @@ _REFUSED = b"bwrap: execvp "
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How it went. `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence; both are
-    missing where it was killed before it began."""
+    """How it went.
+
+    `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence. Neither where it was killed
+    before it began.
+    """
 
     ran: bool = False
     error: str | None = None
@@ -36,7 +39,8 @@ class Ended(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """What is started, and what happens in between. Descriptors are the run's from here on.
 
-    `arguments` are made for the numbers of the descriptors `gate` and `status`. `begun` is told of the processes that
+    `arguments` are made for the numbers of the descriptors `gate` and `status`; with `own`, a folder, these are its named
+    pipes `gate` and `status` instead, which some program in between opens. `begun` is told of the processes that
     hold the others, before the program runs, and may refuse by an OSError.
     """
 
@@ -47,6 +51,9 @@ class Launch(Struct, frozen=True, kw_only=True):
     stderr: Pipe | File
     processes_limit: int
     begun: Callable[[Process, Process], None]
+    own: str | None = None
+    environment: dict[str, str] = {}
+    workdir: str = "/"
 
 
 class Run:
@@ -60,7 +67,7 @@ class Run:
         self._streams = tuple(dict.fromkeys((launch.stdout, launch.stderr)))
         self.stdout, self.stderr = launch.stdout, launch.stderr
         self._outer = self._first = 0
-        self._first_fd = self._gate = self._status = -1
+        self._first_fd = self._outer_fd = self._gate = self._status = -1
         self._said = b""
         self._exit_code: int | None = None
         self._outer_code: int | None = None
@@ -72,23 +79,19 @@ class Run:
         """Start bubblewrap, which waits at the gate."""
         launch = self._launch
         self._start_time = time.time()
-        self._status, status = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._status, False)
-        # The other side of a stream socket or pipe would be let through by our own end; that of a datagram socket waits on.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._gate, gate = ours.detach(), theirs.detach()
+        gate, status, passed = self._open_gate()
         try:
+            os.chdir(launch.workdir)  # the keeper's own
             self._outer = os.posix_spawn(
                 launch.program,
                 launch.arguments(gate, status),
-                {},
+                launch.environment,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, launch.stdin, 0),
                     (os.POSIX_SPAWN_DUP2, launch.stdout.write_fd, 1),
                     (os.POSIX_SPAWN_DUP2, launch.stderr.write_fd, 2),
                     # Onto itself: it stays open in the program that is started.
-                    (os.POSIX_SPAWN_DUP2, status, status),
-                    (os.POSIX_SPAWN_DUP2, gate, gate),
+                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed),
                 ],
                 setsid=True,
                 setsigmask=(),
@@ -96,19 +99,34 @@ class Run:
             )
         except OSError as error:
             self._error = f"{launch.program} could not be started: {error.strerror}."
-        os.close(status)
-        os.close(gate)
-        os.close(launch.stdin)
+        for fd in (*passed, launch.stdin):
+            os.close(fd)
         for stream in self._streams:
             stream.started()
         if self._outer == 0:
-            os.close(self._status)
+            if self._status >= 0:
+                os.close(self._status)
             self._finish()
             return
-        self._keeper.watch(self._status, self._on_status)
+        self._spawned()
         for stream in self._streams:
             if isinstance(stream, Pipe):
                 self._keeper.watch(stream.read_fd, lambda stream=stream: self._on_output(stream))  # type: ignore[misc]  # bound now
+
+    def _open_gate(self) -> tuple[int, int, tuple[int, ...]]:
+        """Make the gate and the status; return them for the other side, and which of them it is given."""
+        if (own := self._launch.own) is not None:
+            for name in ("gate", "status"):
+                os.mkfifo(f"{own}/{name}", 0o600)
+            self._gate = os.open(f"{own}/gate", os.O_RDWR | os.O_CLOEXEC)
+            self._status = os.open(f"{own}/status", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return -1, -1, ()
+        self._status, status = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._status, False)
+        # A pipe or stream socket would be let through by our own end; a datagram socket whose other side is gone waits on.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._gate, gate = ours.detach(), theirs.detach()
+        return gate, status, (gate, status)
 
     def terminate(self) -> None:
         """Ask all processes inside to end (bubblewrap itself would end at once, and kill the others)."""
@@ -124,8 +142,18 @@ class Run:
             # The first process of a namespace takes all others with it.
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
-        elif self._outer and self._outer_code is None:
-            os.kill(self._outer, signal.SIGKILL)
+        elif self._launch.own is not None and self._outer and self._outer_code is None:
+            # Without pasta we are told of the first process in a moment, and kill it then; bubblewrap alone would leave it.
+            for pid in [*descendants(self._outer), self._outer]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _spawned(self) -> None:
+        self._keeper.watch(self._status, self._on_status)
+        if self._launch.own is not None:
+            # Whoever is in between may end without having opened the status.
+            self._outer_fd = os.pidfd_open(self._outer)
+            self._keeper.watch(self._outer_fd, self._on_outer_end)
 
     def _on_status(self) -> None:
         try:
@@ -134,9 +162,9 @@ class Run:
             return
         if not piece:
             self._keeper.close_watched(self._status)
-            # The status is closed by the end of bubblewrap only, so this does not wait.
-            self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])
-            self._finish_when_empty()
+            self._status = -1
+            if self._outer_fd < 0:
+                self._on_outer_end()
             return
         *lines, self._said = (self._said + piece).split(b"\n")
         for line in lines:
@@ -146,8 +174,23 @@ class Run:
             if "exit-code" in said:
                 self._exit_code = said["exit-code"]
 
-    def _on_first(self, pid: int) -> None:
+    def _on_outer_end(self) -> None:
+        # Only the end of bubblewrap closes its status, so this does not wait.
+        self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])
+        if self._outer_fd >= 0:
+            self._keeper.close_watched(self._outer_fd)
+            if self._status >= 0:
+                self._on_status()
+            if self._status >= 0:
+                self._keeper.close_watched(self._status)
+        self._finish_when_empty()
+
+    def _on_first(self, pid: int | None) -> None:
         """All is mounted, or soon will be; the program waits."""
+        if self._launch.own is not None:
+            pid = first_inside(self._outer, pid)
+        if pid is None:
+            return
         outer, first = look_at(self._outer), look_at(pid)
         try:
             self._first_fd = os.pidfd_open(pid)
@@ -190,7 +233,8 @@ class Run:
             self._finish()
 
     def _finish(self) -> None:
-        os.close(self._gate)
+        if self._gate >= 0:
+            os.close(self._gate)
         end_time = time.time()
         stdout, stderr = self._launch.stdout.written(), self._launch.stderr.written()
         for stream in self._streams:

@@ -7,7 +7,6 @@ from posixpath import dirname
 from msgspec import Struct
 
 from tesk.compute.plan import Plan, Step
-from tesk.errors import CannotRun
 
 HOME = "/home/task"
 """Executors' home, wherever they run."""
@@ -125,18 +124,6 @@ def environment(step: Step, *, path: Sequence[str], home: str = HOME, temporary:
         "LANG": "C.UTF-8",
         **step.env,
     }
-
-
-def check_paths(plan: Plan, seen: Sequence[HostPath], exists: frozenset[str]) -> None:
-    """Raise CannotRun for a path that cannot be made among the host's read-only folders. `exists`: those that are there."""
-    for entry in plan.shared:
-        for host in seen:
-            below = host.kind is HostKind.FOLDER and entry.path.startswith(host.path + "/")
-            if below and entry.path not in exists:
-                raise CannotRun(
-                    f"{entry.path} cannot be made: {host.path} is the host's and read-only here, and has nothing there. "
-                    "Use a path outside of it."
-                )
 
 
 def _covered(path: str, shared: set[str]) -> bool:
