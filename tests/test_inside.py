@@ -73,7 +73,7 @@ def test_a_folder_link_out_of_the_root_takes_nothing_in(inside: Inside, root: Pa
     for act in (
         lambda: write(inside, "/up/new", b"x"),
         lambda: inside.make_folders("/up/folder"),
-        lambda: inside.list("/up"),
+        lambda: list(inside.list("/up")),
         lambda: inside.chmod("/up/secret", 0),
         lambda: inside.chown("/up/secret", (1, 1)),
         lambda: inside.rename("/up/secret", "/got"),

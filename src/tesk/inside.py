@@ -118,19 +118,17 @@ class Inside:
             finally:
                 os.close(found)
 
-    def list(self, path: str) -> list[Found]:
-        """Return what is in a folder, in no order. What goes away meanwhile may be missing."""
+    def list(self, path: str) -> Iterator[Found]:
+        """Yield what is in a folder, in no order. What goes away meanwhile may be missing."""
         with _named(path):
             folder = _reopen(self._find(path), os.O_RDONLY | os.O_DIRECTORY)
-            entries = []
             try:
                 with os.scandir(folder) as names:
                     for entry in names:
                         with contextlib.suppress(FileNotFoundError):
-                            entries.append(Found(entry.name, entry.stat(follow_symlinks=False)))
+                            yield Found(entry.name, entry.stat(follow_symlinks=False))
             finally:
                 os.close(folder)
-            return entries
 
     def make_folders(self, path: str, mode: int = 0o777, owner: tuple[int, int] | None = None) -> None:
         """Make a folder and its parents, as far as they are not there; what is made belongs to `owner` (uid, gid)."""

@@ -40,25 +40,29 @@ def matcher(part: str) -> re.Pattern[str]:
 
     `*`, `?` and `[...]` match no dot at the beginning. A `[` without its `]` stands for itself.
     """
-    out = []
+    chunks = [""]  # what stands between the stars
     at = 0
     while at < len(part):
         letter = part[at]
         at += 1
         if letter == "\\" and at < len(part):
-            out.append(re.escape(part[at]))
+            chunks[-1] += re.escape(part[at])
             at += 1
         elif letter == "*":
-            out.append(".*")
+            chunks.append("")
         elif letter == "?":
-            out.append(".")
+            chunks[-1] += "."
         elif letter == "[" and (end := _bracket_end(part, at)):
-            out.append(_bracket(part[at : end - 1]))
+            chunks[-1] += _bracket(part[at : end - 1])
             at = end
         else:
-            out.append(re.escape(letter))
+            chunks[-1] += re.escape(letter)
     no_dot = r"(?!\.)" if has_wildcards(part[:1]) else ""
-    return re.compile(no_dot + "".join(out), re.DOTALL)
+    first, *rest = chunks
+    # The first place where a chunk fits is as good as any, so no star but the last is tried again: else a name could
+    # keep us for hours.
+    middle = "".join(f"(?>.*?{chunk})" for chunk in rest[:-1] if chunk)
+    return re.compile(no_dot + first + middle + (f".*{rest[-1]}" if rest else ""), re.DOTALL)
 
 
 def pruned(path: str, prefix: str | None) -> str:

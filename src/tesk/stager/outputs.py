@@ -1,5 +1,6 @@
 """Take a task's outputs out: find what its executors left, then store it. Links are followed below the task's own root only."""
 
+import itertools
 import os
 import posixpath
 import stat
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tesk.errors import TransferError, TransferRefused
-from tesk.inside import Inside, kind
+from tesk.inside import Found, Inside, kind
 from tesk.stager.globs import has_wildcards, literal, matcher, parts, pruned
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
@@ -34,29 +35,40 @@ class Piece:
 class Survey:
     """What the executors left of what the task names."""
 
+    limit: int
     pieces: list[Piece] = field(default_factory=list)
     types: dict[int, FileType] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     errors: list[TransferError] = field(default_factory=list)
 
+    def check(self, more: int = 0) -> None:
+        """Raise TooMany above the limit."""
+        if len(self.pieces) + more > self.limit:
+            raise TooMany(f"the outputs are more than {self.limit} files (setting storage.files_limit)")
+
+    def entries(self, inside: Inside, folder: str) -> list[Found]:
+        """Return what is in a folder, sorted; not more than may be moved are looked at."""
+        entries = list(itertools.islice(inside.list(folder), self.limit + 1))
+        self.check(len(entries))
+        return sorted(entries)
+
 
 def survey(outputs: Iterable[Deliver], inside: Inside, *, limit: int, stop: Stop) -> Survey:
     """Look at what is there. Raises TooMany above `limit`, TransferError when stopped."""
-    found = Survey()
+    found = Survey(limit)
     for output in outputs:
         try:
             for piece in _pieces(output, inside, found):
                 stop.advance(0)
                 found.pieces.append(piece)
-                if len(found.pieces) > limit:
-                    break
+                found.check()
+        except TooMany:
+            raise
         except TransferError as error:
             stop.advance(0)
             found.errors.append(error)
         except OSError as error:
             found.errors.append(told(error, str(error.filename or output.path)))
-        if len(found.pieces) > limit:
-            raise TooMany(f"the outputs are more than {limit} files (setting storage.files_limit)")
     return found
 
 
@@ -104,14 +116,14 @@ def _pieces(output: Deliver, inside: Inside, found: Survey) -> Iterator[Piece]:
             f"output {shown(path)} is {kind(there.st_mode)}, but the task says that it is a {output.type}"
         )
     yield from _whole(
-        Piece(output.index, path, output.url, folder=False, size_bytes=there.st_size), there, inside, found.warnings
+        Piece(output.index, path, output.url, folder=False, size_bytes=there.st_size), there, inside, found
     )
 
 
 def _matching(output: Deliver, inside: Inside, found: Survey) -> Iterator[Piece]:
     """What a pattern matches: files and folders, or only those of the type that the output names."""
     seen: set[FileType] = set()
-    for path in sorted(_expand(inside, parts(output.path))):
+    for path in sorted(_expand(inside, parts(output.path), found)):
         there = inside.stat(path)
         is_what = _type(there) if there else None
         if there is None or is_what is None:
@@ -121,7 +133,7 @@ def _matching(output: Deliver, inside: Inside, found: Survey) -> Iterator[Piece]
             seen.add(is_what)
             url = below(output.url, pruned(path, output.path_prefix))
             yield from _whole(
-                Piece(output.index, path, url, folder=False, size_bytes=there.st_size), there, inside, found.warnings
+                Piece(output.index, path, url, folder=False, size_bytes=there.st_size), there, inside, found
             )
     if not seen:
         found.warnings.append(f"output {shown(output.path)}: nothing matches")
@@ -129,7 +141,7 @@ def _matching(output: Deliver, inside: Inside, found: Survey) -> Iterator[Piece]
         found.types[output.index] = FileType.DIRECTORY if seen == {FileType.DIRECTORY} else FileType.FILE
 
 
-def _expand(inside: Inside, pattern: tuple[str, ...]) -> list[str]:
+def _expand(inside: Inside, pattern: tuple[str, ...], found: Survey) -> list[str]:
     """The paths that match, without their links resolved."""
     paths = [""]
     for part in pattern:
@@ -142,13 +154,15 @@ def _expand(inside: Inside, pattern: tuple[str, ...]) -> list[str]:
             there = inside.stat(path or "/")
             if there is not None and stat.S_ISDIR(there.st_mode):
                 matched += [
-                    f"{path}/{entry.name}" for entry in inside.list(path or "/") if expression.fullmatch(entry.name)
+                    f"{path}/{entry.name}"
+                    for entry in found.entries(inside, path or "/")
+                    if expression.fullmatch(entry.name)
                 ]
         paths = matched
     return [path for path in paths if inside.stat(path, follow=False) is not None] if pattern else []
 
 
-def _whole(piece: Piece, there: os.stat_result, inside: Inside, warnings: list[str]) -> Iterator[Piece]:
+def _whole(piece: Piece, there: os.stat_result, inside: Inside, found: Survey) -> Iterator[Piece]:
     """A file, or a folder with all that lies below it."""
     if stat.S_ISREG(there.st_mode):
         yield piece
@@ -162,7 +176,7 @@ def _whole(piece: Piece, there: os.stat_result, inside: Inside, warnings: list[s
             raise TransferRefused(
                 f"output {shown(piece.path)}: its folders lie deeper in each other than a path can say"
             )
-        entries = sorted(inside.list(folder))
+        entries = found.entries(inside, folder)
         if not entries:
             yield Piece(piece.index, folder, folder_url, folder=True)
         for name, itself in entries:
@@ -170,7 +184,7 @@ def _whole(piece: Piece, there: os.stat_result, inside: Inside, warnings: list[s
             target = inside.stat(inner) if stat.S_ISLNK(itself.st_mode) else itself
             identity = (target.st_dev, target.st_ino) if target else (0, 0)
             if target is None or _type(target) is None or identity in above:
-                warnings.append(_left_out(inner, target))
+                found.warnings.append(_left_out(inner, target))
             elif stat.S_ISDIR(target.st_mode):
                 pending.append((inner, below(folder_url, name), (*above, identity)))
             else:

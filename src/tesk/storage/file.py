@@ -70,7 +70,7 @@ class FileScheme:
         top = path_of(url)
         while pending:
             inner, above = pending.pop()
-            folder = os.path.join(top, inner)
+            folder = os.path.join(top, inner) if inner else top
             try:
                 with self._look(folder, url) as (fd, found):
                     if not stat.S_ISDIR(found.st_mode):

@@ -1,0 +1,114 @@
+"""Which scheme, which roots, which addresses: decisions as tables."""
+
+import pytest
+
+from tesk.errors import TransferRefused
+from tesk.settings import FileRoot, HttpCredential, StorageSettings
+from tesk.storage.address import refusal
+from tesk.storage.file import FileScheme
+from tesk.storage.http import HttpScheme
+from tesk.storage.schemes import Schemes, default_roots, in_force
+from tesk.storage.url import below, shown
+
+
+def test_each_url_has_its_scheme_and_others_are_named() -> None:
+    with Schemes(StorageSettings(), "me") as schemes:
+        assert isinstance(schemes.of("/a"), FileScheme)
+        assert isinstance(schemes.of("FILE:///a"), FileScheme)
+        assert isinstance(schemes.of("https://h/a"), HttpScheme)
+        with pytest.raises(
+            TransferRefused, match=r"s3://b/k: s3:// is not supported here; there are: file, http, https"
+        ):
+            schemes.of("s3://b/k")
+        with pytest.raises(TransferRefused, match="neither a URL nor an absolute path"):
+            schemes.of("data/x")
+
+
+def test_roots_and_credentials_belong_to_their_callers(tmp_path: object) -> None:
+    settings = StorageSettings(
+        file_roots=(FileRoot(path=str(tmp_path), callers=("ann",)),),
+        http=(HttpCredential(host="h", token="t", callers=("ann",)),),
+    )
+    with Schemes(settings, "ann") as schemes:
+        assert schemes.of("/x").stat(f"{tmp_path}") is not None
+    with Schemes(settings, "bob") as schemes, pytest.raises(TransferRefused, match="they may read below: none"):
+        schemes.of("/x").stat(f"{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("current", "written"),
+    [
+        ("/work/project", ["/home/u/tesk", "/work/project"]),
+        ("/home/u/project", ["/home/u/tesk", "/home/u/project"]),
+        ("/home/u", ["/home/u/tesk", "/home/u"]),
+        ("/home", ["/home/u/tesk"]),
+        ("/", ["/home/u/tesk"]),
+    ],
+)
+def test_a_loopback_server_reads_the_home_and_writes_where_it_was_started(current: str, written: list[str]) -> None:
+    roots = default_roots(home="/home/u", current=current)
+    assert roots[0] == FileRoot(path="/home/u", hidden=False)
+    assert [root.path for root in roots if root.write] == written
+
+
+def test_what_the_settings_leave_open_is_filled_in() -> None:
+    where = {"home": "/home/u", "current": "/w", "own": ("/home/u/data",)}
+    mine = in_force(StorageSettings(file_denied=("/x",)), loopback=True, **where)
+    assert (mine.private_addresses, mine.file_denied) == (True, ("/x", "/home/u/data"))
+    assert mine.file_roots == default_roots(home="/home/u", current="/w")
+    public = in_force(StorageSettings(), loopback=False, **where)
+    assert (public.file_roots, public.private_addresses) == ((), False)
+    told = in_force(StorageSettings(file_roots=(), private_addresses=False), loopback=True, **where)
+    assert (told.file_roots, told.private_addresses) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("address", "public", "private"),
+    [
+        ("8.8.8.8", True, True),
+        ("2606:4700::1111", True, True),
+        ("127.0.0.1", False, True),
+        ("10.1.2.3", False, True),
+        ("192.168.0.1", False, True),
+        ("100.64.0.1", False, True),
+        ("::1", False, True),
+        ("fc00::1", False, True),
+        ("::ffff:10.0.0.1", False, True),
+        ("64:ff9b::a00:1", False, True),
+        ("2002:a00:1::", False, True),
+        ("169.254.169.254", False, False),
+        ("169.254.0.9", False, False),
+        ("::ffff:169.254.169.254", False, False),
+        ("64:ff9b::a9fe:a9fe", False, False),
+        ("fe80::1%eth0", False, False),
+        ("fd00:ec2::254", False, False),
+        ("100.100.100.200", False, False),
+        ("168.63.129.16", False, False),
+        ("0.0.0.0", False, False),
+        ("::", False, False),
+        ("224.0.0.1", False, False),
+    ],
+)
+def test_who_may_be_called(address: str, public: bool, private: bool) -> None:
+    assert (refusal(address, private=False) is None) is public
+    assert (refusal(address, private=True) is None) is private
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "whole"),
+    [
+        ("file:///out", "a b", "file:///out/a%20b"),
+        ("file:///out/", "a/b#?%.txt", "file:///out/a/b%23%3F%25.txt"),
+        ("/out", "a b%\udcff", "/out/a b%\udcff"),
+        ("s3://bucket/p", "ä\n\udcff", "s3://bucket/p/%C3%A4%0A%FF"),
+        ("https://h/p?sig=1", "a", "https://h/p/a?sig=1"),
+        ("file:///o?x", "a", "file:///o?x/a"),
+    ],
+)
+def test_a_name_below_a_url_is_encoded(url: str, name: str, whole: str) -> None:
+    assert below(url, name) == whole
+
+
+def test_a_url_is_shown_without_its_secrets() -> None:
+    assert shown("https://u:p@h/a?X-Amz-Signature=1#f") == "https://h/a?...#f"
+    assert shown("/a\n\udcff") == "/a\\n\ufffd"
