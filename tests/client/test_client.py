@@ -5,8 +5,8 @@ import socket
 import time
 
 import pytest
-from fakes.tes_server import FakeTes
 
+from fakes.tes_server import FakeTes
 from tesk.client import AsyncClient, Client, Patience
 from tesk.errors import (
     BadRequest,
@@ -137,7 +137,7 @@ def test_our_servers_task_is_waited_for_by_its_etag(face, serve):
 
 def test_a_wait_ends_at_its_timeout_and_says_where_the_task_is(face, serve):
     tes = face(serve(states=["RUNNING"]).url)
-    with pytest.raises(NotEnded, match="still RUNNING after 0.3 s"):
+    with pytest.raises(NotEnded, match=r"still RUNNING after 0\.3 s"):
         tes("wait", tes("create", TASK), timeout_seconds=0.3)
 
 

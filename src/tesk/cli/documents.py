@@ -50,6 +50,8 @@ class Written:
     file: str
     line: int
     _text: str = field(repr=False)
+    _place: str = ""
+    """Where in the document it is, if that is a list of tasks."""
 
     def where(self, path: str = "") -> str:
         """Return `file:line` of a field, by its JSON path (`executors[0].image`), or of the nearest thing around it."""
@@ -58,7 +60,7 @@ class Written:
         except yaml.YAMLError:  # JSON that is no YAML
             node = None
         line = 0
-        for step in re.findall(r"[^.\[\]]+", path.removeprefix("$")):
+        for step in re.findall(r"[^.\[\]]+", self._place + path.removeprefix("$")):
             node = _step(node, step)
             if node is None:
                 break
@@ -131,15 +133,15 @@ def _json(text: str, file: str) -> Iterator[tuple[object, int, str]]:
         at = end
 
 
-def _tasks(document: object, file: str, line: int, text: str) -> Iterator[Written]:
+def _tasks(document: object, file: str, line: int, text: str, place: str = "") -> Iterator[Written]:
     match document:
         case None:  # an empty document between two `---`
             return
         case dict():
-            yield Written(document, file, line, text)
+            yield Written(document, file, line, text, place)
         case list():
-            for each in document:
-                yield from _tasks(each, file, line, "")
+            for index, each in enumerate(document):
+                yield from _tasks(each, file, line, text, f"{place}[{index}]")
         case _:
             raise BadDocument(f"{file}:{line}: a task is an object with `executors`, not {json.dumps(document)[:60]}")
 

@@ -36,6 +36,7 @@ class Session:
         address = parse(named or DEFAULT_SERVER, os.environ.get("TESK_TOKEN"))
         # A person would rather hear at once that nothing listens there.
         self.calls = Calls(address, patience or Patience(busy=60, gone=0))
+        self.origin = address.origin
         self._sockets = Sockets(address.origin)
 
     def ask(self, call: Call[T]) -> T:

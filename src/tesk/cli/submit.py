@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tesk.cli.dispatch import say
+from tesk.cli.dispatch import USAGE, say
 from tesk.cli.documents import Written, change, read
 from tesk.cli.ending import exit_code, explain
 from tesk.cli.output import add_output_argument, moving, print_document, talk
@@ -16,7 +16,13 @@ from tesk.cli.wait import PATIENCE
 from tesk.cli.waiting import wait_for
 from tesk.client.answers import Document
 from tesk.client.calls import body_of
+from tesk.compute.plan import BACKEND_PARAMETERS
 from tesk.errors import BadDocument, BadRequest, RequestError
+from tesk.settings import LimitsSettings
+from tesk.tes.validation import accept
+
+CONTENT_LIMIT_BYTES = LimitsSettings().content_bytes
+"""What a server takes whose settings do not say otherwise."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +87,16 @@ def _read(name: str) -> list[Written]:
 
 
 def _dry_run(tasks: list[tuple[Written, Document]], form: str) -> int:
-    documents = [task for _, task in tasks]
+    documents = []
+    for written, task in tasks:
+        try:
+            accept(body_of(task), parameters=BACKEND_PARAMETERS, content_limit_bytes=CONTENT_LIMIT_BYTES)
+        except BadRequest as error:
+            _refused(written, error)
+        else:
+            documents.append(task)
+    if len(documents) < len(tasks):
+        return USAGE
     print_document(documents if len(documents) > 1 else documents[0], "json" if form == "json" else "yaml")
     talk("(nothing was sent)")
     return 0

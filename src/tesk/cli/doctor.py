@@ -1,0 +1,250 @@
+"""`tesk doctor`: try what a server on this machine needs, for real; a line for each, with the one command that helps."""
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tesk.cli.database import location
+from tesk.cli.loaded import add_settings_arguments, settings_in_force
+from tesk.cli.output import moving
+from tesk.cli.session import Session, add_server_argument
+from tesk.compute.backend import AttemptId
+from tesk.compute.local.backend import LocalBackend
+from tesk.compute.local.cgroup import find_cgroups
+from tesk.compute.plan import make_plan
+from tesk.errors import BackendError, SettingsError, StartError, TeskError, Unreachable
+from tesk.settings import Settings
+from tesk.stager.host import HostStager
+from tesk.store.connect import store_at
+from tesk.tes.task import Executor, Extension, Task
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+LITTLE_DISK_BYTES = 10_000_000_000
+TRIAL_SECONDS = 30.0
+
+# Where SQLite's log, or its locks, are not to be trusted.
+_FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs"})
+
+_COLORS = {OK: "32", WARN: "33", FAIL: "31"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found. `help` is the one command or setting that helps, "" where nothing needs to be done."""
+
+    level: str
+    subject: str
+    says: str
+    help: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the flags of the server: what is looked at is what they would start."""
+    add_settings_arguments(parser)
+    add_server_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything; 1 where something would keep the server or its tasks from running."""
+    failed = False
+    colored = moving(sys.stdout)
+    for finding in findings(args):
+        failed |= finding.level == FAIL
+        level = f"{finding.level:4}"
+        print(
+            f"\x1b[{_COLORS[finding.level]}m{level}\x1b[0m" if colored else level, f"{finding.subject}: {finding.says}"
+        )
+        if finding.help:
+            print(f"       try: {finding.help}")
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+def findings(args: argparse.Namespace) -> Iterator[Finding]:
+    """Yield what is found, as it is found."""
+    yield Finding(OK, "python", f"{platform.python_version()} on {platform.system()} {platform.release()}")
+    try:
+        loaded = settings_in_force(args)
+    except SettingsError as error:
+        yield Finding(FAIL, "settings", str(error), "tesk config")
+        return
+    settings = loaded.settings
+    files = sorted({origin.rpartition(":")[0] for origin in loaded.origins.values() if ".toml" in origin})
+    yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
+    if settings.server.insecure:
+        yield Finding(WARN, "settings", "server.insecure lets in everybody who can connect")
+    yield sandbox(settings)
+    yield memory(settings)
+    yield from database(settings)
+    yield disk(settings)
+    answers = server(args)
+    yield port(settings, running=answers.level == OK)
+    yield answers
+
+
+def sandbox(settings: Settings) -> Finding:
+    """Run `true` as a task would, in a folder beside those of real tasks."""
+    subject = f"sandbox ({settings.local.sandbox})"
+    folder = Path(tempfile.mkdtemp(prefix=".tesk-doctor-", dir=_existing(Path(settings.data_dir).expanduser())))
+    try:
+        return asyncio.run(_try(settings, folder, subject))
+    except (StartError, BackendError, OSError) as error:
+        says, _, helps = str(error).partition("; try: ")
+        return Finding(FAIL, subject, says, helps)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _try(settings: Settings, folder: Path, subject: str) -> Finding:
+    stager = HostStager(settings.storage)
+    backend = LocalBackend(settings.local, folder / "attempts", stager)
+    try:
+        await backend.open()
+        try:
+            return await _run_true(backend, subject)
+        finally:
+            await backend.close()
+    finally:
+        stager.close()
+
+
+async def _run_true(backend: LocalBackend, subject: str) -> Finding:
+    attempt = AttemptId("doctor", 1)
+    task = Task(executors=(Executor(image="none", command=("true",)),))
+    plan = make_plan(
+        task,
+        task_id=attempt.task_id,
+        owner="doctor",
+        extension=Extension(),
+        cpu_cores=1,
+        ram_bytes=100_000_000,
+        disk_bytes=0,
+        tail_bytes=1024,
+    )
+    began = time.monotonic()
+    await backend.start(attempt, plan)
+    seen = await backend.observe(attempt)
+    async with asyncio.timeout(TRIAL_SECONDS):
+        async for changed in backend.changes():
+            seen = await backend.observe(changed)
+            if seen.phase.ended:
+                break
+    took = time.monotonic() - began
+    await backend.forget(attempt)
+    if seen.phase.name == "DONE":
+        notes = "".join(f"; {note}" for note in seen.notes)
+        return Finding(OK, subject, f"a task of one command took {took * 1000:.0f} ms{notes}")
+    printed = "".join(log.stderr or "" for log in seen.executor_logs).strip()
+    return Finding(FAIL, subject, seen.reason or printed or f"a task of one command ended {seen.phase}")
+
+
+def memory(settings: Settings) -> Finding:
+    """Say how memory is limited."""
+    cgroups = find_cgroups(settings.local, f"doctor-{os.getpid()}")
+    try:
+        if cgroups.holds_memory:
+            return Finding(OK, "memory", cgroups.says)
+        return Finding(WARN, "memory", cgroups.says, "systemd-run --user --scope -p Delegate=yes tesk serve")
+    finally:
+        cgroups.close()
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Open the database, where there is one."""
+    where = location(settings)
+    if "://" not in where:
+        if (kind := _file_system(Path(where))) in _FAR:
+            yield Finding(
+                WARN,
+                "database",
+                f"{where} is on {kind}: SQLite wants a local disk",
+                "tesk serve --data-dir /var/tmp/tesk",
+            )
+        if not Path(where).exists():
+            parent = _existing(Path(where))
+            if os.access(parent, os.W_OK):
+                yield Finding(OK, "database", f"{where} will be made at the first start")
+            else:
+                yield Finding(FAIL, "database", f"{parent} cannot be written to", "tesk serve --data-dir FOLDER")
+            return
+
+    async def opened() -> None:
+        store = store_at(where, exclusive=False)
+        await store.open()
+        try:
+            await store.ping()
+        finally:
+            await store.close()
+
+    try:
+        asyncio.run(opened())
+    except TeskError as error:
+        yield Finding(FAIL, "database", str(error))
+    else:
+        yield Finding(OK, "database", "it answers")
+
+
+def disk(settings: Settings) -> Finding:
+    """Say how much is free where tasks run."""
+    folder = _existing(Path(settings.data_dir).expanduser())
+    free = shutil.disk_usage(folder).free
+    says = f"{free / 1e9:.1f} GB free in {folder}"
+    if free < LITTLE_DISK_BYTES:
+        return Finding(WARN, "disk", f"{says}: tasks that ask for more will not start", "tesk serve --data-dir FOLDER")
+    return Finding(OK, "disk", says)
+
+
+def port(settings: Settings, *, running: bool) -> Finding:
+    """Say whether the server could listen."""
+    host, number = settings.server.host, settings.server.port
+    try:
+        family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, number))
+    except OSError as error:
+        if running:
+            return Finding(OK, "port", f"{number} on {host} is taken, by the server that answers")
+        return Finding(
+            FAIL, "port", f"{number} on {host} cannot be listened on: {error.strerror}", "tesk serve --port 0"
+        )
+    return Finding(OK, "port", f"{number} on {host} is free")
+
+
+def server(args: argparse.Namespace) -> Finding:
+    """Ask the server that the other commands would ask."""
+    session = Session(args)
+    try:
+        session.ask(session.calls.service_info())
+    except Unreachable as error:
+        return Finding(WARN, "server", str(error).partition(";")[0], "tesk serve")
+    except TeskError as error:
+        return Finding(FAIL, "server", str(error))
+    return Finding(OK, "server", f"{session.origin} answers")
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above that is there."""
+    return next(each for each in (path, *path.absolute().parents) if each.is_dir())
+
+
+def _file_system(path: Path) -> str:
+    """Return the kind of file system that a path is on."""
+    real = os.path.realpath(_existing(path))
+    kinds = {}
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            _, place, kind, *_ = line.split(" ")
+            kinds[place] = kind
+    covering = [place for place in kinds if real == place or real.startswith(place.rstrip("/") + "/")]
+    return kinds[max(covering, key=len)] if covering else ""
