@@ -234,12 +234,18 @@ def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, r
         connection.execute("UPDATE body SET body = ? WHERE id = ?", (results.body, task_id))
 
 
-def add_lease(connection: sqlite3.Connection, place: str, name: str) -> int:
-    """Record a new lease and forget old ones that no task remembers. Return its id."""
+def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float) -> tuple[int, list[int]]:
+    """Record a new lease; return its id, and those of its place that it ends. Old ones that no task remembers go."""
     connection.execute(
         "DELETE FROM lease WHERE ended IS NOT NULL AND id NOT IN (SELECT claim FROM task WHERE claim IS NOT NULL)"
     )
-    return connection.execute("INSERT INTO lease (place, name) VALUES (?, ?) RETURNING id", (place, name)).fetchone()[0]  # type: ignore[no-any-return]  # a row's id
+    ended = connection.execute(
+        "UPDATE lease SET ended = ? WHERE place = ? AND place <> '' AND ended IS NULL RETURNING id", (time, place)
+    ).fetchall()
+    (lease_id,) = connection.execute(
+        "INSERT INTO lease (place, name) VALUES (?, ?) RETURNING id", (place, name)
+    ).fetchone()
+    return lease_id, [row[0] for row in ended]
 
 
 def end_lease(connection: sqlite3.Connection, lease_id: int, time: float) -> None:

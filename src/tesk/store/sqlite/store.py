@@ -138,7 +138,9 @@ class SqliteStore:
     # -- for the controller -------------------------------------------------------------------------------------------------
 
     async def acquire(self, place: str, name: str, seconds: float) -> Lease:
-        lease_id = await self._writer.run(partial(changes.add_lease, place=place, name=name))
+        lease_id, ended = await self._writer.run(partial(changes.add_lease, place=place, name=name, time=clock.time()))
+        for other in ended:
+            self._leases.drop(other)
         self._leases.hold(lease_id, seconds)
         return Lease(id=lease_id, place=place, expires=clock.time() + seconds)
 

@@ -1,0 +1,23 @@
+"""Fixtures that several rooms want."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """Give a real PostgreSQL server, one for the whole session; skip where there is none."""
+    try:
+        with postgres.running() as server:
+            yield server
+    except postgres.Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> str:
+    """Give the URL of an empty database."""
+    return postgres_server.new_database()

@@ -1,0 +1,394 @@
+"""What every store promises to the controller: one claim, guarded moves, leases that end."""
+
+import asyncio
+import json
+from itertools import pairwise
+
+import pytest
+
+from fakes.databases import play
+from fakes.tasks import new_task
+from tesk.caller import LOCAL, Caller
+from tesk.errors import LeaseLost
+from tesk.store.rows import Move, Results
+from tesk.tes.logs import ExecutorLog
+from tesk.tes.state import TERMINAL, State, may_move
+from tesk.tes.view import View
+
+
+async def running(store, lease, **of_task):
+    """Make a task that is RUNNING in its first attempt."""
+    new = new_task(**of_task)
+    await store.create(new)
+    claimed = await store.begin(lease, new.id, 1.0)
+    move = Move(task_id=new.id, attempt=1, old=State.INITIALIZING, new=State.RUNNING, time=2.0)
+    assert await store.move(lease, move)
+    return claimed
+
+
+async def told(store, task_id):
+    return [event.state for event in await store.events(after=0, limit=1000, task_id=task_id)]
+
+
+async def notes(store, task_id):
+    task = await store.get(task_id, LOCAL, View.FULL)
+    return [json.loads(attempt.system_logs) for attempt in task.attempts]
+
+
+async def lost_lease(store, place="there"):
+    """Take a lease that ends at once."""
+    return await store.acquire(place, "lost", 0.0)
+
+
+def test_waiting_tasks_come_by_age_with_what_they_ask_for(database):
+    news = [new_task(cpu_cores=0.5, ram_bytes=2**40, disk_bytes=3) for _ in range(5)]
+
+    async def story(store):
+        for new in reversed(news):
+            await store.create(new)
+        first = await store.waiting(limit=3, after=None, now=1.0)
+        assert [one.id for one in first] == [new.id for new in news[:3]]
+        assert (first[0].attempts, first[0].cpu_cores, first[0].ram_bytes, first[0].disk_bytes) == (0, 0.5, 2**40, 3)
+        assert [one.id for one in await store.waiting(limit=9, after=first[-1].id, now=1.0)] == [n.id for n in news[3:]]
+
+    play(database, story)
+
+
+def test_a_start_claims_the_task_and_begins_its_tasklog(database):
+    new = new_task("ann", name="n")
+
+    async def story(store):
+        await store.create(new)
+        lease = await store.acquire("here", "test", 60)
+        claimed = await store.begin(lease, new.id, 86400.0)
+        assert (claimed.id, claimed.owner, claimed.state, claimed.attempt) == (new.id, "ann", State.INITIALIZING, 1)
+        assert (claimed.place, claimed.started, claimed.failures, claimed.unheld_since) == ("here", 86400.0, 0, None)
+        assert (claimed.task.name, claimed.task.executors[0].command) == ("n", ("true",))
+        assert list(await store.claimed(lease)) == [claimed]
+        assert list(await store.claimed(lease, [new.id, "x"])) == [claimed]
+        assert list(await store.claimed(lease, [])) == []
+        assert await store.waiting(limit=9, after=None, now=1e12) == []
+        assert await store.begin(lease, new.id, 1.0) is None
+        (attempt,) = (await store.get(new.id, LOCAL, View.FULL)).attempts
+        assert json.loads(attempt.log)["start_time"] == "1970-01-02T00:00:00.000Z"
+        assert await told(store, new.id) == [State.QUEUED, State.INITIALIZING]
+        assert await store.counts() == {State.INITIALIZING: 1}
+
+    play(database, story)
+
+
+def test_of_many_starts_of_the_same_tasks_each_task_gets_one(database):
+    news = [new_task() for _ in range(40)]
+
+    async def story(store):
+        await asyncio.gather(*(store.create(new) for new in news))
+        leases = [await store.acquire(f"place{n}", "test", 60) for n in range(3)]
+        starts = [store.begin(lease, new.id, 1.0) for lease in leases for new in news]
+        begun = [one for one in await asyncio.gather(*starts) if one is not None]
+        assert sorted(one.id for one in begun) == sorted(new.id for new in news)
+        held = [one.id for lease in leases for one in await store.claimed(lease)]
+        assert sorted(held) == sorted(new.id for new in news)
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_a_move_needs_the_old_state_the_attempt_and_the_claim(database):
+    async def story(store):
+        lease, other = [await store.acquire(place, "test", 60) for place in ("here", "there")]
+        task = (await running(store, lease)).id
+        results = Results(notes=("late",))
+
+        def to_end(**changes):
+            return Move(
+                **{
+                    "task_id": task,
+                    "attempt": 1,
+                    "old": State.RUNNING,
+                    "new": State.COMPLETE,
+                    "time": 9.0,
+                    "results": results,
+                }
+                | changes
+            )
+
+        for by, late in (
+            (lease, to_end(old=State.INITIALIZING)),
+            (lease, to_end(attempt=2)),
+            (lease, to_end(attempt=0)),
+            (lease, to_end(task_id=new_task().id)),
+            (lease, to_end(new=State.CANCELED)),
+            (lease, to_end(new=State.INITIALIZING)),
+            (other, to_end()),
+        ):
+            assert not await store.move(by, late)
+        assert await notes(store, task) == [[]]
+        assert await store.move(lease, to_end())
+        assert not await store.move(lease, to_end())
+        assert not await store.move(lease, to_end(old=State.COMPLETE))
+        assert await notes(store, task) == [["late"]]
+        assert await told(store, task) == [State.QUEUED, State.INITIALIZING, State.RUNNING, State.COMPLETE]
+        assert await store.claimed(lease) == []
+
+    play(database, story)
+
+
+@pytest.mark.parametrize("old", [State.QUEUED, State.INITIALIZING, State.RUNNING, State.CANCELING, *sorted(TERMINAL)])
+def test_a_cancel_goes_as_far_as_it_can_at_once(database, old):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        new = new_task("ann")
+        await store.create(new)
+        if old is State.CANCELING:
+            await store.begin(lease, new.id, 1.0)
+            await store.cancel(new.id, LOCAL, 2.0)
+        elif old is State.CANCELED:
+            await store.cancel(new.id, LOCAL, 2.0)
+        elif old is not State.QUEUED:
+            await store.begin(lease, new.id, 1.0)
+            if old is not State.INITIALIZING:
+                await store.move(lease, Move(task_id=new.id, attempt=1, old=State.INITIALIZING, new=old, time=2.0))
+        before = await told(store, new.id)
+        assert before[-1] is old
+        assert await store.cancel(new.id, Caller("ben"), 3.0) is None
+        assert await store.cancel(new_task().id, LOCAL, 3.0) is None
+        wanted = {State.QUEUED: [State.CANCELING, State.CANCELED]}.get(
+            old, [State.CANCELING] if may_move(old, State.CANCELING) else []
+        )
+        for _ in range(2):
+            assert await store.cancel(new.id, Caller("ann"), 4.0) is (wanted or [old])[-1]
+            assert await told(store, new.id) == before + wanted
+        held = [one.state for one in await store.claimed(lease)]
+        assert held == ([State.CANCELING] if old in {State.INITIALIZING, State.RUNNING, State.CANCELING} else [])
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_results_without_a_move_write_no_event(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        task = (await running(store, lease)).id
+        before = await told(store, task)
+
+        async def write(**results):
+            move = Move(
+                task_id=task, attempt=1, old=State.RUNNING, new=State.RUNNING, time=5.0, results=Results(**results)
+            )
+            assert await store.move(lease, move)
+
+        await write(executor_logs=tuple(ExecutorLog(exit_code=n, stdout=str(n)) for n in range(3)), metadata={"a": "b"})
+        await write(executor_logs=(ExecutorLog(exit_code=9), ExecutorLog(exit_code=8)), notes=("one",))
+        await write(notes=("two", "three"), body=b'{"executors":[]}')
+        stored = await store.get(task, LOCAL, View.FULL)
+        assert stored.body == b'{"executors":[]}'
+        assert [json.loads(log.log)["exit_code"] for log in stored.attempts[0].executors] == [9, 8]
+        assert json.loads(stored.attempts[0].log)["metadata"] == {"a": "b"}
+        assert await notes(store, task) == [["one", "two", "three"]]
+        await write(executor_logs=())
+        assert (await store.get(task, LOCAL, View.FULL)).attempts[0].executors == ()
+        assert await told(store, task) == before
+
+    play(database, story)
+
+
+def test_moves_of_one_task_that_are_asked_for_together_go_in_order(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        new = new_task()
+        await store.create(new)
+        await store.begin(lease, new.id, 1.0)
+        way = [State.INITIALIZING, State.RUNNING, State.RUNNING, State.COMPLETE]
+        moves = [
+            Move(task_id=new.id, attempt=1, old=old, new=to, time=2.0, results=Results(notes=(str(n),)))
+            for n, (old, to) in enumerate(pairwise(way))
+        ]
+        assert await asyncio.gather(*(store.move(lease, move) for move in moves)) == [True] * 3
+        assert await notes(store, new.id) == [["0", "1", "2"]]
+
+    play(database, story)
+
+
+def test_a_retry_is_queued_without_claim_and_begins_a_new_tasklog_when_due(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        task = (await running(store, lease)).id
+        back = Move(
+            task_id=task,
+            attempt=1,
+            old=State.RUNNING,
+            new=State.QUEUED,
+            time=3.0,
+            due=100.0,
+            counts=True,
+            results=Results(notes=("lost",)),
+        )
+        assert await store.move(lease, back)
+        assert await store.claimed(lease) == []
+        assert await store.waiting(limit=9, after=None, now=99.0) == []
+        assert await store.next_due(99.0) == 100.0
+        assert await store.next_due(100.0) is None
+        (waiting,) = await store.waiting(limit=9, after=None, now=100.0)
+        assert (waiting.id, waiting.attempts) == (task, 1)
+        await store.note(task, "waits")
+        again = await store.begin(lease, task, 101.0)
+        assert (again.attempt, again.failures, again.started) == (2, 1, 101.0)
+        await store.move(lease, Move(task_id=task, attempt=2, old=again.state, new=State.QUEUED, time=102.0))
+        assert (await store.begin(lease, task, 103.0)).failures == 1
+        assert await notes(store, task) == [["lost", "waits"], [], []]
+        attempts = [event.attempt for event in await store.events(after=0, limit=99, task_id=task)]
+        assert attempts == [0, 1, 1, 1, 2, 2, 3]
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_a_refused_task_ends_with_a_sentence(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        new = new_task()
+        await store.create(new)
+        assert await store.refuse(lease, new.id, "too big", 1.0)
+        assert not await store.refuse(lease, new.id, "too big", 1.0)
+        assert not await store.refuse(lease, new_task().id, "too big", 1.0)
+        assert await notes(store, new.id) == [["too big"]]
+        assert await told(store, new.id) == [State.QUEUED, State.SYSTEM_ERROR]
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_a_note_is_written_once_in_a_row_and_stays_when_the_task_starts(database):
+    async def story(store):
+        new = new_task()
+        await store.create(new)
+        for note in ('a "b"', 'a "b"', '"b"', "c", "c", 'a "b"'):
+            await store.note(new.id, note)
+        await store.note(new_task().id, "nobody's")
+        lease = await store.acquire("here", "test", 60)
+        claimed = await store.begin(lease, new.id, 5.0)
+        assert claimed.place == "here"
+        assert await notes(store, new.id) == [['a "b"', '"b"', "c", 'a "b"']]
+        assert await told(store, new.id) == [State.QUEUED, State.INITIALIZING]
+
+    play(database, story)
+
+
+def test_a_lease_that_ended_gives_no_right_to_anything(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        task = await running(store, lease)
+        queued = new_task()
+        await store.create(queued)
+        lost = await lost_lease(store)
+        assert lost.id != lease.id
+        for verb in (
+            store.renew(lost, 60),
+            store.begin(lost, queued.id, 1.0),
+            store.refuse(lost, queued.id, "no", 1.0),
+            store.adopt(lost, task.id),
+        ):
+            with pytest.raises(LeaseLost):
+                await verb
+        renewed = await store.renew(lease, 0.0)
+        assert renewed.id == lease.id
+        with pytest.raises(LeaseLost):
+            await store.renew(lease, 60)
+        end = Move(task_id=task.id, attempt=1, old=State.RUNNING, new=State.COMPLETE, time=3.0)
+        assert not await store.move(lease, end)
+        assert await told(store, queued.id) == [State.QUEUED]
+        assert await told(store, task.id) == [State.QUEUED, State.INITIALIZING, State.RUNNING]
+
+    play(database, story)
+
+
+def test_only_what_no_living_lease_holds_is_taken_over_and_then_the_first_is_not_believed(database):
+    async def story(store):
+        first, second = [await store.acquire(place, "test", 60) for place in ("here", "there")]
+        task = await running(store, first)
+        assert await store.unheld(limit=9) == []
+        assert not await store.adopt(second, task.id)
+        await store.release(first)
+        await store.release(first)
+        (found,) = await store.unheld(limit=9)
+        assert (found.id, found.place, found.attempt, found.state) == (task.id, "here", 1, State.RUNNING)
+        assert found.unheld_since == pytest.approx(found.unheld_since)
+        assert found.unheld_since > task.started
+        assert await store.adopt(second, task.id)
+        assert not await store.adopt(second, new_task().id)
+        assert await store.unheld(limit=9) == []
+        end = Move(task_id=task.id, attempt=1, old=State.RUNNING, new=State.COMPLETE, time=3.0)
+        assert not await store.move(first, end)
+        (held,) = await store.claimed(second)
+        assert (held.place, held.unheld_since) == ("here", None)
+        assert await store.move(second, end)
+
+    play(database, story)
+
+
+def test_of_two_that_take_over_one_does(database):
+    async def story(store):
+        first = await store.acquire("here", "test", 60)
+        tasks = [(await running(store, first)).id for _ in range(10)]
+        await store.renew(first, 0.0)
+        rivals = [await store.acquire(place, "test", 60) for place in ("here", "there")]
+        took = await asyncio.gather(*(store.adopt(rival, task) for task in tasks for rival in rivals))
+        assert sum(took) == 10
+        assert sum([len(await store.claimed(rival)) for rival in rivals]) == 10
+
+    play(database, story)
+
+
+def test_what_nobody_holds_is_listed_page_by_page(database):
+    async def story(store):
+        first = await store.acquire("here", "test", 60)
+        tasks = sorted([(await running(store, first)).id for _ in range(5)])
+        await store.cancel(tasks[0], LOCAL, 3.0)
+        await store.release(first)
+        page = await store.unheld(limit=2)
+        assert [one.id for one in page] == tasks[:2]
+        assert page[0].state is State.CANCELING
+        assert [one.id for one in await store.unheld(limit=9, after=tasks[1])] == tasks[2:]
+
+    play(database, story)
+
+
+def test_who_waits_for_work_hears_of_cancels_retries_and_released_leases(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        tasks = [(await running(store, lease)).id for _ in range(2)]
+        back = Move(task_id=tasks[1], attempt=1, old=State.RUNNING, new=State.QUEUED, time=3.0)
+        for verb in (store.cancel(tasks[0], LOCAL, 3.0), store.move(lease, back), store.release(lease)):
+            async with asyncio.timeout(20):
+                await store.work(0.0)
+                await verb
+                await store.work(60)
+
+    play(database, story)
+
+
+def test_a_new_lease_of_a_place_ends_the_one_before_it(database):
+    async def story(store):
+        first = await store.acquire("here", "test", 60)
+        task = await running(store, first)
+        other = await store.acquire("there", "test", 60)
+        cluster = [await store.acquire("", "test", 60) for _ in range(2)]
+        second = await store.acquire("here", "test", 60)
+        with pytest.raises(LeaseLost):
+            await store.renew(first, 60)
+        for lease in (other, *cluster, second):
+            await store.renew(lease, 60)
+        assert await store.adopt(second, task.id)
+
+    play(database, story)
+
+
+def test_what_is_to_be_canceled_is_named(database):
+    async def story(store):
+        lease, other = [await store.acquire(place, "test", 60) for place in ("here", "there")]
+        task, _, foreign = [(await running(store, by)).id for by in (lease, lease, other)]
+        for one in (task, foreign):
+            await store.cancel(one, LOCAL, 3.0)
+        assert list(await store.canceling(lease)) == [task]
+
+    play(database, story)
