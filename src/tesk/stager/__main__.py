@@ -10,7 +10,7 @@ from msgspec import DecodeError, json
 from tesk.stager.job import Job, run
 from tesk.stager.parallel import Stop
 
-_CLEAN_UP_SECONDS = 5.0
+_CLEAN_UP_SECONDS = 1.0
 
 
 def main() -> int:
