@@ -11,16 +11,21 @@ import time
 import uvloop
 
 from bench import tasks
+from tesk.caller import LOCAL
+from tesk.compute.plan import BACKEND_PARAMETERS
+from tesk.operations import create_task
+from tesk.settings.tree import DefaultsSettings, LimitsSettings
+from tesk.store.connect import store_at
 from tesk.store.rows import NewTask
-from tesk.store.sqlite.store import SqliteStore
 from tesk.tes.ids import Ids
 from tesk.tes.task import Extension
+from tesk.tes.validation import accept
 
 A_RUN = 2500
 
 
 async def fill(database: str, amount: int) -> float:
-    store = SqliteStore(database, pending_limit=1_000_000)
+    store = store_at(database, pending_limit=1_000_000)
     await store.open()
     ids, left, begun = Ids(), iter(range(amount)), time.perf_counter()
     body = tasks.encode(tasks.bare("true"))
@@ -50,5 +55,28 @@ async def fill(database: str, amount: int) -> float:
     return amount / (time.perf_counter() - begun)
 
 
+async def rate(database: str, seconds: int) -> float:
+    store = store_at(database)
+    await store.open()
+    ids, body, defaults, limits = Ids(), tasks.encode(tasks.usual()), DefaultsSettings(), LimitsSettings()
+    parameters = frozenset(BACKEND_PARAMETERS)
+    stored, begun = 0, time.perf_counter()
+
+    async def one_after_the_other() -> None:
+        nonlocal stored
+        while time.perf_counter() - begun < seconds:
+            accepted = accept(body, parameters=parameters, content_limit_bytes=limits.content_bytes)
+            await create_task(store, ids, defaults, LOCAL, accepted, now=time.time())
+            stored += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(64):
+            group.create_task(one_after_the_other())
+    spent = time.perf_counter() - begun
+    await store.close()
+    return stored / spent
+
+
 if __name__ == "__main__":
-    print(uvloop.run(fill(sys.argv[1], int(sys.argv[3]))))
+    what = {"fill": fill, "rate": rate}[sys.argv[2]]
+    print(uvloop.run(what(sys.argv[1], int(sys.argv[3]))))

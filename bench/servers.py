@@ -146,7 +146,7 @@ def peer(name: str) -> Path:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of our own, durable as it comes; yields its URL. Where we are root it runs as `postgres`."""
+    """A PostgreSQL of our own, durable as it comes; yields its URL, to which the name of one of two empty databases belongs: `served`, `fed`. Where we are root it runs as `postgres`."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     found = shutil.which("initdb")
     bin_folder = programs[-1] if programs else Path(found).parent if found else None
@@ -171,7 +171,11 @@ def postgres() -> Iterator[str]:
             if subprocess.run(asked, check=False).returncode == 0:
                 break
             time.sleep(0.05)
-        yield f"postgresql://tesk@127.0.0.1:{port}/postgres"
+        for database in ("served", "fed"):
+            subprocess.run(
+                [bin_folder / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "tesk", database], check=True
+            )
+        yield f"postgresql://tesk@127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)

@@ -25,7 +25,7 @@ def measure() -> list[Figure]:
         with servers.foca(folder, example) as foca:
             figures += _over("SQLite", folder / "sqlite", foca, "", "")
             with servers.postgres() as url:
-                figures += _over("PostgreSQL", folder / "postgres", foca, url, url.replace("/postgres", "/template1"))
+                figures += _over("PostgreSQL", folder / "postgres", foca, f"{url}/served", f"{url}/fed")
     return figures
 
 
