@@ -23,7 +23,7 @@ def hold(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        links = path.stat().st_nlink if path.exists() else 1
+        links = path.stat().st_nlink if path.is_file() else 1
     except OSError as error:
         raise StartError(f"cannot open the database {path}: {error.strerror}") from error
     try:
