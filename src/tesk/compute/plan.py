@@ -123,17 +123,30 @@ def make_plan(
 
 
 def _step(index: int, executor: Executor) -> Step:
+    env = executor.env or {}
+    streams = (executor.stdin, executor.stdout, executor.stderr, executor.workdir)
+    for text in (*executor.command, *env, *env.values(), *(path for path in streams if path)):
+        if "\0" in text or not _can_encode(text):
+            raise CannotRun(f"executors[{index}]: {text!r} holds a character that no program can be given.")
     return Step(
         index=index,
         image=executor.image,
         command=executor.command,
-        env=executor.env or {},
+        env=env,
         workdir=executor.workdir or None,
         stdin=executor.stdin or None,
         stdout=executor.stdout or None,
         stderr=executor.stderr or None,
         ignore_error=bool(executor.ignore_error),
     )
+
+
+def _can_encode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # What images and hosts have, and programs need: a single file of a task's is put among it, a folder is not laid over it.
@@ -165,6 +178,8 @@ def _shared(inputs: tuple[Fetch, ...], outputs: tuple[Deliver, ...], task: Task)
 
 def _at(where: str, path: str, type_: FileType | None, single: Shared, *, pattern: str | None = None) -> SharedPath:
     """How to show one thing; `type_` None (not known yet) counts as a file, whose folder holds either."""
+    if "\0" in path or not _can_encode(path):
+        raise CannotRun(f"{where}: {path!r} holds a character that no path can have.")
     normal = _normal(path)
     named = pattern or path
     first = _first(normal)

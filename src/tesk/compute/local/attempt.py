@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup, gigabytes
+from tesk.compute.local.disk import used_bytes
 from tesk.compute.local.folder import Folder, Lost
-from tesk.compute.local.launch import Launcher, Machine
+from tesk.compute.local.launch import Launcher, Machine, root_of
 from tesk.compute.local.run import Ended, Run
 from tesk.compute.plan import Plan, Step
 from tesk.errors import CannotRun
@@ -68,6 +69,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Do it all. What goes wrong is seen in the observation."""
+        watching = asyncio.create_task(self._watch_disk()) if self._plan.disk_bytes else None
         try:
             await self._do()
         except Lost:
@@ -79,6 +81,8 @@ class Attempt:
         finally:
             self.over.set()
             self._changed()
+            if watching is not None:
+                await watching
 
     def stop(self, grace_seconds: float, *, failure: str | None = None) -> None:
         """Ask it to end: TERM, the grace, KILL. With `failure` it ends as SYSTEM_FAILED for that reason."""
@@ -107,8 +111,7 @@ class Attempt:
                 sent = written.size_bytes
             if not follow:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.over.wait(), _FOLLOW_SECONDS)
+            await self._over_within(_FOLLOW_SECONDS)
         if executor < len(self._ends):
             ended = self._ends[executor]
             written = ended.stdout if stream == "stdout" else ended.stderr
@@ -198,6 +201,25 @@ class Attempt:
     def _end(self, phase: Phase, reason: str | None = None, *, final: bool = False, ours: bool = False) -> None:
         self._phase, self._reason, self._final, self._ours = phase, reason, final, ours
         self._since = time.time()
+
+    async def _watch_disk(self) -> None:
+        limit = self._plan.disk_bytes
+        wait = every = self._machine.settings.disk_check_seconds
+        while not await self._over_within(wait):
+            if (folder := self._folder) is not None:
+                root = root_of(self._machine, folder)
+                folders = (folder.own, *(f"{root}{entry.path}" for entry in self._plan.shared))
+                began = time.monotonic()
+                used = await asyncio.to_thread(used_bytes, folders)
+                # Looking at very many files takes its time; it takes no more than a twentieth of it.
+                wait = max(every, 20 * (time.monotonic() - began))
+                if used > limit:
+                    self.stop(0, failure=f"disk full (limit {gigabytes(limit)})")
+
+    async def _over_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.over.wait(), seconds)
+        return self.over.is_set()
 
     async def _execute(self, step: Step, launcher: Launcher) -> Ended:
         if self._stopped:

@@ -85,7 +85,7 @@ class LocalBackend:
             return replace(machine, notes=self.says)
         if not machine.bwrap:
             raise StartError("bubblewrap is not installed; try: apt install bubblewrap")
-        machine = replace(machine, host=host_arguments(machine.seen))
+        machine = replace(machine, host=host_arguments(machine.seen, path=settings.path))
         if (wrong := await try_sandbox(machine)) is not None:
             raise StartError(what_helps(wrong))
         why_off = ""
@@ -110,7 +110,7 @@ class LocalBackend:
             *(entry for entry in machine.seen if entry.path != "/etc/resolv.conf"),
             HostPath(path="/etc/resolv.conf", kind=HostKind.FILE, source=str(resolver)),
         )
-        nat = replace(machine, network="nat", seen=seen, host=host_arguments(seen))
+        nat = replace(machine, network="nat", seen=seen, host=host_arguments(seen, path=self._settings.path))
         wrong = await try_sandbox(nat)
         return (nat, None) if wrong is None else (machine, wrong)
 

@@ -8,6 +8,7 @@ import asyncio
 import collections
 import contextlib
 import functools
+import logging
 import os
 import select
 import threading
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -88,7 +91,10 @@ class Keeper:
         while self._open:
             # One at a time: what is done for one may close the next, and its number be another's already.
             for fd, _ in self._epoll.poll(maxevents=1):
-                self._watched[fd]()
+                try:
+                    self._watched[fd]()
+                except Exception:  # noqa: BLE001  the loop that must live: all programs end with this thread
+                    _log.exception("A program could not be looked after.")
 
     def _work(self) -> None:
         os.eventfd_read(self._wake)

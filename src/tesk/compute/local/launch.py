@@ -9,10 +9,10 @@ from posixpath import dirname, normpath
 from tesk.compute.local.cgroup import Cgroup, Cgroups
 from tesk.compute.local.folder import Folder, Folders, Owner
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.network import GATE, STATUS, Mode, setpriv, through_pasta
+from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, setpriv, through_pasta
 from tesk.compute.local.processes import Process
 from tesk.compute.local.run import Launch
-from tesk.compute.local.sandbox import HostPath, Places, environment, sandbox_arguments
+from tesk.compute.local.sandbox import HostPath, Places, environment, environment_arguments, sandbox_arguments
 from tesk.compute.local.streams import File, Pipe
 from tesk.compute.local.user import User
 from tesk.compute.plan import Plan, Shared, Step
@@ -54,12 +54,7 @@ class Launcher:
     def launch(self, step: Step) -> Launch:
         """Make what the executor needs. Raises Lost where another server has the attempt, CannotRun with the path that is in the way."""
         self._folder.check()
-        with Inside(self.root) as inside:
-            if not self._made:
-                self._make_folders(inside)
-                self._made = True
-            self._make_workdir(step, inside)
-            stdin, stdout, stderr = self._open_streams(step, inside)
+        machine = self._machine
         own = f"{self._folder.own}/{step.index}"
         places = Places(
             root=str(self.root),
@@ -69,10 +64,20 @@ class Launcher:
         )
         for place in (own, places.tmp, places.var_tmp, places.home):
             os.mkdir(place, 0o700)
-        machine = self._machine
+        with Inside(self.root) as inside:
+            if not self._made:
+                self._make_folders(inside)
+                self._made = True
+            self._make_workdir(step, inside)
+            stdin, stdout, stderr = self._open_streams(step, inside)
         if machine.settings.sandbox == "none":
             return self._without_sandbox(step, places, stdin, stdout, stderr)
-        own_fifos = own if machine.network == "nat" else None
+        nat = machine.network == "nat"
+        # Anybody on the machine may read a command line, so what may be secret goes another way.
+        secret = environment_arguments(step)
+        if nat:
+            Path(own, "arguments").write_bytes(secret)
+        passed = () if nat or not secret else (_memory(secret),)
 
         def arguments(gate: int, status: int) -> list[str]:
             inner = sandbox_arguments(
@@ -82,31 +87,32 @@ class Launcher:
                 host=machine.host,
                 network_off=machine.network == "off",
                 owner=machine.user.owner if machine.user else (os.getuid(), os.getgid()),
-                path=machine.settings.path,
-                gate=GATE if own_fifos else gate,
-                status=STATUS if own_fifos else status,
+                gate=GATE if nat else gate,
+                status=STATUS if nat else status,
+                more=ARGUMENTS if nat else passed[0] if passed else None,
             )
-            return through_pasta([machine.bwrap, *inner[1:]], own_fifos) if own_fifos else inner
+            return through_pasta([machine.bwrap, *inner[1:]], own) if nat else inner
 
         return Launch(
-            program=setpriv() if own_fifos else machine.bwrap,
+            program=setpriv() if nat else machine.bwrap,
             arguments=arguments,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            passed=passed,
             processes_limit=machine.settings.processes_limit,
             begun=self._begun,
-            own=own_fifos,
+            own=own if nat else None,
         )
 
     def _without_sandbox(
         self, step: Step, places: Places, stdin: int, stdout: Pipe | File, stderr: Pipe | File
     ) -> Launch:
-        variables = environment(step, path=self._machine.settings.path, home=places.home, temporary=places.tmp)
+        variables = environment(self._machine.settings.path, home=places.home, temporary=places.tmp)
         return Launch(
             program=setpriv(),
             arguments=lambda _gate, _status: ["setpriv", "--pdeathsig", "KILL", "--", *step.command],
-            environment=variables,
+            environment=variables | step.env,
             workdir=step.workdir or places.home,
             stdin=stdin,
             stdout=stdout,
@@ -178,6 +184,15 @@ def check_unsafe(plan: Plan, settings: LocalSettings) -> None:
         if not any(normpath(path).startswith(normpath(folder) + "/") for folder in settings.unsafe_folders):
             folders = ", ".join(settings.unsafe_folders) or "none"
             raise CannotRun(f"{path}: without a sandbox a task's paths must lie in local.unsafe_folders ({folders}).")
+
+
+def _memory(data: bytes) -> int:
+    """A file in memory, to be read from its beginning."""
+    fd = os.memfd_create("arguments", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _make(inside: Inside, path: str) -> None:

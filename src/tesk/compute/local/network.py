@@ -9,8 +9,8 @@ Mode = Literal["nat", "off", "host"]
 RESOLVER = "192.0.2.53"
 """With `nat`: where executors ask for names (a documentation address); pasta passes it on to the machine's resolver."""
 
-GATE, STATUS = 8, 9
-"""With `nat`: the numbers under which bubblewrap finds its gate and its status."""
+ARGUMENTS, GATE, STATUS = 7, 8, 9
+"""With `nat`: the numbers under which bubblewrap finds further arguments, its gate and its status."""
 
 _PASTA = (
     *("--quiet", "--config-net", "--no-map-gw", "--dns-forward", RESOLVER),
@@ -25,7 +25,7 @@ _REFUSED = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32")
 _SCRIPT = (
     "".join(f"ip route add unreachable {network} || exit 1; " for network in _REFUSED)
     + "ip -6 route add unreachable fd00:ec2::/32 2>/dev/null; "
-    + f'own=$0; exec "$@" {GATE}<>"$own/gate" {STATUS}>"$own/status"'
+    + f'own=$0; exec "$@" {ARGUMENTS}<"$own/arguments" {GATE}<>"$own/gate" {STATUS}>"$own/status"'
 )
 
 SAYS: dict[Mode, str] = {

@@ -40,7 +40,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     """What is started, and what happens in between. Descriptors are the run's from here on.
 
     `arguments` are made for the numbers of the descriptors `gate` and `status`; with `own`, a folder, these are its named
-    pipes `gate` and `status` instead, which some program in between opens. `begun` is told of the processes that
+    pipes `gate` and `status` instead, which some program in between opens. `passed` are further descriptors that stay open. `begun` is told of the processes that
     hold the others, before the program runs, and may refuse by an OSError.
     """
 
@@ -52,6 +52,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     processes_limit: int
     begun: Callable[[Process, Process], None]
     own: str | None = None
+    passed: tuple[int, ...] = ()
     environment: dict[str, str] = {}
     workdir: str = "/"
 
@@ -91,15 +92,15 @@ class Run:
                     (os.POSIX_SPAWN_DUP2, launch.stdout.write_fd, 1),
                     (os.POSIX_SPAWN_DUP2, launch.stderr.write_fd, 2),
                     # Onto itself: it stays open in the program that is started.
-                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed),
+                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*passed, *launch.passed)),
                 ],
                 setsid=True,
                 setsigmask=(),
                 setsigdef=_DEFAULTS,
             )
         except OSError as error:
-            self._error = f"{launch.program} could not be started: {error.strerror}."
-        for fd in (*passed, launch.stdin):
+            self._error = f"The executor could not be started: {error.strerror}."
+        for fd in (*passed, *launch.passed, launch.stdin):
             os.close(fd)
         for stream in self._streams:
             stream.started()

@@ -1,5 +1,6 @@
 """What executors see of this machine, as arguments of bubblewrap. Pure."""
 
+import os
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from posixpath import dirname
@@ -74,13 +75,13 @@ def sandbox_arguments(
     host: Sequence[str],
     network_off: bool,
     owner: tuple[int, int],
-    path: Sequence[str],
     gate: int,
     status: int,
+    more: int | None,
 ) -> list[str]:
     """Return the command line that runs one executor.
 
-    `host` is what `host_arguments` made. bubblewrap waits for a message on the descriptor `gate` when all is mounted, and
+    `more`, if given, is a descriptor of what `environment_arguments` made. `host` is what `host_arguments` made. bubblewrap waits for a message on the descriptor `gate` when all is mounted, and
     tells the descriptor `status` of its processes. A sandbox that root started could remount and write the host's
     files, so all capabilities are dropped and no user namespace can be made inside.
     """
@@ -100,30 +101,36 @@ def sandbox_arguments(
             arguments += ("--bind", source, target)
     for entry in plan.shared:
         arguments += ("--bind", places.root + entry.path, entry.path)
-    arguments.append("--clearenv")
-    for name, value in environment(step, path=path).items():
-        arguments += ("--setenv", name, value)
+    if more is not None:
+        arguments += ("--args", str(more))
     arguments += ("--chdir", step.workdir or "/", "--", *step.command)
     return arguments
 
 
-def host_arguments(seen: Iterable[HostPath], *, memory_bytes: int = 8 * 1024 * 1024) -> list[str]:
-    """Return the part of the command line that is the same for all executors: a small root, the host's programs, /dev, /proc."""
+def host_arguments(seen: Iterable[HostPath], *, path: Sequence[str], memory_bytes: int = 8 * 1024 * 1024) -> list[str]:
+    """Return what is the same for all executors: a small root in memory, the host's programs, /dev, /proc, environment."""
     arguments = ["--size", str(memory_bytes), "--tmpfs", "/"]
     for entry in seen:
         arguments += ("--symlink" if entry.kind is HostKind.LINK else "--ro-bind", entry.source, entry.path)
-    return [*arguments, "--dev", "/dev", "--proc", "/proc"]
+    arguments += ("--dev", "/dev", "--proc", "/proc", "--clearenv")
+    for name, value in environment(path).items():
+        arguments += ("--setenv", name, value)
+    return arguments
 
 
-def environment(step: Step, *, path: Sequence[str], home: str = HOME, temporary: str = "/tmp") -> dict[str, str]:  # noqa: S108  in the sandbox
-    """Return an executor's environment: the task's own over the little that every program expects, nothing of the server's."""
+def environment(path: Sequence[str], *, home: str = HOME, temporary: str = "/tmp") -> dict[str, str]:  # noqa: S108  in the sandbox
+    """Return the little that every program expects, with `path` first in PATH; nothing of the server's."""
     return {
         "PATH": ":".join((*path, *STANDARD_PATH)),
         "HOME": home,
         "TMPDIR": temporary,
         "LANG": "C.UTF-8",
-        **step.env,
     }
+
+
+def environment_arguments(step: Step) -> bytes:
+    """Return the arguments that set the task's own environment, as bubblewrap reads them from a descriptor."""
+    return b"".join(b"--setenv\0%s\0%s\0" % (os.fsencode(name), os.fsencode(value)) for name, value in step.env.items())
 
 
 def _covered(path: str, shared: set[str]) -> bool:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import pwd
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def settle_thread(user: User | None, work: Path) -> None:
     if user is None:
         return
     if (closed := _closed_above(user, work)) is not None:
-        _open_way(closed, work)
+        _open_ways(closed, [work])
     calls = _CALLS[platform.machine()]
     _check(_libc.syscall(calls["setgroups"], 0, None), "setgroups")
     _check(_libc.syscall(calls["setresgid"], user.gid, user.gid, user.gid), "setresgid")
@@ -89,22 +90,25 @@ def _closed_above(user: User, work: Path) -> Path | None:
     return None
 
 
-def _open_way(closed: Path, work: Path) -> None:
+def _open_ways(closed: Path, wanted: Sequence[Path]) -> None:
+    """Cover a folder, for this thread, by one that holds nothing but the ways to some folders below it."""
+    kept: list[int] = []
     try:
         _check(_libc.unshare(_CLONE_NEWNS), "unshare")
         # As a slave the thread sees what is mounted later; nothing of what it mounts is seen outside.
         _check(_libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None), "mount")
-        kept = os.open(work, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            options = b"mode=755,size=64k"
-            _check(_libc.mount(b"tesk", os.fsencode(closed), b"tmpfs", _MS_NOSUID_NODEV, options), "mount")
-            work.mkdir(parents=True)
-            source = f"/proc/thread-self/fd/{kept}".encode()
-            _check(_libc.mount(source, os.fsencode(work), None, _MS_BIND | _MS_REC, None), "mount")
-        finally:
-            os.close(kept)
+        kept += (os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for folder in wanted)
+        options = b"mode=755,size=1m"
+        _check(_libc.mount(b"tesk", os.fsencode(closed), b"tmpfs", _MS_NOSUID_NODEV, options), "mount")
+        for folder, fd in zip(wanted, kept, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            source = f"/proc/thread-self/fd/{fd}".encode()
+            _check(_libc.mount(source, os.fsencode(folder), None, _MS_BIND | _MS_REC, None), "mount")
     except OSError as error:
         raise StartError(_hint(closed)) from error
+    finally:
+        for fd in kept:
+            os.close(fd)
 
 
 def _hint(closed: Path) -> str:

@@ -1,0 +1,68 @@
+"""Run tests again as a user without rights, where root runs them: `python -m fakes.other_user ARGUMENTS OF PYTEST`."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tesk.compute.local import user
+
+HOUSE = Path(__file__).resolve().parent.parent.parent
+AGAIN = "TESK_TESTS_AS_USER"
+NAME = "nobody"
+
+
+def run_again(tests: list[str], folder: Path) -> str:
+    """Run tests as another user with a folder for what they make; return what pytest said. They must all pass."""
+    if os.geteuid() != 0:
+        pytest.skip("these tests ran as a user without rights already")
+    folder.mkdir()
+    there = user.executor_user(NAME)
+    assert there is not None
+    os.chown(folder, *there.owner)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "fakes.other_user",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "-x",
+            f"--basetemp={folder}/t",
+            *tests,
+        ],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOUSE}/tests", "HOME": str(folder), AGAIN: str(folder)},
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+def main() -> None:
+    """Become the other user, for good, and give way to pytest. Python and this house stay reachable below closed folders."""
+    there = user.executor_user(NAME)
+    assert there is not None
+    needed = [Path(sys.base_prefix), Path(sys.prefix), HOUSE, Path(os.environ[AGAIN])]
+    # The folders that are closed above them: each is covered once, with a way to all that lies in it.
+    libc = ctypes.CDLL(None, use_errno=True)
+    for closed in dict.fromkeys(user._closed_above(there, path) for path in needed):
+        if closed is not None:
+            inside = [path for path in needed if closed in path.parents]
+            user._open_ways(closed, inside)
+    os.setgroups([])
+    os.setresgid(there.gid, there.gid, there.gid)
+    os.setresuid(there.uid, there.uid, there.uid)
+    libc.prctl(4, 1)  # PR_SET_DUMPABLE: /proc/self is ours
+    os.execv(sys.executable, [sys.executable, "-B", "-m", "pytest", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()
