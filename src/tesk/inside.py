@@ -11,7 +11,6 @@ import ctypes
 import errno
 import itertools
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,7 +360,7 @@ def _empty(top: int) -> None:
     A folder's folders are moved up into `top` before it goes, so no path grows long, whatever the depth. A place where
     another file system is mounted can be neither moved nor removed, so it is never entered.
     """
-    token = f".deleting-{secrets.token_hex(8)}-"
+    token = f".deleting-{os.urandom(8).hex()}-"
     numbers = itertools.count()
     left: list[OSError] = []
     pending = _strip(top, left)

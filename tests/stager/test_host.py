@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -155,17 +156,25 @@ def job(root: Path, url: str, *, held: bool) -> bytes:
     )
 
 
+class Waits(Silent):
+    asked = threading.Event()
+
+    def answer(self, *, head: bool = False) -> None:
+        self.asked.set()
+        super().answer()
+
+
 def test_the_program_ends_when_its_parent_does(root: Path) -> None:
-    with serve(Silent) as web:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tesk.stager"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+    with serve(Waits) as web:
+        command = [sys.executable, "-P", "-m", "tesk.stager"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(job(root, f"{web.url}/a", held=True))
         process.stdin.flush()
+        assert Waits.asked.wait(20)
         process.stdin.close()
         assert process.wait(20) == 1
-        assert process.stdout is not None
         assert process.stdout.read() == b""
         process.stdout.close()
 

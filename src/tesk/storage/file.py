@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple
@@ -116,7 +115,7 @@ class FileScheme:
         folder_path, name = os.path.split(path_of(url))
         if not name:
             raise TransferRefused(f"{shown(url)}: names no file")
-        beside = f".tesk-{secrets.token_hex(8)}.part"
+        beside = f".tesk-{os.urandom(8).hex()}.part"
         try:
             with self._folder(folder_path, url, name) as folder:
                 # The umask decides, as for any program that this user runs; programs stay programs.
