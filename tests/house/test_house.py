@@ -21,7 +21,7 @@ def test_the_first_line_of_each_module_is_its_charter() -> None:
 
 
 def test_a_file_is_read_in_one_sitting() -> None:
-    long = {str(path.relative_to(HOUSE)): lines for path in MODULES if (lines := path.read_text().count("\n")) > 450}
+    long = {str(path.relative_to(HOUSE)): lines for path in MODULES if (lines := path.read_text().count("\n")) > 470}
     assert long == {}
 
 
