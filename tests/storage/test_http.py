@@ -210,3 +210,12 @@ def test_a_full_disk_is_said_and_not_tried_again() -> None:
         with pytest.raises(TransferError, match="the disk is full"):
             fetcher.get(f"{server.url}/f", full.fileno())
     assert fetcher.waits == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http:///x", "http://a b/", "http://a\nb/", "http://h:99999/", f"http://{'a' * 64}.x/", "http://a..b/"],
+)
+def test_what_is_no_url_is_refused(url: str, target: int) -> None:
+    with pytest.raises(TransferRefused, match="no proper http URL"):
+        Fetcher().get(url, target)

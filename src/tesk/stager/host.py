@@ -13,8 +13,8 @@ from tesk.stager.job import Job, Most, run
 from tesk.stager.parallel import Stop
 from tesk.transfer import TransferList, TransferReport
 
-SMALL = Most(files=64, size_bytes=64 * 1024 * 1024)
-"""Starting the program costs about as much time as copying this much; a thread is not held longer, should it be canceled."""
+SMALL = Most(files=128, size_bytes=256 * 1024 * 1024)
+"""Measured: starting the program takes about 0.12 s of a processor, as long as copying this much or delivering so many files."""
 _STOP_SECONDS = 2.0
 _NOTHING = TransferReport()
 

@@ -70,7 +70,9 @@ def survey(inputs: Iterable[Fetch], schemes: Schemes, *, limit: int, threads: in
     done, errors = each(look, list(inputs), threads=threads, stop=stop, keep_going=False)
     if errors:
         raise errors[0]
-    pieces = sorted((piece for some in done for piece in some), key=lambda piece: (piece.path.count("/"), piece.path))
+    pieces = sorted(
+        (piece for some in done for piece in some), key=lambda piece: (piece.path.count("/"), piece.path, piece.index)
+    )
     if len(pieces) > limit:
         raise TooMany(f"the inputs are more than {limit} files (setting storage.files_limit)")
     _fit_together(pieces)

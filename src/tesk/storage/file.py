@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
-from tesk.settings import FileRoot
+from tesk.settings import FileRoot, StorageSettings
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import below, path_of, shown
 from tesk.tes.task import FileType
@@ -38,6 +38,12 @@ class Root(NamedTuple):
     hidden: bool
 
 
+def for_caller(settings: StorageSettings, caller: str) -> "FileScheme":
+    """Build the scheme that `caller` gets."""
+    roots = tuple(root for root in settings.file_roots or () if not root.callers or caller in root.callers)
+    return FileScheme(roots, denied=settings.file_denied, reflink=settings.file_reflink)
+
+
 class FileScheme:
     """Files of this host.
 
@@ -53,6 +59,9 @@ class FileScheme:
         self._roots = [Root(path, os.path.realpath(path), root.write, root.hidden) for path, root in named]
         self._denied = [os.path.realpath(os.path.expanduser(path)) for path in denied]
         self._reflink = reflink
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def stat(self, url: str) -> Entry | None:
         path = path_of(url)

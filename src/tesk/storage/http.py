@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urljoin
 
 from tesk import __version__
 from tesk.errors import TransferFailed, TransferRefused
-from tesk.settings import HttpCredential
+from tesk.settings import HttpCredential, StorageSettings
 from tesk.storage import address
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import shown
@@ -37,7 +37,8 @@ _PROGRESS_BYTES = 1024 * 1024
 """After so many new bytes a broken line counts as the first one again: a long download over a poor line ends at last."""
 _SAFE = "%/:=&?~+!$,;'@()*[]|"
 _URL = re.compile(
-    r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?", re.DOTALL
+    r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]\x00-\x20\x7f]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?",
+    re.DOTALL,
 )
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -91,6 +92,16 @@ class _Download:
         self.done = 0
 
 
+def for_caller(settings: StorageSettings, caller: str) -> "HttpScheme":
+    """Build the scheme that `caller` gets."""
+    return HttpScheme(
+        tuple(known for known in settings.http if not known.callers or caller in known.callers),
+        tries=settings.http_tries,
+        timeout_seconds=settings.http_timeout_seconds,
+        private=settings.private_addresses is True,
+    )
+
+
 class HttpScheme:
     """Files of web servers. `credentials` are the caller's own; `private`: loopback and private networks may be called.
 
@@ -133,7 +144,9 @@ class HttpScheme:
                 _check(answer, url)
                 answer.read()
                 length = answer.getheader("Content-Length", "")
-                return Entry(url=url, name="", type=FileType.FILE, size_bytes=int(length) if length.isdigit() else None)
+                return Entry(
+                    url=url, name="", type=FileType.FILE, size_bytes=int(length) if length.isdecimal() else None
+                )
 
         return self._patiently(url, look, lambda: 0)
 
@@ -357,9 +370,9 @@ def _check(answer: http.client.HTTPResponse, url: str) -> None:
 
 def _after_seconds(text: str) -> float | None:
     """RFC 9110, 10.2.3: seconds, or a date."""
-    if text.isdigit():
-        return float(text)
     try:
+        if text.isdigit():
+            return float(text)
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:
         return None
@@ -369,11 +382,16 @@ def _place(url: str) -> Place:
     parts = _URL.fullmatch(url)
     if parts is None or int(parts[4] or 0) > 65535:
         raise TransferRefused(f"{shown(url)}: is no proper http URL")
+    host = parts[3].strip("[]").lower()
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise TransferRefused(f"{shown(url)}: is no proper http URL (no host can have this name)") from error
     tls = parts[1].lower() == "https"
     target = parts[5] or "/"
     if target.startswith("?"):
         target = "/" + target
-    site = Site(tls, parts[3].strip("[]").lower(), int(parts[4] or (443 if tls else 80)))
+    site = Site(tls, host, int(parts[4] or (443 if tls else 80)))
     return Place(site, quote(target, safe=_SAFE, errors="surrogateescape"), parts[2])
 
 

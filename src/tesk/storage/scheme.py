@@ -56,3 +56,6 @@ class Scheme(Protocol):
 
     def make_directory(self, url: str) -> None:
         """Make a directory at `url` with its parents, where the scheme has such a thing; one that is there is fine."""
+
+    def close(self) -> None:
+        """Let go of connections. Nothing else is called afterwards."""

@@ -1,6 +1,8 @@
 """Which scheme serves a URL for this caller, and which roots hold where the settings name none."""
 
 import os
+import threading
+from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -8,29 +10,21 @@ from msgspec import structs
 
 from tesk.errors import TransferRefused
 from tesk.settings import FileRoot, StorageSettings
-from tesk.storage.file import FileScheme
-from tesk.storage.http import HttpScheme
 from tesk.storage.scheme import Scheme
 from tesk.storage.url import scheme_of, shown
+
+_MODULES = {"file": "tesk.storage.file", "http": "tesk.storage.http", "https": "tesk.storage.http"}
+"""Who serves what, by `for_caller(settings, caller)`. A module is loaded when a URL asks for it: each costs the stager's start."""
 
 
 class Schemes:
     """The schemes of one caller, for use in a `with`. `settings` are in force: `file_roots` and `private_addresses` are given."""
 
     def __init__(self, settings: StorageSettings, caller: str) -> None:
-        roots = tuple(root for root in settings.file_roots or () if not root.callers or caller in root.callers)
-        credentials = tuple(known for known in settings.http if not known.callers or caller in known.callers)
-        self._http = HttpScheme(
-            credentials,
-            tries=settings.http_tries,
-            timeout_seconds=settings.http_timeout_seconds,
-            private=settings.private_addresses is True,
-        )
-        self._by_name: dict[str, Scheme] = {
-            "file": FileScheme(roots, denied=settings.file_denied, reflink=settings.file_reflink),
-            "http": self._http,
-            "https": self._http,
-        }
+        self._settings = settings
+        self._caller = caller
+        self._made: dict[str, Scheme] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -38,17 +32,20 @@ class Schemes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        for scheme in self._made.values():
+            scheme.close()
 
     def of(self, url: str) -> Scheme:
         """Return the scheme of `url`. Raises TransferRefused for one that we have not."""
         name = scheme_of(url)
-        scheme = self._by_name.get(name)
-        if scheme is None:
-            have = ", ".join(sorted(self._by_name))
+        module = _MODULES.get(name)
+        if module is None:
             what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
-            raise TransferRefused(f"{shown(url)}: {what}; there are: {have}")
-        return scheme
+            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(sorted(_MODULES))}")
+        with self._lock:
+            if module not in self._made:
+                self._made[module] = import_module(module).for_caller(self._settings, self._caller)
+            return self._made[module]
 
 
 def default_roots(*, home: str, current: str) -> tuple[FileRoot, ...]:
