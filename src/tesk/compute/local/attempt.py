@@ -103,12 +103,13 @@ class Attempt:
     async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
         sent = 0
-        while executor == self._running and (run := self._run) is not None:
-            # The run's streams are the keeper's.
-            written = await self._machine.keeper.call((run.stdout if stream == "stdout" else run.stderr).written)
-            if written.size_bytes > sent:
-                yield written.tail[sent - written.size_bytes :]
-                sent = written.size_bytes
+        while executor >= len(self._ends) and not self.over.is_set():
+            if executor == self._running and (run := self._run) is not None:
+                # The run's streams are the keeper's.
+                written = await self._machine.keeper.call((run.stdout if stream == "stdout" else run.stderr).written)
+                if written.size_bytes > sent:
+                    yield written.tail[sent - written.size_bytes :]
+                    sent = written.size_bytes
             if not follow:
                 return
             await self._over_within(_FOLLOW_SECONDS)

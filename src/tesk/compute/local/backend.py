@@ -143,15 +143,16 @@ class LocalBackend:
         if (ours := self._attempts.get(attempt)) is not None:
             return ours.observation()
         if attempt not in self._left:
-            there = await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
+            # What has no folder was not started, and still may be: by whoever makes the folder.
+            if not self._folders.path(attempt).exists():
+                return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
+            await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
             self._machine.cgroups.remove_left(str(attempt))
             self._left[attempt] = Observation(
                 attempt=attempt,
-                phase=Phase.PREEMPTED if there else Phase.ABSENT,
+                phase=Phase.PREEMPTED,
                 since=time.time(),
-                reason="The server that ran the task on this machine went away; what it left was ended."
-                if there
-                else None,
+                reason="The server that ran the task on this machine went away; what it left was ended.",
                 ours=True,
             )
         return self._left[attempt]
@@ -167,7 +168,8 @@ class LocalBackend:
             ours.release()
             await asyncio.to_thread(self._folders.remove, attempt)
         else:
-            await self.observe(attempt)
+            await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
+            self._machine.cgroups.remove_left(str(attempt))
             self._left.pop(attempt, None)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)

@@ -180,8 +180,10 @@ class _Group:
             os.write(processes, b"%d" % pid)
 
     def ran_out(self) -> bool:
-        with open(self._events) as file:
-            return any(line.split() > ["oom_kill", "0"] for line in file if line.startswith("oom_kill "))
+        # Somebody who took the attempt over has removed it.
+        with contextlib.suppress(FileNotFoundError), open(self._events) as file:
+            return any(int(line.split()[1]) > 0 for line in file if line.startswith("oom_kill "))
+        return False
 
     def remove(self) -> None:
         for processes in self._processes:

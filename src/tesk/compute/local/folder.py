@@ -22,7 +22,7 @@ from tesk.compute.backend import AttemptId
 from tesk.compute.local.processes import Process
 from tesk.inside import delete_folder
 
-_GONE_SECONDS = 7 * 86400.0
+_GONE_SECONDS = 86400.0
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -85,10 +85,6 @@ class Folders:
     def mark_gone(self, attempt: AttemptId) -> None:
         """From here on no other server starts anything of this attempt."""
         os.close(os.open(self._gone / str(attempt), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-    def is_gone(self, attempt: AttemptId) -> bool:
-        """Say whether an attempt was taken over."""
-        return os.path.exists(self._gone / str(attempt))
 
     def owner(self, attempt: AttemptId) -> Owner | None:
         """Return what its server last wrote, None where it wrote nothing yet or there is no folder."""

@@ -23,6 +23,12 @@ def look_at(pid: int) -> Process | None:
     return Process(pid, int(words[_STARTED])) if words else None
 
 
+def is_running(process: Process) -> bool:
+    """Say whether exactly this process is there and neither stopped nor ended."""
+    words = _words(process.pid)
+    return bool(words) and int(words[_STARTED]) == process.started and words[_STATE] not in {b"T", b"t", b"Z", b"X"}
+
+
 def session(leader: int) -> Iterator[Process]:
     """Yield the processes of a session that have not ended."""
     for name in os.listdir("/proc"):

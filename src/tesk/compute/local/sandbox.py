@@ -95,6 +95,8 @@ def sandbox_arguments(
     ]
     if network_off:
         arguments.append("--unshare-net")
+    # /dev is in memory, too: nothing can be put there but in /dev/shm, and no more than the task has of memory.
+    arguments += ("--size", str(max(plan.ram_bytes, 1_000_000)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108  in the sandbox
     shared = {entry.path for entry in plan.shared}
     for target, source in (("/tmp", places.tmp), ("/var/tmp", places.var_tmp), (HOME, places.home)):  # noqa: S108  in the sandbox
         if not _covered(target, shared):

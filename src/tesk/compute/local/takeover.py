@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from tesk.compute.backend import AttemptId
 from tesk.compute.local.folder import Folders, Owner
-from tesk.compute.local.processes import Process, look_at, open_process
+from tesk.compute.local.processes import Process, is_running, look_at, open_process
 from tesk.errors import BackendUnavailable
 from tesk.inside import delete_folder
 
@@ -18,17 +18,21 @@ _PATIENCE_SECONDS = 20.0
 def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
     """Kill what runs of an attempt and remove its folder; say whether there was one. Nothing can be started in it later.
 
-    Raises BackendUnavailable where its processes cannot be seen from here, or do not go away.
+    Raises BackendUnavailable where a server that is not stopped has it (which finds out that its lease is over, and ends
+    it), where its processes cannot be seen from here, or do not go away.
     """
+    owner = folders.owner(attempt)
+    if owner is not None and folders.is_held(attempt):
+        if owner.namespace != us.namespace:
+            raise BackendUnavailable(
+                f"Attempt {attempt} is run by a server in another container of this machine; end it."
+            )
+        if is_running(owner.server):
+            raise BackendUnavailable(f"Attempt {attempt} is run by another server of this machine, which lives.")
     # First the mark: whoever makes the folder later finds it, whoever made it earlier is found by us.
     folders.mark_gone(attempt)
     if not folders.path(attempt).exists():
         return False
-    owner = folders.owner(attempt)
-    if owner is not None and owner.namespace != us.namespace and folders.is_held(attempt):
-        raise BackendUnavailable(
-            f"Attempt {attempt} is run by a server in another container of this machine that still lives; end it first."
-        )
     path = str(folders.path(attempt))
     _kill(owner.processes if owner else ())
     away = folders.take_away(attempt)

@@ -1,0 +1,185 @@
+"""What is left of an attempt when its server is killed, or stopped for too long, and who may act on it then."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.attempts import BOUND_SECONDS, local, plan, shell, until
+from tesk.compute.backend import AttemptId, Phase
+from tesk.errors import BackendUnavailable
+
+ATTEMPT = AttemptId("lost", 1)
+
+
+class OtherServer:
+    """Another process with a backend over the same folder, which runs one attempt until it is told something."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.hear("ready")
+
+    def hear(self, word: str) -> str:
+        """Wait for a line that begins with a word; return the rest."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+        raise AssertionError(f"it ended without saying {word!r}")
+
+    def sandboxes(self) -> list[int]:
+        """Descriptors of the processes that it wrote down."""
+        owner = (self.folder / "local/attempts" / str(ATTEMPT) / "owner").read_bytes()
+        return [os.pidfd_open(pid) for pid, _ in json.loads(owner)["processes"]]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[OtherServer]:
+    other = OtherServer(tmp_path)
+    yield other
+    other.process.kill()
+    other.process.wait()
+    other.process.stdout.close()
+
+
+def wait_for_ends(pidfds: list[int]) -> None:
+    poll = select.poll()
+    for fd in pidfds:
+        poll.register(fd, select.POLLIN)
+    for _ in range(len(pidfds)):
+        [(fd, _), *_] = poll.poll(BOUND_SECONDS * 1000)
+        poll.unregister(fd)
+        os.close(fd)
+
+
+def test_a_killed_server_takes_its_programs_with_it(other: OtherServer) -> None:
+    sandboxes = other.sandboxes()
+    assert len(sandboxes) == 2
+    other.process.kill()
+    wait_for_ends(sandboxes)
+
+
+def test_what_a_killed_server_left_is_emptied_and_known_as_ours(other: OtherServer, tmp_path: Path) -> None:
+    other.process.kill()
+    other.process.wait()
+
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            assert [attempt async for attempt in backend.existing()] == [ATTEMPT]
+            seen = await backend.observe(ATTEMPT)
+            assert (seen.phase, seen.ours) == (Phase.PREEMPTED, True)
+            assert seen.reason
+            assert await backend.observe(ATTEMPT) == seen
+            assert [attempt async for attempt in backend.existing()] == []
+            await backend.start(ATTEMPT, plan(shell("true")))
+            assert (await backend.observe(ATTEMPT)).phase is Phase.PREEMPTED
+            await backend.forget(ATTEMPT)
+            assert (await backend.observe(ATTEMPT)).phase is Phase.ABSENT
+
+    asyncio.run(story())
+
+
+def test_a_stopped_server_loses_its_attempt_and_starts_nothing_more_of_it(other: OtherServer, tmp_path: Path) -> None:
+    sandboxes = other.sandboxes()
+    os.kill(other.process.pid, signal.SIGSTOP)
+
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            seen = await backend.observe(ATTEMPT)
+            assert (seen.phase, seen.ours) == (Phase.PREEMPTED, True)
+            wait_for_ends(sandboxes)
+            await backend.forget(ATTEMPT)
+
+    asyncio.run(story())
+    os.kill(other.process.pid, signal.SIGCONT)
+    assert other.hear("ended") == Phase.PREEMPTED
+    assert not (tmp_path / "local/attempts" / str(ATTEMPT)).exists()
+
+
+def test_a_late_start_of_an_attempt_that_was_taken_over_runs_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path) as taker:
+            assert (await taker.observe(ATTEMPT)).phase is Phase.ABSENT
+            await taker.forget(ATTEMPT)
+        async with local(tmp_path) as late:
+            await late.start(ATTEMPT, plan(shell("true")))
+            seen = await until(late, ATTEMPT)
+            assert seen.phase is Phase.PREEMPTED
+            assert seen.executor_logs == ()
+            await late.forget(ATTEMPT)
+
+    asyncio.run(story())
+
+
+def test_a_sandbox_that_still_stands_at_its_gate_is_found(other: OtherServer, tmp_path: Path) -> None:
+    # As if the server had been killed just before it wrote down whom it started.
+    path = tmp_path / "local/attempts" / str(ATTEMPT) / "owner"
+    sandboxes = other.sandboxes()
+    owner = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**owner, "processes": []}))
+    os.kill(other.process.pid, signal.SIGSTOP)
+
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            await backend.observe(ATTEMPT)
+            wait_for_ends(sandboxes)
+
+    asyncio.run(story())
+    os.kill(other.process.pid, signal.SIGCONT)
+
+
+def test_a_server_that_lives_keeps_its_attempt(other: OtherServer, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            with pytest.raises(BackendUnavailable):
+                await backend.observe(ATTEMPT)
+            with pytest.raises(BackendUnavailable):
+                await backend.forget(ATTEMPT)
+            os.kill(other.process.pid, signal.SIGTERM)
+            other.process.wait()
+            assert (await backend.observe(ATTEMPT)).phase is Phase.PREEMPTED
+
+    asyncio.run(story())
+
+
+def test_a_process_that_only_has_the_same_number_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as innocent:
+
+        async def story() -> None:
+            async with local(tmp_path) as backend:
+                folder = tmp_path / "local/attempts" / str(ATTEMPT)
+                folder.mkdir()
+                owner = {"server": [1, 1], "namespace": 1, "processes": [[innocent.pid, 1]]}
+                (folder / "owner").write_text(json.dumps(owner))
+                assert (await backend.observe(ATTEMPT)).phase is Phase.PREEMPTED
+
+        asyncio.run(story())
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+async def serve(folder: Path) -> None:
+    """Be the other server."""
+    async with local(folder) as backend:
+        await backend.start(ATTEMPT, plan(shell("echo x; sleep 1000", ignore_error=True), shell("sleep 1000")))
+        async for _ in backend.logs(ATTEMPT, 0, stream="stdout", follow=True):
+            break
+        print("ready", flush=True)
+        print("ended", (await until(backend, ATTEMPT)).phase, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))
