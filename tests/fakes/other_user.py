@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,35 +16,25 @@ AGAIN = "TESK_TESTS_AS_USER"
 NAME = "nobody"
 
 
-def run_again(tests: list[str], folder: Path) -> str:
-    """Run tests as another user with a folder for what they make; return what pytest said. They must all pass."""
+def run_again(*tests: str) -> None:
+    """Run tests as another user. They must all pass."""
     if os.geteuid() != 0:
-        pytest.skip("these tests ran as a user without rights already")
-    folder.mkdir()
+        pytest.skip("these tests run as a user without rights already")
     there = user.executor_user(NAME)
     assert there is not None
-    os.chown(folder, *there.owner)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "fakes.other_user",
-            "-p",
-            "no:cacheprovider",
-            "-q",
-            "-x",
-            f"--basetemp={folder}/t",
-            *tests,
-        ],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOUSE}/tests", "HOME": str(folder), AGAIN: str(folder)},
-        cwd=HOUSE,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        os.chown(folder, *there.owner)
+        options = ["-p", "no:cacheprovider", "-q", f"--basetemp={folder}/t"]
+        done = subprocess.run(
+            [sys.executable, "-m", "fakes.other_user", *options, *tests],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOUSE}/tests", "HOME": folder, AGAIN: folder},
+            cwd=HOUSE,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    return done.stdout
 
 
 def main() -> None:

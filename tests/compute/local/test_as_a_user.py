@@ -1,18 +1,11 @@
 """The same promises for a server that root did not start."""
 
-from pathlib import Path
-
-from fakes.other_user import AGAIN, run_again
+from fakes.other_user import run_again
 
 
-def test_a_server_of_a_user_without_rights_keeps_the_same_promises(tmp_path_factory) -> None:
-    folder = Path(f"/var/tmp/{tmp_path_factory.mktemp('x').parent.name}-{AGAIN.lower()}")
+def test_a_server_of_a_user_without_rights_keeps_the_same_promises() -> None:
     run_again(
-        [
-            "tests/contracts/test_backend.py",
-            "tests/compute/local",
-            "--deselect",
-            str(Path(__file__).relative_to(Path.cwd())),
-        ],
-        folder,
+        "tests/contracts/test_backend.py",
+        "tests/compute/local/test_hostile.py",
+        "tests/compute/local/test_takeover.py",
     )

@@ -13,7 +13,7 @@ from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
 from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
 from tesk.compute.local.cgroup import find_cgroups
-from tesk.compute.local.folder import Folders, Owner
+from tesk.compute.local.folder import Folders, Owner, named
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine, check_unsafe
 from tesk.compute.local.probe import try_sandbox, what_helps
@@ -175,8 +175,13 @@ class LocalBackend:
             await self._tasks.pop(attempt)
 
     async def existing(self) -> AsyncIterator[AttemptId]:
-        for attempt in await asyncio.to_thread(lambda: [*self._folders.existing()]):
+        for attempt in await asyncio.to_thread(self._existing):
             yield attempt
+
+    def _existing(self) -> set[AttemptId]:
+        # A crash may have come between the removal of a folder and that of its control group.
+        groups = (named(name) for name in self._machine.cgroups.left())
+        return {*self._folders.existing(), *(attempt for attempt in groups if attempt is not None)}
 
     async def changes(self) -> AsyncIterator[AttemptId]:
         while True:

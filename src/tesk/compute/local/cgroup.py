@@ -35,6 +35,9 @@ class Cgroups(Protocol):
     def make(self, name: str, *, ram_bytes: int, cpu_cores: float) -> Cgroup | None:
         """Make a group, None where this machine gives us none."""
 
+    def left(self) -> set[str]:
+        """Return the names of all groups that are there, those of dead servers, too."""
+
     def remove_left(self, name: str) -> None:
         """Remove a group that a dead server left, if there is one."""
 
@@ -66,6 +69,10 @@ class NoCgroups:
     def make(self, name: str, *, ram_bytes: int, cpu_cores: float) -> Cgroup | None:  # noqa: ARG002  the Protocol's
         """There is none."""
         return None
+
+    def left(self) -> set[str]:
+        """There is none."""
+        return set()
 
     def remove_left(self, name: str) -> None:
         """There is none."""
@@ -101,6 +108,15 @@ class _Old:
             os.mkdir(folders[1])
             _write(f"{folders[1]}/cpu.shares", max(2, round(cpu_cores * _SHARES)))
         return _Group(folders, f"{memory}/memory.oom_control")
+
+    def left(self) -> set[str]:
+        return {
+            entry.name
+            for parent in (self._memory, self._cpu)
+            if parent is not None
+            for entry in parent.iterdir()
+            if entry.is_dir()
+        }
 
     def remove_left(self, name: str) -> None:
         for parent in (self._memory, self._cpu):
@@ -156,6 +172,9 @@ class _Unified:
         if "cpu" in self._held and cpu_cores != 1:
             _write(f"{folder}/cpu.weight", min(_WEIGHT_MAX, max(1, round(cpu_cores * _WEIGHT))))
         return _Group([folder], f"{folder}/memory.events")
+
+    def left(self) -> set[str]:
+        return {entry.name for entry in self._folder.iterdir() if entry.is_dir()}
 
     def remove_left(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

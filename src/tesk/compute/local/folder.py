@@ -37,6 +37,12 @@ class Lost(Exception):  # noqa: N818  it is no error of anybody's
     """Another server has taken this attempt over."""
 
 
+def named(name: str) -> AttemptId | None:
+    """Return the attempt that `name` is the name of, None where it is none's."""
+    task_id, dash, number = name.rpartition("-")
+    return AttemptId(task_id, int(number)) if dash and number.isdecimal() else None
+
+
 class Folders:
     """All attempts below one work folder. `folders` of attempts are root's, or the server's own user's."""
 
@@ -62,9 +68,8 @@ class Folders:
     def existing(self) -> Iterator[AttemptId]:
         """Yield the attempts that have a folder."""
         for name in os.listdir(self.attempts):
-            task_id, dash, number = name.rpartition("-")
-            if dash and number.isdecimal():
-                yield AttemptId(task_id, int(number))
+            if (attempt := named(name)) is not None:
+                yield attempt
 
     def create(self, attempt: AttemptId, owner: Owner, user: tuple[int, int] | None) -> "Folder":
         """Make an attempt's folder, ours. Raises FileExistsError where it is there, Lost where it was taken over before."""

@@ -9,7 +9,7 @@ from posixpath import dirname, normpath
 from tesk.compute.local.cgroup import Cgroup, Cgroups
 from tesk.compute.local.folder import Folder, Folders, Owner
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, setpriv, through_pasta
+from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, refused_routes, setpriv, through_pasta
 from tesk.compute.local.processes import Process
 from tesk.compute.local.run import Launch
 from tesk.compute.local.sandbox import HostPath, Places, environment, environment_arguments, sandbox_arguments
@@ -77,6 +77,8 @@ class Launcher:
         secret = environment_arguments(step)
         if nat:
             Path(own, "arguments").write_bytes(secret)
+            for name, routes in zip(("routes", "routes6"), refused_routes(), strict=True):
+                Path(own, name).write_text(routes)
         passed = () if nat or not secret else (_memory(secret),)
 
         def arguments(gate: int, status: int) -> list[str]:

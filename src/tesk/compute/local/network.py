@@ -1,7 +1,10 @@
 """What executors reach: the world but for this machine (`nat`), nothing (`off`), or all that this machine does (`host`)."""
 
+import re
 import shutil
 from collections.abc import Sequence
+from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Literal
 
 Mode = Literal["nat", "off", "host"]
@@ -18,14 +21,14 @@ _PASTA = (
 )
 
 # Where clouds give their machines credentials.
-_REFUSED = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32")
+_CREDENTIALS = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32")
+_CREDENTIALS6 = ("fd00:ec2::/32",)
 
 # In the network namespace, before the sandbox: nothing inside may change routes. pasta may close descriptors, so the gate
 # and the status come by their paths; the gate is opened both ways, so that the end of the server does not open it.
 _SCRIPT = (
-    "".join(f"ip route add unreachable {network} || exit 1; " for network in _REFUSED)
-    + "ip -6 route add unreachable fd00:ec2::/32 2>/dev/null; "
-    + f'own=$0; exec "$@" {ARGUMENTS}<"$own/arguments" {GATE}<>"$own/gate" {STATUS}>"$own/status"'
+    "own=$0; ip -batch $own/routes || exit 1; ip -6 -force -batch $own/routes6 2>/dev/null; "
+    f'exec "$@" {ARGUMENTS}<"$own/arguments" {GATE}<>"$own/gate" {STATUS}>"$own/status"'
 )
 
 SAYS: dict[Mode, str] = {
@@ -45,7 +48,7 @@ def missing_for_nat() -> str | None:
 
 
 def through_pasta(arguments: Sequence[str], own: str) -> list[str]:
-    """Return the command line that gives a sandbox a network of its own. `own`: the folder with its gate and status.
+    """Return the command line that gives a sandbox a network of its own. `own`: the folder with its gate, status, arguments, and routes.
 
     pasta knows nothing of its parent's end, so setpriv asks the kernel to kill it then; bubblewrap goes with pasta.
     """
@@ -53,6 +56,27 @@ def through_pasta(arguments: Sequence[str], own: str) -> list[str]:
         *("setpriv", "--pdeathsig", "KILL", "--", _find("pasta") or "pasta", *_PASTA),
         *("--", "/bin/sh", "-c", _SCRIPT, own, *arguments),
     ]
+
+
+def refused_routes() -> tuple[str, str]:
+    """Return what is out of executors' reach, as input of `ip -batch`, for IPv4 and IPv6.
+
+    pasta connects from this machine, so all addresses of this machine are among it, or its services could be reached.
+    """
+    own = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", _read("/proc/net/fib_trie"))
+    own6 = [str(IPv6Address(int(line.split()[0], 16))) for line in _read("/proc/net/if_inet6").splitlines()]
+    return _routes([*_CREDENTIALS, *own]), _routes([*_CREDENTIALS6, *own6])
+
+
+def _routes(refused: list[str]) -> str:
+    return "".join(f"route add unreachable {network}\n" for network in dict.fromkeys(refused))
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def setpriv() -> str:

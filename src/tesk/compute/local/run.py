@@ -1,7 +1,6 @@
 """One executor on this machine, from its first process until nothing of it is left. In the keeper's thread only."""
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -9,14 +8,13 @@ import socket
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.processes import Process, descendants, first_inside, look_at
+from tesk.compute.local.spawn import spawn
 from tesk.compute.local.streams import File, Pipe, Written
 
-# Python ignores these two, a terminal's user may have ignored others; a program expects none of it.
-_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _REFUSED = b"bwrap: execvp "
 
 
@@ -54,7 +52,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     own: str | None = None
     passed: tuple[int, ...] = ()
     environment: dict[str, str] = {}
-    workdir: str = "/"
+    workdir: str | None = None
 
 
 class Run:
@@ -82,24 +80,17 @@ class Run:
         self._start_time = time.time()
         gate, status, passed = self._open_gate()
         try:
-            os.chdir(launch.workdir)  # the keeper's own
-            self._outer = os.posix_spawn(
+            if launch.workdir is not None:
+                os.chdir(launch.workdir)  # the keeper's own
+            self._outer = spawn(
                 launch.program,
                 launch.arguments(gate, status),
                 launch.environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, launch.stdin, 0),
-                    (os.POSIX_SPAWN_DUP2, launch.stdout.write_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, launch.stderr.write_fd, 2),
-                    # Onto itself: it stays open in the program that is started.
-                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*passed, *launch.passed)),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULTS,
+                streams=(launch.stdin, launch.stdout.write_fd, launch.stderr.write_fd),
+                passed=(*passed, *launch.passed),
             )
-        except OSError as error:
-            self._error = f"The executor could not be started: {error.strerror}."
+        except (OSError, ValueError) as error:
+            self._error = f"The executor could not be started: {error}."
         for fd in (*passed, *launch.passed, launch.stdin):
             os.close(fd)
         for stream in self._streams:
@@ -164,26 +155,26 @@ class Run:
         if not piece:
             self._keeper.close_watched(self._status)
             self._status = -1
+            # Only the end of bubblewrap closes its status, but the end takes a moment.
             if self._outer_fd < 0:
-                self._on_outer_end()
+                self._outer_fd = os.pidfd_open(self._outer)
+                self._keeper.watch(self._outer_fd, self._on_outer_end)
             return
         *lines, self._said = (self._said + piece).split(b"\n")
         for line in lines:
-            said = json.loads(line)
+            said = json.decode(line)
             if "child-pid" in said:
                 self._on_first(said["child-pid"])
             if "exit-code" in said:
                 self._exit_code = said["exit-code"]
 
     def _on_outer_end(self) -> None:
-        # Only the end of bubblewrap closes its status, so this does not wait.
         self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])
-        if self._outer_fd >= 0:
-            self._keeper.close_watched(self._outer_fd)
-            if self._status >= 0:
-                self._on_status()
-            if self._status >= 0:
-                self._keeper.close_watched(self._status)
+        self._keeper.close_watched(self._outer_fd)
+        if self._status >= 0:
+            self._on_status()
+        if self._status >= 0:
+            self._keeper.close_watched(self._status)
         self._finish_when_empty()
 
     def _on_first(self, pid: int | None) -> None:
