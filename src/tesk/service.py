@@ -79,7 +79,7 @@ async def _serve(
         built.push_async_callback(store.close)
         stager = HostStager(settings.storage)
         built.callback(stager.close)
-        backend = LocalBackend(settings.local, folder / "attempts", stager)
+        backend = LocalBackend(settings.local, folder / "local", stager)
         await backend.open()
         built.push_async_callback(backend.close)
         controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,44 +17,77 @@ import pytest
 PROGRAM = Path(sys.executable).with_name("tesk")
 
 
+class Server:
+    """A server that can be started, killed and started again, always at the same address with the same data.
+
+    Tasks may use `<folder>/files`. `settings` are variables without their `TESK_`.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        if shutil.which("bwrap") is None:
+            pytest.skip("bubblewrap is not installed: scripts/install-test-needs")
+        self.folder = folder
+        self.files = folder / "files"
+        self.files.mkdir(exist_ok=True)
+        self.log = folder / "server.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
+        self._env |= {
+            "TESK_CONFIG": os.devnull,
+            "TESK_DATA_DIR": str(folder / "data"),
+            "TESK_LOCAL_NETWORK": "off",
+            "TESK_SHUTDOWN_GRACE": "0",
+            "TESK_STORAGE_FILE_ROOTS": str(self.files),
+        }
+        self._env |= {f"TESK_{name}": value for name, value in settings.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        """Start the process; see `wait_until_ready`."""
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [PROGRAM, "serve", "--port", str(self._port)], env=self._env, cwd=self.folder, stdout=out, stderr=out
+            )
+
+    def wait_until_ready(self) -> None:
+        """Return when the server says that it can work."""
+        end = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(self.url + "/readyz", timeout=5):
+                return
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def end(self) -> None:
+        """Ask it to end, and wait."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(30)
+
+
 @contextlib.contextmanager
 def serving(folder: Path, **settings: str) -> Iterator[str]:
-    """Yield the base URL of a server until the block ends. Tasks may use `<folder>/files`.
-
-    `settings` are variables without their `TESK_`. Skips the test where there is no bubblewrap.
-    """
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed: scripts/install-test-needs")
-    files = folder / "files"
-    files.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
-    env |= {
-        "TESK_CONFIG": os.devnull,
-        "TESK_DATA_DIR": str(folder / "data"),
-        "TESK_LOCAL_NETWORK": "off",
-        "TESK_SHUTDOWN_GRACE": "0",
-        "TESK_STORAGE_FILE_ROOTS": str(files),
-    }
-    env |= {f"TESK_{name}": value for name, value in settings.items()}
-    log = folder / "server.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen([PROGRAM, "serve", "--port", str(port)], env=env, cwd=folder, stdout=out, stderr=out)
+    """Yield the base URL of a server until the block ends. See `Server`."""
+    server = Server(folder, **settings)
+    server.start()
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(process, url, log)
-        yield url
+        server.wait_until_ready()
+        yield server.url
     finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    end = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url + "/readyz", timeout=5):
-            return
-        if process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"the server did not start:\n{log.read_text()}")
+        server.end()

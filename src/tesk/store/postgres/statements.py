@@ -75,16 +75,17 @@ NOTE = f"""
     SELECT id, greatest(attempts, 1), '', :note FROM task WHERE id = :id {_LOG_NOTE}
 """
 
+# The state is taken from the row as it was locked: the statement's own view of it may be older than a move that it waited for.
 CANCEL = f"""
     WITH locked AS (
         SELECT id, state FROM task
         WHERE id = :id AND (:all::boolean OR owner = :owner) AND state IN ('QUEUED', 'INITIALIZING', 'RUNNING') FOR UPDATE
     ), moved AS (
         UPDATE task t SET
-            state = CASE t.state WHEN 'QUEUED' THEN 'CANCELED' ELSE 'CANCELING' END,
-            ended = CASE t.state WHEN 'QUEUED' THEN :time::double precision END,
-            sequence = t.sequence + CASE t.state WHEN 'QUEUED' THEN 2 ELSE 1 END
-        FROM locked l WHERE t.id = l.id AND t.state = l.state
+            state = CASE l.state WHEN 'QUEUED' THEN 'CANCELED' ELSE 'CANCELING' END,
+            ended = CASE l.state WHEN 'QUEUED' THEN :time::double precision END,
+            sequence = t.sequence + CASE l.state WHEN 'QUEUED' THEN 2 ELSE 1 END
+        FROM locked l WHERE t.id = l.id
         RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, l.state AS previous
     ), first AS (
         INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
