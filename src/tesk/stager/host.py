@@ -16,6 +16,7 @@ from tesk.transfer import TransferList, TransferReport
 SMALL = Most(files=128, size_bytes=256 * 1024 * 1024)
 """Measured: starting the program takes about 0.12 s of a processor, as long as copying this much or delivering so many files."""
 _STOP_SECONDS = 2.0
+_HANGS_SECONDS = 30.0
 _NOTHING = TransferReport()
 
 
@@ -52,7 +53,8 @@ class HostStager:
             report = await asyncio.shield(work)
         except asyncio.CancelledError:
             stop.ask()
-            await asyncio.wait([work])  # the caller may delete the folder as soon as we return
+            # The caller may delete the folder as soon as we return. A file system that hangs must not keep it for ever.
+            await asyncio.wait([work], timeout=_HANGS_SECONDS)
             raise
         return report if report is not None else await _run_apart(job)
 
