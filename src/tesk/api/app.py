@@ -1,12 +1,32 @@
 """From a store and settings to the HTTP application."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from tesk.api.browser import door
+from tesk.api.document import Document
+from tesk.api.exchange import Exchange, Handler
+from tesk.api.extensions import Extensions
+from tesk.api.gate import Endpoint, Gate
+from tesk.api.health import Health
+from tesk.api.identity import Identity
+from tesk.api.peer import Peers
+from tesk.api.tes import Tes
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
+from tesk.tes import messages
+
+BASES = ("/ga4gh/tes/v1", "/v1")
+OURS = "/tesk/v1"
 
 
 def create_app(
@@ -18,11 +38,85 @@ def create_app(
     backend: str,
     public_storage: Sequence[str],
     metrics: Metrics | None = None,
+    closing: asyncio.Event | None = None,
 ) -> Starlette:
     """Return the application. The store is open before the first request. Raises SettingsError.
 
     `alive` says whether the controller does its rounds; `parameters` are the backend parameters that are supported, in
     lower case; `public_storage` are the storage locations that service-info tells everybody; `metrics` is what
-    `/metrics` shows (the store's `committed` and the controller may add to it).
+    `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
+    wait for a task.
+
+    It trusts `scope["client"]`: serve it without proxy headers.
     """
-    raise NotImplementedError
+    metrics = metrics or Metrics()
+    identity = Identity(settings.auth)
+    supported = tuple(sorted(parameters))
+    tes = Tes(
+        store,
+        settings,
+        parameters=supported,
+        storage=public_storage,
+        metrics=metrics,
+        closing=closing or asyncio.Event(),
+    )
+    ours = Extensions(store, settings, parameters_=supported, backend=backend)
+    health = Health(store, alive, metrics)
+
+    def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
+        endpoint = Endpoint(handler, label or path, None if open_to_all else identity)
+        return Route(path, endpoint, methods=[method])
+
+    # Those that are asked all the time come first: routes are tried in turn.
+    routes = [
+        route(method, base + path, handler, label=path)
+        for method, path, handler in (
+            ("POST", "/tasks", tes.create),
+            ("GET", "/tasks", tes.list),
+            ("POST", "/tasks/{id}:cancel", tes.cancel),
+        )
+        for base in BASES
+    ]
+    routes.append(route("GET", "/v1/tasks/service-info", tes.old_service_info, open_to_all=True))
+    routes += [route("GET", base + "/tasks/{id}", tes.get, label="/tasks/{id}") for base in BASES]
+    for base in BASES:
+        routes.append(route("GET", base + "/service-info", tes.service_info, label="/service-info", open_to_all=True))
+    routes += [
+        route("GET", OURS + "/tasks/{id}", ours.task),
+        route("GET", OURS + "/service-info", ours.service_info, open_to_all=True),
+        route("GET", "/livez", health.livez, open_to_all=True),
+        route("GET", "/readyz", health.readyz, open_to_all=True),
+        route("GET", "/metrics", health.metrics, open_to_all=True),
+    ]
+    for base, name in ((BASES[0], "tes"), (BASES[1], "tes"), (OURS, "tesk")):
+        document = Document(name, base)
+        routes.append(route("GET", base + "/openapi.json", document.json, label="/openapi.json", open_to_all=True))
+        routes.append(route("GET", base + "/docs", document.page, label="/docs", open_to_all=True))
+    loopback_only = not (identity.required or settings.server.insecure)
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, door(settings), Peers() if loopback_only else None, identity, metrics)],
+        exception_handlers={HTTPException: _http_error, Exception: _broken},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Answer 404 and 405 as all errors are answered."""
+    assert isinstance(error, HTTPException)
+    detail = f"there is no {request.url.path[:200]}" if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.url.path[:200]} is not asked with {request.method[:20]}"
+    exchange: Exchange = request.scope["tesk.exchange"]
+    exchange.status = error.status_code
+    body = messages.error(error.status_code, HTTPStatus(error.status_code).phrase.capitalize(), detail)
+    headers = {name.decode(): value.decode("latin-1") for name, value in exchange.cors} | dict(error.headers or {})
+    return Response(body, error.status_code, headers, "application/json")
+
+
+async def _broken(_: Request, _error: Exception) -> Response:
+    """Answer where we have a bug; the log says which."""
+    return Response(
+        messages.error(500, "Internal error", "the server has a fault; its log says which"), 500, {}, "application/json"
+    )

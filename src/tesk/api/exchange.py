@@ -1,0 +1,106 @@
+"""One request and its answer, without what a framework would put around them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from tesk.caller import Caller
+from tesk.errors import BadRequest, RequestError, TooLarge
+from tesk.tes import messages
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON: Final[Headers] = [
+    (b"content-type", b"application/json"),
+    # Whose task it is depends on who asks, and tasks move.
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_BODY_SECONDS = 60.0
+"""How long a body may be on its way."""
+
+
+_BODILESS = (204, 304)
+
+
+class Disconnected(Exception):  # noqa: N818  it is no error
+    """The client went away: nobody reads an answer."""
+
+
+class Exchange:
+    """What was asked, by whom, and what was answered."""
+
+    __slots__ = ("caller", "cors", "headers", "label", "receive", "scope", "send", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.cors: Headers = []
+        """What a browser is told of the page that asked."""
+        self.caller: Caller | None = None
+        self.label = ""
+        """The route, for the metrics."""
+        self.status = 0
+
+    async def answer(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        """Answer; JSON unless `headers` say otherwise."""
+        self.status = status
+        lines = [*(JSON if headers is None else headers), *self.cors]
+        if status not in _BODILESS:
+            lines.append((b"content-length", b"%d" % len(body)))
+        await self.send({"type": "http.response.start", "status": status, "headers": lines})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, error: RequestError, headers: Headers | None = None) -> None:
+        """Answer with an error."""
+        more = list(headers or ())
+        if error.retry_after_seconds is not None:
+            more.append((b"retry-after", b"%d" % error.retry_after_seconds))
+        problems = error.problems if isinstance(error, BadRequest) else ()
+        body = messages.error(error.status, error.title, error.detail, problems)
+        await self.answer(error.status, body, JSON + more)
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """Return the body. Raises TooLarge as soon as that is known, Disconnected."""
+        length = self.headers.get(b"content-length")
+        if length is not None and int(length) > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await self.receive() if length == b"0" else await self._next()
+        body: bytes = message["body"]
+        if not message["more_body"] and len(body) <= limit_bytes:
+            return body
+        parts, size = [body], len(body)
+        while message["more_body"] and size <= limit_bytes:
+            message = await self._next()
+            parts.append(message["body"])
+            size += len(parts[-1])
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        return b"".join(parts)
+
+    async def _next(self) -> Message:
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                message = await self.receive()
+        except TimeoutError:
+            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        return message
+
+    async def gone(self) -> None:
+        """Return when the client has gone away. The body has been read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit_bytes} bytes (server.body_limit_bytes)")
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+"""Answers one exchange."""

@@ -1,0 +1,128 @@
+"""What is TESK's own, below `/tesk/v1`: the rest of a task, and what this server can do."""
+
+import msgspec
+from msgspec import Struct
+
+from tesk import __version__, operations
+from tesk.api.exchange import Exchange
+from tesk.caller import LOCAL
+from tesk.settings import Settings
+from tesk.store.store import Store
+from tesk.tes import messages, parameters
+from tesk.tes.event import Event
+from tesk.tes.task import Resources, Task
+from tesk.tes.times import rfc3339
+from tesk.tes.view import View
+
+_EVENTS = 1000
+"""Events of one task that are shown; a task has a handful for each attempt."""
+_decode = msgspec.json.Decoder(Task).decode
+
+
+class TaskEvent(Struct, frozen=True, kw_only=True):
+    """One move. `position` is its place among all events of the server, `sequence` among the task's own."""
+
+    position: int
+    sequence: int
+    previous_state: str | None
+    state: str
+    attempt: int
+    time: str
+
+
+class TaskDetails(Struct, frozen=True, kw_only=True):
+    """What TESK knows of a task beside its TES body. Resources are those that count, defaults applied."""
+
+    id: str
+    state: str
+    owner: str
+    creation_time: str
+    cpu_cores: float
+    ram_gb: float
+    disk_gb: float
+    warnings: tuple[str, ...]
+    events: tuple[TaskEvent, ...]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How much one request may ask for."""
+
+    body_bytes: int
+    content_bytes: int
+    page_size: int
+    wait_seconds: float
+
+
+class Abilities(Struct, frozen=True, kw_only=True):
+    """What this server can do beyond TES."""
+
+    name: str
+    version: str
+    backend: str
+    backend_parameters: tuple[str, ...]
+    authentication: tuple[str, ...]
+    callbacks: bool
+    idempotency_key: bool
+    wait: bool
+    limits: Limits
+
+
+class Extensions:
+    """Serves what clients of TESK ask; clients of TES never see it."""
+
+    def __init__(self, store: Store, settings: Settings, *, parameters_: tuple[str, ...], backend: str) -> None:
+        self._store = store
+        self._settings = settings
+        auth, server = settings.auth, settings.server
+        self._abilities = messages.encode(
+            Abilities(
+                name="tesk",
+                version=__version__,
+                backend=backend,
+                backend_parameters=parameters_,
+                authentication=("basic",) * bool(auth.users) + ("bearer",) * bool(auth.tokens),
+                callbacks=False,
+                idempotency_key=True,
+                wait=True,
+                limits=Limits(
+                    body_bytes=server.body_limit_bytes,
+                    content_bytes=settings.limits.content_bytes,
+                    page_size=parameters.PAGE_SIZE_MOST,
+                    wait_seconds=server.wait_limit_seconds,
+                ),
+            )
+        )
+
+    async def service_info(self, exchange: Exchange) -> None:
+        """Say what the server can do."""
+        await exchange.answer(200, self._abilities)
+
+    async def task(self, exchange: Exchange) -> None:
+        """Show the rest of one task, with its events."""
+        task_id: str = exchange.scope["path_params"]["id"]
+        task = await operations.get_task(self._store, exchange.caller or LOCAL, task_id, View.FULL)
+        events = await self._store.events(after=0, limit=_EVENTS, task_id=task_id)
+        asked, defaults = _decode(task.body).resources or Resources(), self._settings.defaults
+        details = TaskDetails(
+            id=task.id,
+            state=task.state,
+            owner=task.owner,
+            creation_time=rfc3339(task.created),
+            cpu_cores=task.extension.cpu_cores or asked.cpu_cores or defaults.cpu_cores,
+            ram_gb=asked.ram_gb or defaults.ram_gb,
+            disk_gb=asked.disk_gb or defaults.disk_gb,
+            warnings=task.extension.warnings,
+            events=tuple(_event(event) for event in events),
+        )
+        await exchange.answer(200, messages.encode(details))
+
+
+def _event(event: Event) -> TaskEvent:
+    return TaskEvent(
+        position=event.position,
+        sequence=event.sequence,
+        previous_state=event.previous_state,
+        state=event.state,
+        attempt=event.attempt,
+        time=rfc3339(event.time),
+    )

@@ -1,0 +1,44 @@
+"""For whoever watches the server: does it live, is it ready, what does it do all day."""
+
+import asyncio
+from collections.abc import Callable
+
+from tesk import __version__
+from tesk.api.exchange import Exchange
+from tesk.errors import Unavailable
+from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
+from tesk.tes.state import ACTIVE
+
+_DATABASE_SECONDS = 3.0
+_TEXT = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), (b"cache-control", b"no-store")]
+
+
+class Health:
+    """Serves `/livez`, `/readyz` and `/metrics`."""
+
+    def __init__(self, store: Store, alive: Callable[[], bool], metrics: Metrics) -> None:
+        self._store = store
+        self._alive = alive
+        self._metrics = metrics
+
+    async def livez(self, exchange: Exchange) -> None:
+        """The process answers; that is all."""
+        await exchange.answer(200, b'{"status":"ok"}')
+
+    async def readyz(self, exchange: Exchange) -> None:
+        """Database and controller are well."""
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS):
+                await self._store.ping()
+        except (Unavailable, TimeoutError) as error:
+            raise Unavailable(str(error) or "the database does not answer", retry_after_seconds=5) from error
+        if not self._alive():
+            raise Unavailable("the controller does not do its rounds", retry_after_seconds=5)
+        await exchange.answer(200, b'{"status":"ok"}')
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """Everything that was counted."""
+        counts = dict.fromkeys((state.value for state in ACTIVE), 0)
+        counts |= {state.value: count for state, count in (await self._store.counts()).items()}
+        await exchange.answer(200, self._metrics.text(counts, __version__).encode(), _TEXT)
