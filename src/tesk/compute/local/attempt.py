@@ -131,6 +131,8 @@ class Attempt:
         machine, plan = self._machine, self._plan
         owner = machine.user.owner if machine.user else None
         self._folder = machine.folders.create(self.id, machine.owner, owner)
+        if machine.settings.sandbox == "none":
+            self._folder.will_make(entry.path for entry in plan.shared)
         self._cgroup = machine.cgroups.make(str(self.id), ram_bytes=plan.ram_bytes, cpu_cores=plan.cpu_cores)
         launcher = Launcher(machine, plan, self._folder, self._cgroup)
         root = launcher.root

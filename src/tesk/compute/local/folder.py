@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -56,7 +56,7 @@ class Folders:
         for folder in (self.attempts, self._gone, self._trash):
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         for entry in self._trash.iterdir():
-            delete_folder(entry)
+            self.discard(entry)
         for entry in self._gone.iterdir():
             if entry.stat().st_mtime < time.time() - _GONE_SECONDS:
                 entry.unlink(missing_ok=True)
@@ -127,7 +127,14 @@ class Folders:
     def remove(self, attempt: AttemptId) -> None:
         """Remove an attempt's folder with all that is in it, also what is hostile. Takes as long as it takes."""
         if (away := self.take_away(attempt)) is not None:
-            delete_folder(away)
+            self.discard(away)
+
+    def discard(self, away: Path) -> None:
+        """Remove a folder that was taken away, and what its attempt made elsewhere."""
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            for made in msgspec.json.decode((away / "made").read_bytes(), type=list[str]):
+                delete_folder(Path(made))
+        delete_folder(away)
 
 
 class Folder:
@@ -148,6 +155,17 @@ class Folder:
         self.check()
         self._owner = msgspec.structs.replace(self._owner, processes=processes)
         self._write()
+
+    def will_make(self, paths: Iterable[str]) -> None:
+        """Write down those of the machine's paths that are not there: made for this attempt, they are removed with it."""
+        missing = set()
+        for path in paths:
+            topmost = None
+            while not os.path.lexists(path):
+                topmost, path = path, os.path.dirname(path)  # noqa: PLW2901  up, step by step
+            if topmost is not None:
+                missing.add(topmost)
+        Path(self.path, "made").write_bytes(msgspec.json.encode(sorted(missing)))
 
     def check(self) -> None:
         """Raise Lost where another server has taken the folder over."""

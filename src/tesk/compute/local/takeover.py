@@ -10,7 +10,6 @@ from tesk.compute.backend import AttemptId
 from tesk.compute.local.folder import Folders, Owner
 from tesk.compute.local.processes import Process, is_running, look_at, open_process
 from tesk.errors import BackendUnavailable
-from tesk.inside import delete_folder
 
 _PATIENCE_SECONDS = 20.0
 
@@ -41,7 +40,7 @@ def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
     # What was started up to now is written down in the folder, or still stands at its gate; later ones find no folder.
     owner = folders.read_owner(away)
     _kill([*(owner.processes if owner else ()), *_naming(path)])
-    delete_folder(away)
+    folders.discard(away)
     return True
 
 
