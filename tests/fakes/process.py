@@ -66,6 +66,13 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
 
+    def wait_until_logged(self, words: str) -> None:
+        """Return when the server has written these words into its log."""
+        end = time.monotonic() + 30
+        while words not in self.log.read_text():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)  # a file tells nobody that it grew
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
