@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -370,13 +371,14 @@ def test_secrets_in_the_environment_are_on_no_command_line(tmp_path: Path) -> No
 
 
 def test_signals_and_descriptors_are_as_a_program_expects(tmp_path: Path) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     read, write = os.pipe()
     os.set_inheritable(write, True)
     old = (
         signal.signal(signal.SIGHUP, signal.SIG_IGN) if threading.current_thread() is threading.main_thread() else None
     )
     try:
-        seen = run(tmp_path, shell("grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd; umask"))
+        seen = run(tmp_path, shell("grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd; umask; ulimit -n"))
     finally:
         signal.signal(signal.SIGHUP, old)
         os.close(read)
@@ -385,6 +387,7 @@ def test_signals_and_descriptors_are_as_a_program_expects(tmp_path: Path) -> Non
     for line in lines[:2]:
         # Those above 31 are the C library's own.
         assert int(line.split()[1], 16) & 0x7FFFFFFF == 0, line
+    assert int(lines.pop()) == limit, "the server's own is higher"
     assert lines[2:-1] == ["0", "1", "2", "3"], "3 is the folder that ls reads"
     assert lines[-1] == "0022"
     assert sys.platform == "linux"

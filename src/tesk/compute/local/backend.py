@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
 from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
-from tesk.compute.local.cgroup import find_cgroups
+from tesk.compute.local.cgroup import NoCgroups, find_cgroups
 from tesk.compute.local.folder import Folders, Owner, named
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine, check_unsafe
@@ -46,7 +47,7 @@ class LocalBackend:
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
 
     async def open(self) -> None:
-        _keep_descriptors()
+        descriptors = _settle_descriptors()
         user = executor_user(self._settings.user)
         if user is not None and self._settings.sandbox == "none":
             raise StartError("Without a sandbox a server does not run as root; start it as another user.")
@@ -55,12 +56,12 @@ class LocalBackend:
         self._keeper = Keeper(lambda: settle_thread(user, self._work))
         await self._keeper.open()
         try:
-            self._machine = await self._settle(user)
+            self._machine = await self._settle(user, descriptors)
         except BaseException:
             await self._keeper.close()
             raise
 
-    async def _settle(self, user: User | None) -> Machine:
+    async def _settle(self, user: User | None, descriptors: tuple[int, int]) -> Machine:
         """Find out what works here, by trying it."""
         settings = self._settings
         server = look_at(os.getpid())
@@ -77,6 +78,7 @@ class LocalBackend:
             host=(),
             seen=tuple(host.seen(settings.visible)),
             network="host" if settings.network == "host" else "off",
+            descriptors=descriptors,
             notes=(),
         )
         if settings.sandbox == "none":
@@ -87,7 +89,10 @@ class LocalBackend:
             raise StartError("bubblewrap is not installed; try: apt install bubblewrap")
         machine = replace(machine, host=host_arguments(machine.seen, path=settings.path))
         if (wrong := await try_sandbox(machine)) is not None:
-            raise StartError(what_helps(wrong))
+            # It may be the control groups alone: an old kernel, or somebody else's rules for them.
+            machine = replace(machine, cgroups=NoCgroups())
+            if await try_sandbox(machine) is not None:
+                raise StartError(what_helps(wrong))
         why_off = ""
         if settings.network in {"auto", "nat"}:
             machine, wrong = await self._try_nat(machine)
@@ -196,8 +201,11 @@ class LocalBackend:
                 yield piece
 
 
-def _keep_descriptors() -> None:
-    """Whatever our own parent left open stays with us, and 0 to 2 are taken: no program that we start sees another file."""
+def _settle_descriptors() -> tuple[int, int]:
+    """Keep what our own parent left open from programs that we start, and let this server open as much as it may.
+
+    Returns how many descriptors those programs may have: what we had.
+    """
     while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -205,3 +213,6 @@ def _keep_descriptors() -> None:
         if int(name) > 2:
             with contextlib.suppress(OSError):
                 os.set_inheritable(int(name), False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 
 from tesk.compute.local.processes import look_at, open_process, session
@@ -38,6 +39,8 @@ class BareRun(Run):
         process = look_at(self._outer)
         assert process is not None  # nobody has waited for it
         try:
+            for which, limit in self._launch.limits:
+                resource.prlimit(self._outer, which, limit)
             self._launch.begun(process, process)
         except OSError as error:
             self._error = f"The executor could not be held: {error}."

@@ -1,6 +1,7 @@
 """Make one executor ready to start: its folders, its streams, its command line. In the keeper's thread, so as its user."""
 
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class Machine:
     host: Sequence[str]
     seen: Sequence[HostPath]
     network: Mode
+    descriptors: tuple[int, int]
     notes: tuple[str, ...]
 
 
@@ -102,7 +104,11 @@ class Launcher:
             stdout=stdout,
             stderr=stderr,
             passed=passed,
-            processes_limit=machine.settings.processes_limit,
+            limits=(
+                (resource.RLIMIT_NOFILE, machine.descriptors),
+                # Counted by user in each user namespace, so in each sandbox, since Linux 5.14.
+                (resource.RLIMIT_NPROC, (machine.settings.processes_limit,) * 2),
+            ),
             begun=self._begun,
             own=own if nat else None,
         )
@@ -119,7 +125,7 @@ class Launcher:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            processes_limit=self._machine.settings.processes_limit,
+            limits=((resource.RLIMIT_NOFILE, self._machine.descriptors),),
             begun=self._begun,
         )
 

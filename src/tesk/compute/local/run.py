@@ -38,7 +38,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """What is started, and what happens in between. Descriptors are the run's from here on.
 
     `arguments` are made for the numbers of the descriptors `gate` and `status`; with `own`, a folder, these are its named
-    pipes `gate` and `status` instead, which some program in between opens. `passed` are further descriptors that stay open. `begun` is told of the processes that
+    pipes `gate` and `status` instead, which some program in between opens. `passed` are further descriptors that stay open. `limits`
+    are set on the first process, as `resource.prlimit` takes them: they count inside only. `begun` is told of the processes that
     hold the others, before the program runs, and may refuse by an OSError.
     """
 
@@ -47,7 +48,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     stdin: int
     stdout: Pipe | File
     stderr: Pipe | File
-    processes_limit: int
+    limits: tuple[tuple[int, tuple[int, int]], ...]
     begun: Callable[[Process, Process], None]
     own: str | None = None
     passed: tuple[int, ...] = ()
@@ -193,8 +194,8 @@ class Run:
         try:
             if outer is None or first is None:
                 return
-            limit = self._launch.processes_limit
-            resource.prlimit(pid, resource.RLIMIT_NPROC, (limit, limit))
+            for which, limit in self._launch.limits:
+                resource.prlimit(pid, which, limit)
             self._launch.begun(outer, first)
         except OSError as error:
             self._error = f"The executor could not be held: {error}."
