@@ -25,10 +25,10 @@ _CREDENTIALS = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32")
 _CREDENTIALS6 = ("fd00:ec2::/32",)
 
 # In the network namespace, before the sandbox: nothing inside may change routes. pasta may close descriptors, so the gate
-# and the status come by their paths; the gate is opened both ways, so that the end of the server does not open it.
+# and the status come by their paths.
 _SCRIPT = (
     "own=$0; ip -batch $own/routes || exit 1; ip -6 -force -batch $own/routes6 2>/dev/null; "
-    f'exec "$@" {ARGUMENTS}<"$own/arguments" {GATE}<>"$own/gate" {STATUS}>"$own/status"'
+    f'exec "$@" {ARGUMENTS}<"$own/arguments" {GATE}<"$own/gate" {STATUS}>"$own/status"'
 )
 
 SAYS: dict[Mode, str] = {

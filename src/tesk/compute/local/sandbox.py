@@ -81,16 +81,17 @@ def sandbox_arguments(
 ) -> list[str]:
     """Return the command line that runs one executor.
 
-    `more`, if given, is a descriptor of what `environment_arguments` made. `host` is what `host_arguments` made. bubblewrap waits for a message on the descriptor `gate` when all is mounted, and
-    tells the descriptor `status` of its processes. A sandbox that root started could remount and write the host's
-    files, so all capabilities are dropped and no user namespace can be made inside.
+    `host` is what `host_arguments` made; `more`, if given, a descriptor of what `environment_arguments` made. On `status`
+    bubblewrap tells of its processes; it waits for the end of what it reads from `gate`, the filter of system calls, when
+    all is mounted. A sandbox that root started could remount and write the host's files, so all capabilities are dropped
+    and no user namespace can be made inside.
     """
     arguments = [
         "bwrap",
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "tesk"),
         *("--cap-drop", "ALL", "--new-session", "--disable-userns", "--die-with-parent"),
         *("--uid", str(owner[0]), "--gid", str(owner[1])),
-        *("--block-fd", str(gate), "--json-status-fd", str(status)),
+        *("--seccomp", str(gate), "--json-status-fd", str(status)),
         *host,
     ]
     if network_off:
