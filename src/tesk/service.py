@@ -25,6 +25,7 @@ from tesk.settings import Settings
 from tesk.stager.host import HostStager
 from tesk.storage.schemes import in_force
 from tesk.store.connect import store_at
+from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _LEAVE_SECONDS = 10.0
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError."""
+    write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:
         sockets = _listen(settings)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
-from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide, time_limit_seconds
+from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide
 from tesk.controller.lease import Tenure
 from tesk.errors import CannotRun
 from tesk.store.rows import Claimed, Move
@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 60.0
 _FORGET_SECONDS = 900.0
+_SHORT_SECONDS = 0.05
+"""When a started attempt is looked at, signals or not. One that is over by then has RUNNING and its end in one commit."""
+
 _STEPS = 8
 """More steps than any one observation can call for."""
 
@@ -102,7 +105,7 @@ class Reconciler:
                 case Start():
                     failed = await self._start(held)
                     if failed is None:
-                        return held.claimed.started + time_limit_seconds(held.claimed.task, self._limits)
+                        return self._clock() + _SHORT_SECONDS
                     seen = failed
                 case Stop(_, grace):
                     async with asyncio.timeout(_CALL_SECONDS + grace):
