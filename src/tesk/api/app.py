@@ -6,12 +6,12 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from tesk.api.browser import door
+from tesk.api.browser import Door, door
 from tesk.api.document import Document
 from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
@@ -67,7 +67,6 @@ def create_app(
         endpoint = Endpoint(handler, label or path, None if open_to_all else identity)
         return Route(path, endpoint, methods=[method])
 
-    # Those that are asked all the time come first: routes are tried in turn.
     routes = [
         route(method, base + path, handler, label=path)
         for method, path, handler in (
@@ -93,13 +92,30 @@ def create_app(
         routes.append(route("GET", base + "/openapi.json", document.json, label="/openapi.json", open_to_all=True))
         routes.append(route("GET", base + "/docs", document.page, label="/docs", open_to_all=True))
     loopback_only = not (identity.required or settings.server.insecure)
-    app = Starlette(
-        routes=routes,
-        middleware=[Middleware(Gate, door(settings), Peers() if loopback_only else None, identity, metrics)],
-        exception_handlers={HTTPException: _http_error, Exception: _broken},
+    return _App(
+        routes,
+        door=door(settings),
+        peers=Peers() if loopback_only else None,
+        metrics=metrics,
     )
-    app.router.redirect_slashes = False
-    return app
+
+
+class _App(Starlette):
+    """Starlette behind our gate, which finds by itself what is asked all the time."""
+
+    def __init__(self, routes: Sequence[Route], *, door: Door, peers: Peers | None, metrics: Metrics) -> None:
+        super().__init__(routes=routes, exception_handlers={HTTPException: _http_error})
+        self.router.redirect_slashes = False
+        quick = {
+            (method, each.path.replace("{id}", "*")): each.app
+            for each in routes
+            for method in each.methods or ()
+            if each.path.endswith(("/tasks", "/tasks/{id}"))
+        }
+        self._gate = Gate(super().__call__, quick, door=door, peers=peers, metrics=metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -113,10 +129,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
     body = messages.error(error.status_code, HTTPStatus(error.status_code).phrase.capitalize(), detail)
     headers = {name.decode(): value.decode("latin-1") for name, value in exchange.cors} | dict(error.headers or {})
     return Response(body, error.status_code, headers, "application/json")
-
-
-async def _broken(_: Request, _error: Exception) -> Response:
-    """Answer where we have a bug; the log says which."""
-    return Response(
-        messages.error(500, "Internal error", "the server has a fault; its log says which"), 500, {}, "application/json"
-    )

@@ -42,7 +42,7 @@ class Exchange:
         self.cors: Headers = []
         """What a browser is told of the page that asked."""
         self.caller: Caller | None = None
-        self.label = ""
+        self.label = "other"
         """The route, for the metrics."""
         self.status = 0
 
@@ -69,7 +69,8 @@ class Exchange:
         length = self.headers.get(b"content-length")
         if length is not None and int(length) > limit_bytes:
             raise _too_large(limit_bytes)
-        message = await self.receive() if length == b"0" else await self._next()
+        # What came with the headers is there at once, or the client has gone.
+        message = await self._next()
         body: bytes = message["body"]
         if not message["more_body"] and len(body) <= limit_bytes:
             return body

@@ -1,6 +1,7 @@
 """The way in: whether a request is served at all, what its errors look like, how it is counted."""
 
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,7 +11,9 @@ from tesk.api.identity import Identity
 from tesk.api.peer import Peers
 from tesk.errors import Forbidden, RequestError, Unauthenticated
 from tesk.telemetry.metrics import Metrics
+from tesk.tes.ids import is_id
 
+_BUG = RequestError("the server has a fault; its log says which")
 _STRANGER = Forbidden(
     "this server has no authentication and serves its own user only; this connection is another user's. "
     "With users or tokens in the settings others may come"
@@ -18,15 +21,21 @@ _STRANGER = Forbidden(
 
 
 class Gate:
-    """ASGI middleware, the outermost of ours."""
+    """An ASGI application around another one. The routes in `quick` (method and path, `*` for an id) it finds by itself."""
 
     def __init__(
-        self, app: ASGIApp, door: browser.Door, peers: Peers | None, identity: Identity, metrics: Metrics
+        self,
+        app: ASGIApp,
+        quick: Mapping[tuple[str, str], ASGIApp],
+        *,
+        door: browser.Door,
+        peers: Peers | None,
+        metrics: Metrics,
     ) -> None:
         self._app = app
+        self._quick = quick
         self._door = door
         self._peers = peers
-        self._identity = identity
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,26 +44,26 @@ class Gate:
             return
         began = time.perf_counter()
         exchange = Exchange(scope, receive, send)
+        refusal = self._refusal(exchange)
         try:
-            refusal = self._refusal(exchange)
             if refusal is not None:
                 await exchange.refuse(refusal)
             elif exchange.cors and scope["method"] == "OPTIONS":
                 await exchange.answer(204, b"", browser.PREFLIGHT)
             else:
                 scope["tesk.exchange"] = exchange
-                await self._app(scope, receive, send)
-        except Unauthenticated as error:
-            await exchange.refuse(error, self._identity.challenges)
-        except RequestError as error:
-            await exchange.refuse(error)
-        except Disconnected:
-            exchange.status = 499
+                await (self._quickly(scope) or self._app)(scope, receive, send)
         finally:
-            # Without a status it broke: the answer is a 500, which is made outside of this.
-            self._metrics.request(
-                exchange.label or "other", scope["method"], exchange.status or 500, time.perf_counter() - began
-            )
+            seconds = time.perf_counter() - began
+            self._metrics.request(exchange.label, scope["method"], exchange.status, seconds)
+
+    def _quickly(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
+        found = self._quick.get((method, path))
+        if found is None and (end := path.rfind("/") + 1) and is_id(path[end:]):
+            found = self._quick.get((method, f"{path[:end]}*"))
+            scope["path_params"] = {"id": path[end:]}
+        return found
 
     def _refusal(self, exchange: Exchange) -> Forbidden | None:
         scope = exchange.scope
@@ -67,16 +76,29 @@ class Gate:
 
 
 class Endpoint:
-    """One route: who may use it, and what it is called in the metrics. An ASGI application of its own."""
+    """One route: who may use it, and what it is called in the metrics. An ASGI application of its own.
+
+    `identity` None: everybody may, and need not say who they are.
+    """
 
     def __init__(self, handler: Handler, label: str, identity: Identity | None) -> None:
         self._handler = handler
         self._label = label
         self._identity = identity
+        self._challenges = identity.challenges if identity is not None else []
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         exchange: Exchange = scope["tesk.exchange"]
         exchange.label = self._label
-        if self._identity is not None:
-            exchange.caller = await self._identity.caller(exchange.headers.get(b"authorization"))
-        await self._handler(exchange)
+        try:
+            if self._identity is not None:
+                exchange.caller = await self._identity.caller(exchange.headers.get(b"authorization"))
+            await self._handler(exchange)
+        except RequestError as error:
+            await exchange.refuse(error, self._challenges if isinstance(error, Unauthenticated) else None)
+        except Disconnected:
+            exchange.status = 499
+        finally:
+            if not exchange.status:
+                # We have a bug: the exception goes on into the log, the client gets an answer.
+                await exchange.refuse(_BUG)

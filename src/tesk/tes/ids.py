@@ -1,10 +1,13 @@
 """Ids of tasks: 26 lower-case letters and digits that sort by age and are valid Kubernetes names."""
 
+import io
+import os
 import re
-import secrets
 import threading
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_STOCK_BYTES = 4096
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _ID = re.compile(rf"[{_ALPHABET}]{{26}}\Z")
 
 
@@ -27,18 +30,30 @@ class Ids:
     def __init__(self, newest: str | None = None) -> None:
         self._last = _decode(newest) if newest is not None and is_id(newest) else 0
         self._lock = threading.Lock()
+        self._random = io.BytesIO()
 
     def make(self, now: float) -> str:
         """Return a new id for `now`, in seconds since the epoch."""
         with self._lock:
             # The top random bit stays clear, so that counting up within one millisecond has room.
-            fresh = int(now * 1000) << 80 | secrets.randbits(79)
-            self._last = fresh if fresh >> 80 > self._last >> 80 else self._last + 1 + secrets.randbits(32)
+            milliseconds = int(now * 1000)
+            if milliseconds > self._last >> 80:
+                self._last = milliseconds << 80 | self._random_number(10) >> 1
+            else:
+                self._last += 1 + self._random_number(4)
             return _encode(self._last)
+
+    def _random_number(self, size: int) -> int:
+        """Return so many bytes at random. The kernel is asked for many at once: one question costs as much as an id."""
+        found = self._random.read(size)
+        if len(found) < size:
+            self._random = io.BytesIO(os.urandom(_STOCK_BYTES))
+            found = self._random.read(size)
+        return int.from_bytes(found, "big")
 
 
 def _encode(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def _decode(text: str) -> int:
