@@ -52,6 +52,7 @@ class LocalBackend:
         if user is not None and self._settings.sandbox == "none":
             raise StartError("Without a sandbox a server does not run as root; start it as another user.")
         await asyncio.to_thread(self._folders.prepare)
+        host.check_hidden(self._work, self._settings.visible)
         self.place = host.place(self._work)
         self._keeper = Keeper(lambda: settle_thread(user, self._work))
         await self._keeper.open()
@@ -171,7 +172,7 @@ class LocalBackend:
             ours.stop(0)
             await ours.over.wait()
             ours.release()
-            await asyncio.to_thread(self._folders.remove, attempt)
+            await asyncio.to_thread(self._folders.discard, self._folders.path(attempt))
         else:
             await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
             self._machine.cgroups.remove_left(str(attempt))

@@ -2,7 +2,7 @@
 
 attempts/<attempt>/owner    locked by the server that runs it, and who that is; then the processes that it started
 attempts/<attempt>/root     stands for the task's `/`
-attempts/<attempt>/own      what is each executor's own: 0/tmp, 0/var-tmp, 0/home
+attempts/<attempt>/own      what is each executor's own: 0/tmp, 0/home
 gone/<attempt>              this attempt was taken over; whoever comes late starts nothing of it
 trash/...                   on its way out
 """

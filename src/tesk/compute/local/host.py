@@ -8,7 +8,7 @@ from pathlib import Path
 from tesk.compute.backend import Capacity
 from tesk.compute.local.sandbox import ETC, HostKind, HostPath
 from tesk.compute.plan import Plan
-from tesk.errors import CannotRun
+from tesk.errors import CannotRun, StartError
 from tesk.settings import LocalSettings
 
 UNSAFE = (
@@ -57,6 +57,15 @@ def seen(visible: Sequence[str]) -> Iterator[HostPath]:
         if os.path.exists(source):
             kind = HostKind.FOLDER if os.path.isdir(source) else HostKind.FILE
             yield HostPath(path=f"/etc/{name}", kind=kind, source=source)
+
+
+def check_hidden(work: Path, visible: Sequence[str]) -> None:
+    """Raise StartError where executors would see the server's own folders among the host's."""
+    for folder in visible:
+        if work.resolve().is_relative_to(Path(folder).resolve()):
+            raise StartError(
+                f"Executors would see {work}, since it lies in {folder} (local.visible); set data_dir to another place."
+            )
 
 
 def check_paths(plan: Plan, seen: Sequence[HostPath]) -> None:

@@ -61,10 +61,9 @@ class Launcher:
         places = Places(
             root=str(self.root),
             tmp=f"{own}/tmp",  # noqa: S108  in the attempt's folder
-            var_tmp=f"{own}/var-tmp",
             home=f"{own}/home",
         )
-        for place in (own, places.tmp, places.var_tmp, places.home):
+        for place in (own, places.tmp, places.home):
             os.mkdir(place, 0o700)
         with Inside(self.root) as inside:
             if not self._made:

@@ -59,11 +59,13 @@ class HostPath(Struct, frozen=True, kw_only=True):
 
 
 class Places(Struct, frozen=True, kw_only=True):
-    """Where an attempt's folders are on the host: `root` stands for the task's `/`, the others are one step's own."""
+    """Where an attempt's folders are on the host: `root` stands for the task's `/`, the others are one step's own.
+
+    `tmp` is `/var/tmp` as well: each folder costs every task a little, and names there are made not to meet.
+    """
 
     root: str
     tmp: str
-    var_tmp: str
     home: str
 
 
@@ -99,7 +101,7 @@ def sandbox_arguments(
     # /dev is in memory, too: nothing can be put there but in /dev/shm, and no more than the task has of memory.
     arguments += ("--size", str(max(plan.ram_bytes, 1_000_000)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108  in the sandbox
     shared = {entry.path for entry in plan.shared}
-    for target, source in (("/tmp", places.tmp), ("/var/tmp", places.var_tmp), (HOME, places.home)):  # noqa: S108  in the sandbox
+    for target, source in (("/tmp", places.tmp), ("/var/tmp", places.tmp), (HOME, places.home)):  # noqa: S108  in the sandbox
         if not _covered(target, shared):
             arguments += ("--bind", source, target)
     for entry in plan.shared:
