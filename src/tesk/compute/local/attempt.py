@@ -11,7 +11,7 @@ from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup, gigabytes
 from tesk.compute.local.disk import used_bytes
 from tesk.compute.local.folder import Folder, Lost
-from tesk.compute.local.launch import Launcher, Machine, root_of
+from tesk.compute.local.launch import Launcher, Machine
 from tesk.compute.local.run import Ended, Run
 from tesk.compute.plan import Plan, Step
 from tesk.errors import CannotRun
@@ -43,6 +43,7 @@ class Attempt:
         self._output_types: dict[int, FileType] = {}
         self._failure: str | None = None
         self._stopped = False
+        self._kills: list[asyncio.TimerHandle] = []
         self._run: Run | None = None
         self._running = -1
         self._moving: asyncio.Task[TransferReport] | None = None
@@ -79,6 +80,8 @@ class Attempt:
         except OSError as error:
             self._end(Phase.SYSTEM_FAILED, f"This machine could not run the task: {error}.")
         finally:
+            for kill in self._kills:
+                kill.cancel()
             self.over.set()
             self._changed()
             if watching is not None:
@@ -96,7 +99,7 @@ class Attempt:
             keeper = self._machine.keeper
             if grace_seconds > 0:
                 keeper.post(run.terminate)
-                asyncio.get_running_loop().call_later(grace_seconds, keeper.post, run.kill)
+                self._kills.append(asyncio.get_running_loop().call_later(grace_seconds, keeper.post, run.kill))
             else:
                 keeper.post(run.kill)
 
@@ -147,8 +150,9 @@ class Attempt:
             ended = await self._execute(step, launcher)
             if self._stopped_here():
                 return
+            self._folder.check()
             if ended.error is not None:
-                self._end(Phase.SYSTEM_FAILED, ended.error, final=True)
+                self._end(Phase.SYSTEM_FAILED, ended.error, final=not ended.again)
                 return
             if ended.exit_code != 0 and not step.ignore_error:
                 failed = True
@@ -210,8 +214,9 @@ class Attempt:
         wait = every = self._machine.settings.disk_check_seconds
         while not await self._over_within(wait):
             if (folder := self._folder) is not None:
-                root = root_of(self._machine, folder)
-                folders = (folder.own, *(f"{root}{entry.path}" for entry in self._plan.shared))
+                # Without a sandbox the task's paths lie elsewhere.
+                made = (entry.path for entry in self._plan.shared if self._machine.settings.sandbox == "none")
+                folders = (folder.own, folder.root, *made)
                 began = time.monotonic()
                 used = await asyncio.to_thread(used_bytes, folders)
                 # Looking at very many files takes its time; it takes no more than a twentieth of it.

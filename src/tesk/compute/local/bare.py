@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 
+from tesk.compute.local.folder import Lost
 from tesk.compute.local.processes import look_at, open_process, session
 from tesk.compute.local.run import Run
 
@@ -42,8 +43,8 @@ class BareRun(Run):
             for which, limit in self._launch.limits:
                 resource.prlimit(self._outer, which, limit)
             self._launch.begun(process, process)
-        except OSError as error:
-            self._error = f"The executor could not be held: {error}."
+        except (OSError, Lost) as error:
+            self._refuse("held", error)
             self._killed = True
         if self._killed:
             self.kill()

@@ -71,6 +71,8 @@ class Keeper:
 
     def post(self, job: Callable[[], None]) -> None:
         """Have a function run in the thread, soon. It must not raise."""
+        if self._thread is None:
+            raise RuntimeError("the keeper is closed")
         self._jobs.append(job)
         os.eventfd_write(self._wake, 1)
 

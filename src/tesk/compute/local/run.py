@@ -1,6 +1,7 @@
 """One executor on this machine, from its first process until nothing of it is left. In the keeper's thread only."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, json
 
+from tesk.compute.local.folder import Lost
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.processes import Process, descendants, first_inside, look_at
 from tesk.compute.local.spawn import spawn
@@ -20,18 +22,22 @@ from tesk.compute.local.streams import File, Pipe, Written
 # (`--block-fd` would be opened by that.)
 _ALL_CALLS = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
 
+# What is short now may be there another time.
+_PASSING = tuple(os.strerror(code) for code in (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE))
+
 _REFUSED = b"bwrap: execvp "
 
 
 class Ended(Struct, frozen=True, kw_only=True):
     """How it went.
 
-    `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence. Neither where it was killed
-    before it began.
+    `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence; `again`: another time it might
+    be. Neither where it was killed before it began.
     """
 
     ran: bool = False
     error: str | None = None
+    again: bool = False
     exit_code: int = 0
     start_time: float = 0.0
     end_time: float = 0.0
@@ -78,7 +84,7 @@ class Run:
         self._outer_code: int | None = None
         self._error: str | None = None
         self._start_time = 0.0
-        self._killed = self._let_go = False
+        self._killed = self._let_go = self._again = False
 
     def begin(self) -> None:
         """Start bubblewrap, which waits at the gate."""
@@ -96,7 +102,7 @@ class Run:
                 passed=(*passed, *launch.passed),
             )
         except (OSError, ValueError) as error:
-            self._error = f"The executor could not be started: {error}."
+            self._refuse("started", error)
         for fd in (*passed, *launch.passed, launch.stdin):
             os.close(fd)
         for stream in self._streams:
@@ -126,7 +132,9 @@ class Run:
 
     def terminate(self) -> None:
         """Ask all processes inside to end (bubblewrap itself would end at once, and kill the others)."""
-        if self._first_fd >= 0:
+        if not self._let_go:
+            self.kill()
+        elif self._first_fd >= 0:
             for pid in [*descendants(self._first)]:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGTERM)
@@ -200,8 +208,8 @@ class Run:
             for which, limit in self._launch.limits:
                 resource.prlimit(pid, which, limit)
             self._launch.begun(outer, first)
-        except OSError as error:
-            self._error = f"The executor could not be held: {error}."
+        except (OSError, Lost) as error:
+            self._refuse("held", error)
             self.kill()
         if self._killed:
             self.kill()
@@ -220,6 +228,11 @@ class Run:
     def _on_output(self, pipe: Pipe) -> None:
         if not pipe.read() and not pipe.open:
             self._keeper.close_watched(pipe.read_fd)
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self._error = f"The executor could not be {what}: {error}."
+        # Arguments that are too long, or no arguments at all, stay so.
+        self._again = not isinstance(error, ValueError) and getattr(error, "errno", 0) != errno.E2BIG
 
     def _finish_when_empty(self) -> None:
         if self._first_fd < 0 and self._outer_code is not None:
@@ -245,6 +258,7 @@ class Run:
             Ended(
                 ran=error is None and self._let_go,
                 error=error,
+                again=self._again or (error is not None and any(words in error for words in _PASSING)),
                 exit_code=code or 0,
                 start_time=self._start_time,
                 end_time=end_time,
