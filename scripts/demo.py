@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -144,23 +145,27 @@ def _tesk(url: str, *words: str, may_fail: bool = False) -> str:
 
 
 def _follow(url: str, task_id: str) -> dict[str, Any]:
-    """Print each state when it comes, by long polls; return the task as it ended."""
-    begun = time.monotonic()
-    tag, state = "", ""
+    """Print each move when it comes, with its own time; return the task as it ended."""
+    tag, state, shown, begun = "", "", 0, None
     while state not in ENDED:
         asked = urllib.request.Request(f"{url}/ga4gh/tes/v1/tasks/{task_id}?wait=30")
         if tag:
             asked.add_header("If-None-Match", tag)
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:
-                tag, now = answer.headers["ETag"], json.load(answer)["state"]
+                tag, state = answer.headers["ETag"], json.load(answer)["state"]
         except urllib.error.HTTPError as error:
             if error.code != 304:
                 raise
             continue
-        if now != state:
-            state = now
-            print(f"  {time.monotonic() - begun:6.2f} s  {state}", flush=True)
+        # A task may move twice while we look once: its events have every move.
+        with urllib.request.urlopen(f"{url}/tesk/v1/tasks/{task_id}", timeout=60) as answer:
+            events = json.load(answer)["events"]
+        for event in events[shown:]:
+            time_of_event = datetime.fromisoformat(event["time"])
+            begun = begun or time_of_event
+            print(f"  {(time_of_event - begun).total_seconds():6.3f} s  {event['state']}", flush=True)
+        shown = len(events)
     with urllib.request.urlopen(f"{url}/ga4gh/tes/v1/tasks/{task_id}?view=FULL", timeout=60) as answer:
         found: dict[str, Any] = json.load(answer)
     return found

@@ -27,38 +27,60 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that has seen everything."""
     folder = tmp_path_factory.mktemp("peers")
     with serving(folder) as url:
-        yield Running(url, folder / "files", _use_every_extension(url, folder / "files"))
+        files = folder / "files"
+        yield Running(url, files, _ends(url, [*_use_every_extension(url, files), *_use_words_of_1_1(url, files)]))
 
 
-def _use_every_extension(url: str, folder: Path) -> dict[str, str]:
-    """Send tasks that make the server store more than TES has words for; wait for their ends."""
+@pytest.fixture(scope="session")
+def running_1_0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that has seen all that is ours, but none of the words that TES 1.1 added: a client of 1.0 fails on them."""
+    folder = tmp_path_factory.mktemp("peers")
+    with serving(folder) as url:
+        yield Running(url, folder / "files", _ends(url, _use_every_extension(url, folder / "files")))
+
+
+SAY = [{"image": "none", "command": ["echo", "said"]}]
+
+
+def _use_every_extension(url: str, folder: Path) -> list[str]:
+    """Send tasks that make the server store more than TES has words for."""
     (folder / "tree").mkdir()
     (folder / "tree/leaf").write_text("leaf\n")
-    say = [{"image": "none", "command": ["echo", "said"]}]
+    fraction = {"executors": SAY, "resources": {"cpu_cores": 0.5, "ram_gb": 0.1}, "unknown": 1}
     sent = [
-        _post(url, {"executors": say, "resources": {"cpu_cores": 0.5, "ram_gb": 0.1}}, key="once"),
-        _post(url, {"executors": say, "resources": {"cpu_cores": 0.5, "ram_gb": 0.1}}, key="once"),
-        _post(url, {"executors": say, "resources": {"backend_parameters": {"time_limit_seconds": "60", "queue": "x"}}}),
-        _post(url, {"executors": say, "inputs": [{"url": str(folder / "tree"), "path": "/in/tree"}]}),
-        _post(url, {"executors": [{"image": "none", "command": ["false"], "ignore_error": True}, *say], "unknown": 1}),
+        _post(url, fraction, key="once"),
+        _post(url, fraction, key="once"),
+        _post(url, {"executors": SAY, "inputs": [{"url": str(folder / "tree"), "path": "/in/tree"}]}),
         _post(url, {"executors": [{"image": "none", "command": ["sh", "-c", "exit 3"]}]}),
-        _post(url, {"executors": say, "inputs": [{"url": "nowhere://x", "path": "/in/x"}]}),
-        _post(
-            url,
-            {
-                "executors": [{"image": "none", "command": ["sh", "-c", "echo a > /out/a.txt; echo b > /out/b.txt"]}],
-                "outputs": [{"url": f"file://{folder}/parts", "path": "/out/*.txt", "path_prefix": "/out"}],
-            },
-        ),
-        _post(url, {"executors": say, "resources": {"cpu_cores": 100_000}}),
+        _post(url, {"executors": SAY, "inputs": [{"url": "nowhere://x", "path": "/in/x"}]}),
+        _post(url, {"executors": SAY, "resources": {"cpu_cores": 100_000}}),
+        _post(url, {"executors": [{"image": "none", "command": ["sleep", "600"]}]}),
     ]
-    canceled = _post(url, {"executors": [{"image": "none", "command": ["sleep", "600"]}]})
     urllib.request.urlopen(
-        urllib.request.Request(f"{url}/v1/tasks/{canceled}:cancel", method="POST"), timeout=10
+        urllib.request.Request(f"{url}/v1/tasks/{sent[-1]}:cancel", method="POST"), timeout=10
     ).close()
-    return {task_id: _end(url, task_id) for task_id in [*sent, canceled]}
+    for task_id in sent:
+        urllib.request.urlopen(f"{url}/tesk/v1/tasks/{task_id}", timeout=10).close()
+    return sent
+
+
+def _use_words_of_1_1(url: str, folder: Path) -> list[str]:
+    parts = {"url": f"file://{folder}/parts", "path": "/out/*.txt", "path_prefix": "/out"}
+    return [
+        _post(url, {"executors": SAY, "resources": {"backend_parameters": {"time_limit_seconds": "60", "queue": "x"}}}),
+        _post(url, {"executors": [{"image": "none", "command": ["false"], "ignore_error": True}, *SAY]}),
+        _post(
+            url, {"executors": [{"image": "none", "command": ["sh", "-c", "echo a > /out/a.txt"]}], "outputs": [parts]}
+        ),
+        _post(url, {"executors": SAY, "inputs": [{"content": "a", "path": "/in/a", "streamable": True}]}),
+    ]
+
+
+def _ends(url: str, sent: list[str]) -> dict[str, str]:
+    return {task_id: _end(url, task_id) for task_id in sent}
 
 
 def _post(url: str, task: dict[str, Any], *, key: str | None = None) -> str:

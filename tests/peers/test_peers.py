@@ -13,12 +13,17 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.mark.parametrize(
-    ("peer", "program"),
-    [("py-tes", "py_tes.py"), ("py-tes-0.4.2", "py_tes.py"), ("pydantic-tes", "pydantic_tes.py")],
+    ("peer", "program", "server"),
+    [
+        ("py-tes", "py_tes.py", "running"),
+        ("py-tes-0.4.2", "py_tes.py", "running_1_0"),
+        ("pydantic-tes", "pydantic_tes.py", "running"),
+    ],
 )
 def test_a_client_runs_a_whole_task_and_lists_full_after_every_extension_was_used(
-    peer: str, program: str, running: Any
+    peer: str, program: str, server: str, request: pytest.FixtureRequest
 ) -> None:
+    running = request.getfixturevalue(server)
     folder = running.folder / peer
     folder.mkdir()
     done = subprocess.run(
@@ -42,7 +47,7 @@ def test_a_client_runs_a_whole_task_and_lists_full_after_every_extension_was_use
 
 def test_the_extensions_that_were_used_ended_as_they_should(running: Any) -> None:
     assert sorted(running.before.values()) == sorted(
-        ["COMPLETE"] * 5 + ["EXECUTOR_ERROR"] + ["SYSTEM_ERROR"] * 2 + ["CANCELED"]
+        ["COMPLETE"] * 6 + ["EXECUTOR_ERROR"] + ["SYSTEM_ERROR"] * 2 + ["CANCELED"]
     )
 
 
