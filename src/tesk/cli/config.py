@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from urllib.parse import urlsplit, urlunsplit
+import re
 
 import msgspec
 
@@ -53,18 +53,8 @@ def shown(settings: Settings) -> dict[str, object]:
 
 def without_password(url: str) -> str:
     """Return a database URL without the password in it, wherever it stands."""
-    parts = urlsplit(url)
-    if not parts.scheme:
-        return url
-    netloc = parts.netloc
-    if parts.password is not None:
-        name = netloc.rpartition("@")[0].partition(":")[0]
-        netloc = f"{name}:{HIDDEN}@{netloc.rpartition('@')[2]}"
-    query = "&".join(
-        f"{key}={HIDDEN if 'password' in key.lower() else value}" if sign else key
-        for key, sign, value in (pair.partition("=") for pair in parts.query.split("&"))
-    )
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    url = re.sub(r"(://[^:/?#]*):.*@", rf"\1:{HIDDEN}@", url)
+    return re.sub(r"([?&][^=&]*password=)[^&]*", rf"\1{HIDDEN}", url)
 
 
 def _hide(setting: Setting, name: str, cell: object) -> object:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -17,9 +18,10 @@ from tesk.cli.database import location
 from tesk.cli.loaded import add_settings_arguments, settings_in_force
 from tesk.cli.output import moving
 from tesk.cli.session import Session, add_server_argument
-from tesk.compute.backend import AttemptId
+from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.local.backend import LocalBackend
 from tesk.compute.local.cgroup import find_cgroups
+from tesk.compute.local.network import SAYS
 from tesk.compute.plan import make_plan
 from tesk.errors import BackendError, SettingsError, StartError, TeskError, Unreachable
 from tesk.settings import Settings
@@ -28,6 +30,7 @@ from tesk.store.connect import store_at
 from tesk.tes.task import Executor, Extension, Task
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+SANDBOX = "sandbox"
 
 LITTLE_DISK_BYTES = 10_000_000_000
 TRIAL_SECONDS = 30.0
@@ -83,7 +86,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
     if settings.server.insecure:
         yield Finding(WARN, "settings", "server.insecure lets in everybody who can connect")
-    yield sandbox(settings)
+    yield from sandbox(settings)
     yield memory(settings)
     yield from database(settings)
     yield disk(settings)
@@ -92,37 +95,37 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield answers
 
 
-def sandbox(settings: Settings) -> Finding:
-    """Run `true` as a task would, in a folder beside those of real tasks."""
-    subject = f"sandbox ({settings.local.sandbox})"
+def sandbox(settings: Settings) -> list[Finding]:
+    """Open the backend as a server would, and run `true` as a task, in a folder beside those of real tasks."""
     folder = Path(tempfile.mkdtemp(prefix=".tesk-doctor-", dir=_existing(Path(settings.data_dir).expanduser())))
     try:
-        return asyncio.run(_try(settings, folder, subject))
+        return asyncio.run(_try(settings, folder))
     except (StartError, BackendError, OSError) as error:
-        says, _, helps = str(error).partition("; try: ")
-        return Finding(FAIL, subject, says, helps)
+        return [_with_help(FAIL, SANDBOX, str(error))]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _try(settings: Settings, folder: Path, subject: str) -> Finding:
+async def _try(settings: Settings, folder: Path) -> list[Finding]:
     stager = HostStager(settings.storage)
     backend = LocalBackend(settings.local, folder / "attempts", stager)
     try:
         await backend.open()
         try:
-            return await _run_true(backend, subject)
+            ran = await _run_true(backend)
         finally:
             await backend.close()
     finally:
         stager.close()
+    network = backend.says[0]
+    wanted = settings.local.network == "off" or network == SAYS["nat"]
+    return [ran, Finding(OK, "network", network) if wanted else _with_help(WARN, "network", network)]
 
 
-async def _run_true(backend: LocalBackend, subject: str) -> Finding:
+async def _run_true(backend: LocalBackend) -> Finding:
     attempt = AttemptId("doctor", 1)
-    task = Task(executors=(Executor(image="none", command=("true",)),))
     plan = make_plan(
-        task,
+        Task(executors=(Executor(image="none", command=("true",)),)),
         task_id=attempt.task_id,
         owner="doctor",
         extension=Extension(),
@@ -141,11 +144,10 @@ async def _run_true(backend: LocalBackend, subject: str) -> Finding:
                 break
     took = time.monotonic() - began
     await backend.forget(attempt)
-    if seen.phase.name == "DONE":
-        notes = "".join(f"; {note}" for note in seen.notes)
-        return Finding(OK, subject, f"a task of one command took {took * 1000:.0f} ms{notes}")
+    if seen.phase is Phase.DONE:
+        return Finding(OK, SANDBOX, f"a task of one command took {took * 1000:.0f} ms")
     printed = "".join(log.stderr or "" for log in seen.executor_logs).strip()
-    return Finding(FAIL, subject, seen.reason or printed or f"a task of one command ended {seen.phase}")
+    return _with_help(FAIL, SANDBOX, seen.reason or printed or f"a task of one command ended {seen.phase}")
 
 
 def memory(settings: Settings) -> Finding:
@@ -231,6 +233,12 @@ def server(args: argparse.Namespace) -> Finding:
     except TeskError as error:
         return Finding(FAIL, "server", str(error))
     return Finding(OK, "server", f"{session.origin} answers")
+
+
+def _with_help(level: str, subject: str, said: str) -> Finding:
+    """Part the sentence of a start that failed from the command that it names."""
+    parts = re.fullmatch(r"(.*?)[;,]? (?:To see more, )?(?:try|start it with): (.+?)\)?", said, re.DOTALL)
+    return Finding(level, subject, *parts.groups()) if parts else Finding(level, subject, said)
 
 
 def _existing(path: Path) -> Path:

@@ -109,8 +109,10 @@ def _yaml(text: str, file: str) -> Iterator[tuple[object, int, str]]:
         lines = text.splitlines(keepends=True)
         while loader.check_node():
             node = loader.get_node()
-            first = node.start_mark.line
-            yield loader.construct_document(node), first + 1, "".join(lines[first : node.end_mark.line + 1])
+            first, end = node.start_mark.line, node.end_mark
+            # What ends at the begin of a line ends before it.
+            own = "".join(lines[first : end.line + (end.column > 0)])
+            yield loader.construct_document(node), first + 1, own
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadDocument(f"{file}:{line}: no YAML: {error.problem or error.context}") from error
