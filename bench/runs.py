@@ -23,6 +23,7 @@ def measure() -> list[Figure]:
         # Executors of a server that root started are somebody else, who must reach the task's folders as they lie.
         folder.chmod(0o755)
         with servers.tesk(folder, settings={"LOCAL_CPU_CORES": str(AT_ONCE + 1)}) as server:
+            (folder / "data").chmod(0o711)
             bare = _command_line_of_a_sleeper(server)
             no_op = tasks.encode(tasks.bare("true"))
 
@@ -84,7 +85,7 @@ def _without_descriptors(words: list[str]) -> list[str]:
     for word in words[1:-2]:
         if skip:
             skip -= 1
-        elif word in ("--block-fd", "--json-status-fd"):
+        elif word in ("--seccomp", "--args", "--json-status-fd"):
             skip = 1
         else:
             kept.append(word)
