@@ -16,6 +16,7 @@ import pytest
 
 from fakes.attempts import ShelfStager, codes, finish, local, new_attempt, plan, shell, stdout, until, wait_for_words
 from tesk.compute.backend import Phase
+from tesk.compute.local.processes import is_running
 from tesk.tes.task import Executor, Output
 
 MEMORY_HELD = "Memory is limited"
@@ -391,3 +392,22 @@ def test_signals_and_descriptors_are_as_a_program_expects(tmp_path: Path) -> Non
     assert lines[2:-1] == ["0", "1", "2", "3"], "3 is the folder that ls reads"
     assert lines[-1] == "0022"
     assert sys.platform == "linux"
+
+
+def test_an_executor_whose_bubblewrap_is_killed_leaves_nothing_and_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            attempt = new_attempt()
+            await backend.start(attempt, plan(shell("echo ready; sleep 1000")))
+            await wait_for_words(backend, attempt, b"ready")
+            owner = backend._machine.folders.owner(attempt)
+            assert owner is not None
+            outer, first = owner.processes
+            os.kill(outer.pid, signal.SIGKILL)
+            seen = await until(backend, attempt)
+            assert seen.phase is Phase.EXECUTOR_FAILED
+            assert codes(seen) == [137]
+            assert not is_running(first)
+            await backend.forget(attempt)
+
+    asyncio.run(story())

@@ -49,9 +49,9 @@ class Launch(Struct, frozen=True, kw_only=True):
     """What is started, and what happens in between. Descriptors are the run's from here on.
 
     `arguments` are made for the numbers of the descriptors `gate` and `status`; with `own`, a folder, these are its named
-    pipes `gate` and `status` instead, which some program in between opens. `passed` are further descriptors that stay open. `limits`
-    are set on the first process, as `resource.prlimit` takes them: they count inside only. `begun` is told of the processes that
-    hold the others, before the program runs, and may refuse by an OSError.
+    pipes `gate` and `status` instead, which some program in between opens. `passed` are further descriptors that stay
+    open. `limits` are set on the first process, as `resource.prlimit` takes them. `begun` is told of the processes that
+    hold the others, before the program runs, and may refuse by an OSError or Lost.
     """
 
     program: str
@@ -187,6 +187,10 @@ class Run:
             self._on_status()
         if self._status >= 0:
             self._keeper.close_watched(self._status)
+        if self._first_fd >= 0:
+            # Daemons; or bubblewrap was killed by somebody before it could say what is to die with it.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
         self._finish_when_empty()
 
     def _on_first(self, pid: int | None) -> None:
@@ -204,7 +208,7 @@ class Run:
         self._keeper.watch(self._first_fd, self._on_empty)
         try:
             if outer is None or first is None:
-                return
+                return  # it ended already, which we hear of next
             for which, limit in self._launch.limits:
                 resource.prlimit(pid, which, limit)
             self._launch.begun(outer, first)
