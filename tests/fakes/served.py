@@ -50,9 +50,9 @@ class Served:
         """Run something in the server's loop, and return what came of it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
-    def later(self, coroutine):
-        """Start something in the server's loop; return its future."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    async def close_down(self):
+        """Tell the server that it ends."""
+        self.closing.set()
 
     def ask(self, method, target, body=None, headers=None, *, timeout=30):
         """Send one request. A body that is no bytes goes as JSON."""
@@ -108,7 +108,7 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
         server.capture_signals = contextlib.nullcontext
         ready.extend((asyncio.get_running_loop(), store, closing, server))
         serving = asyncio.create_task(server.serve([listening]))
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.002)
         began.set()
         await serving
@@ -117,7 +117,7 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
     thread = threading.Thread(target=uvloop.run, args=(main(),))
     thread.start()
     try:
-        assert began.wait(30) and ready
+        assert began.wait(30)
         loop, store, closing, server = ready
         yield Served(port, loop, store, closing)
         loop.call_soon_threadsafe(closing.set)
@@ -135,3 +135,13 @@ def until(true, seconds=20):
     while not true():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.002)
+
+
+async def never():
+    """Wait for nothing."""
+    await asyncio.Event().wait()
+
+
+def connect(served):
+    """Return a connection to a server."""
+    return socket.create_connection(("127.0.0.1", served.port), timeout=30)

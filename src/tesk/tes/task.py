@@ -1,8 +1,11 @@
 """`tesTask` and what it is made of, as a client sends it. Field names and order are the spec's."""
 
 from enum import StrEnum
+from math import ceil
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class FileType(StrEnum):
@@ -71,6 +74,29 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     executors: tuple[Executor, ...]
     volumes: tuple[str, ...] | None = None
     tags: dict[str, str] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def to_json(task: Task) -> bytes:
+    """Return a task as it is stored and shown: cores in whole numbers, and 8 rather than 8.0."""
+    resources = task.resources
+    if resources is not None:
+        task = replace(
+            task,
+            resources=replace(
+                resources,
+                cpu_cores=None if resources.cpu_cores is None else ceil(resources.cpu_cores),
+                ram_gb=_short(resources.ram_gb),
+                disk_gb=_short(resources.disk_gb),
+            ),
+        )
+    return _encode(task)
+
+
+def _short(number: float | None) -> float | None:
+    return int(number) if number is not None and number == int(number) else number
 
 
 class Extension(Struct, frozen=True, kw_only=True, omit_defaults=True):

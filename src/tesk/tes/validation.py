@@ -1,16 +1,13 @@
 """Take a task in: from the bytes that came to what is stored, or to all that is wrong with it. Pure."""
 
-from math import ceil
-
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tesk.tes.document import MOST_CORES, MOST_GB, Reading, parse
-from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resources, Task
+from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resources, Task, to_json
 
 _decode = msgspec.json.Decoder(Task).decode
-_encode = msgspec.json.Encoder().encode
 _PLAIN = Extension()
 
 
@@ -127,16 +124,8 @@ def _canonical(task: Task, warnings: tuple[str, ...]) -> tuple[Accepted, int]:
         untyped_outputs = tuple(n for n, each in enumerate(outputs) if each.type is None)
         inputs = tuple(each if each.type is not None else replace(each, type=FileType.FILE) for each in inputs)
         outputs = tuple(each if each.type is not None else replace(each, type=FileType.FILE) for each in outputs)
-    exact = None
-    if resources is not None:
-        cores = resources.cpu_cores
-        exact = cores if cores is not None and cores != int(cores) else None
-        resources = replace(
-            resources,
-            cpu_cores=None if cores is None else ceil(cores),
-            ram_gb=_short(resources.ram_gb),
-            disk_gb=_short(resources.disk_gb),
-        )
+    cores = None if resources is None else resources.cpu_cores
+    exact = cores if cores is not None and cores != int(cores) else None
     lists = (task.inputs, task.outputs, task.volumes, task.tags)
     task = Task(
         name=task.name,
@@ -154,9 +143,4 @@ def _canonical(task: Task, warnings: tuple[str, ...]) -> tuple[Accepted, int]:
             untyped_inputs=untyped_inputs, untyped_outputs=untyped_outputs, cpu_cores=exact, warnings=warnings
         )
     added = 4 * types + 2 * lists.count(None)
-    return Accepted(task=task, body=_encode(task), extension=extension), added
-
-
-def _short(number: float | None) -> float | None:
-    """Return 8 for 8.0: JSON knows no difference, people like the former."""
-    return int(number) if number is not None and number.is_integer() else number
+    return Accepted(task=task, body=to_json(task), extension=extension), added

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tesk.tes.state import State
-from tesk.tes.task import Extension, Task
+from tesk.tes.task import Extension, Task, to_json
 from tesk.tes.times import rfc3339
 
 
@@ -86,7 +86,7 @@ def _without_content(body: bytes) -> bytes:
     if b'"content":' not in body:
         return body
     task = _decode(body)
-    return _encode(replace(task, inputs=tuple(replace(entry, content=None) for entry in task.inputs or ())))
+    return to_json(replace(task, inputs=tuple(replace(entry, content=None) for entry in task.inputs or ())))
 
 
 def _basic(attempt: AttemptPieces) -> bytes:
