@@ -7,6 +7,7 @@ import pytest
 
 from tesk.compute.local import cgroup
 from tesk.compute.local.cgroup import NoCgroups, find_cgroups, gigabytes
+from tesk.compute.local.processes import look_at
 from tesk.settings import LocalSettings
 
 FILES = {
@@ -77,6 +78,20 @@ def test_a_group_with_other_processes_in_it_is_left_as_it_is(tree: Path) -> None
     assert "counted" in groups.says
     assert (tree / "cgroup.subtree_control").read_text() == ""
     assert groups.make("task-1", ram_bytes=1, cpu_cores=1) is None
+
+
+def test_groups_of_dead_servers_are_removed_and_those_of_living_ones_stay(tree: Path) -> None:
+    (tree / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    us = look_at(os.getpid())
+    living, dead = tree / f"tesk-{us.pid}-{us.started}-x", tree / f"tesk-{us.pid}-{us.started - 1}-x"
+    for server in (living, dead):
+        os.mkdir(server)
+        os.mkdir(server / "task-1")
+    groups = find_cgroups(LocalSettings(), "machine:boot:1-2")
+    assert not dead.exists()
+    assert (living / "task-1").exists()
+    groups.close()
+    assert [entry.name for entry in tree.glob("tesk-*-*")] == [living.name]
 
 
 def test_sizes_are_said_as_tes_says_them() -> None:

@@ -153,7 +153,7 @@ class LocalBackend:
             if not self._folders.path(attempt).exists():
                 return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
             await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
-            self._machine.cgroups.remove_left(str(attempt))
+            self._machine.cgroups.remove_left()
             self._left[attempt] = Observation(
                 attempt=attempt,
                 phase=Phase.PREEMPTED,
@@ -175,7 +175,7 @@ class LocalBackend:
             await asyncio.to_thread(self._folders.discard, self._folders.path(attempt))
         else:
             await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
-            self._machine.cgroups.remove_left(str(attempt))
+            self._machine.cgroups.remove_left()
             self._left.pop(attempt, None)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)

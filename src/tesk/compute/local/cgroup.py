@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from tesk.compute.local.processes import Process, look_at
 from tesk.settings import LocalSettings
 
 _SHARES = 1024  # what every group has by default
@@ -38,16 +39,18 @@ class Cgroups(Protocol):
     def left(self) -> set[str]:
         """Return the names of all groups that are there, those of dead servers, too."""
 
-    def remove_left(self, name: str) -> None:
-        """Remove a group that a dead server left, if there is one."""
+    def remove_left(self) -> None:
+        """Remove what dead servers left, as far as it is empty."""
 
     def close(self) -> None:
         """Remove what holds the groups, if it is empty."""
 
 
 def find_cgroups(settings: LocalSettings, place: str) -> Cgroups:
-    """Return the first kind of groups that works here. `place` tells our groups from those of other servers."""
-    name = "tesk-" + re.sub(r"\W", "", place)[-24:]
+    """Return the first kind of groups that works here. `place` tells our groups from others of the same process."""
+    us = look_at(os.getpid())
+    assert us is not None
+    name = f"tesk-{us.pid}-{us.started}-" + re.sub(r"\W", "", place)[-24:]
     mounts = _mounts()
     own = _own_groups()
     if "memory" in mounts:
@@ -74,7 +77,7 @@ class NoCgroups:
         """There is none."""
         return set()
 
-    def remove_left(self, name: str) -> None:
+    def remove_left(self) -> None:
         """There is none."""
 
     def close(self) -> None:
@@ -89,11 +92,13 @@ class _Old:
 
     def __init__(self, mounts: dict[str, tuple[Path, str]], own: dict[str, str], name: str) -> None:
         self._memory = _under(mounts["memory"], own.get("memory", "/")) / name
+        _sweep(self._memory.parent)
         self._memory.mkdir(exist_ok=True)
         self._cpu: Path | None = None
         if "cpu" in mounts:
             with contextlib.suppress(OSError):
                 cpu = _under(mounts["cpu"], own.get("cpu", "/")) / name
+                _sweep(cpu.parent)
                 cpu.mkdir(exist_ok=True)
                 self._cpu = cpu
 
@@ -118,11 +123,10 @@ class _Old:
             if entry.is_dir()
         }
 
-    def remove_left(self, name: str) -> None:
-        for parent in (self._memory, self._cpu):
-            if parent is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.rmdir(parent / name)
+    def remove_left(self) -> None:
+        for ours in (self._memory, self._cpu):
+            if ours is not None:
+                _sweep(ours.parent)
 
     def close(self) -> None:
         for parent in (self._memory, self._cpu):
@@ -143,6 +147,7 @@ class _Unified:
         if "memory" not in here:
             self._make_room(parent)
         self._folder = parent / name
+        _sweep(parent)
         self._folder.mkdir(exist_ok=True)
         self._held = _controllers(self._folder / "cgroup.controllers") & {"memory", "pids", "cpu"}
         _write(f"{self._folder}/cgroup.subtree_control", " ".join(f"+{word}" for word in sorted(self._held)))
@@ -176,9 +181,8 @@ class _Unified:
     def left(self) -> set[str]:
         return {entry.name for entry in self._folder.iterdir() if entry.is_dir()}
 
-    def remove_left(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(self._folder / name)
+    def remove_left(self) -> None:
+        _sweep(self._folder.parent)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -211,6 +215,16 @@ class _Group:
         for folder in self._folders:
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(folder)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what servers that are dead left here. A group with processes in it cannot be removed, and stays."""
+    for group in parent.glob("tesk-*-*-*"):
+        _, pid, started, _ = group.name.split("-", 3)
+        if pid.isdecimal() and started.isdecimal() and look_at(int(pid)) != Process(int(pid), int(started)):
+            for inner in [*(entry for entry in group.iterdir() if entry.is_dir()), group]:
+                with contextlib.suppress(OSError):
+                    inner.rmdir()
 
 
 def _mounts() -> dict[str, tuple[Path, str]]:
