@@ -243,7 +243,7 @@ def _with_help(level: str, subject: str, said: str) -> Finding:
 
 def _existing(path: Path) -> Path:
     """Return the nearest folder above that is there."""
-    return next(each for each in (path, *path.absolute().parents) if each.is_dir())
+    return next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
 
 
 def _file_system(path: Path) -> str:
