@@ -1,6 +1,7 @@
 """For whoever watches the server: does it live, is it ready, what does it do all day."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from tesk import __version__
@@ -38,7 +39,10 @@ class Health:
         await exchange.answer(200, b'{"status":"ok"}')
 
     async def metrics(self, exchange: Exchange) -> None:
-        """Everything that was counted."""
-        counts = dict.fromkeys((state.value for state in ACTIVE), 0)
-        counts |= {state.value: count for state, count in (await self._store.counts()).items()}
+        """Everything that was counted; also where the database is gone, but for what only it knows."""
+        counts = {}
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_DATABASE_SECONDS):
+                found = await self._store.counts()
+            counts = {state.value: found.get(state, 0) for state in ACTIVE}
         await exchange.answer(200, self._metrics.text(counts, __version__).encode(), _TEXT)
