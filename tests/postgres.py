@@ -72,6 +72,8 @@ class Server:
         self.process = self._spawn(
             "postgres", "-D", str(self.data), "-p", str(self.port), "-k", str(self.folder),
             "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=32MB", "-c", "log_min_messages=log",
+            # Its transactions would hold the newest events back for a moment, now and then.
+            "-c", "autovacuum=off",
         )  # fmt: skip
         assert self.process.stdout is not None
         said = []

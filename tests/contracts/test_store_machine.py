@@ -5,7 +5,13 @@ import asyncio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fakes.databases import opened
 from fakes.tasks import new_task
@@ -15,8 +21,11 @@ from tesk.store.rows import ListQuery, Move, Results
 from tesk.tes.state import TERMINAL, State, may_move
 from tesk.tes.view import View
 
+ANY = 9
+PICKS = st.sampled_from([0, 1, 2, ANY])
 PLACES = st.sampled_from(["one", "two"])
 REAL = [state for state in State if state not in {State.UNKNOWN, State.PAUSED, State.PREEMPTED}]
+WAYS = st.lists(st.sampled_from([State.RUNNING, State.QUEUED, State.RUNNING, *REAL]), min_size=1, max_size=4)
 
 
 class Known:
@@ -42,7 +51,6 @@ class StoreMachine(RuleBasedStateMachine):
     """Two servers on one store, each with a lease for its place, or with a lost one, or with none."""
 
     database: str
-    tasks = Bundle("tasks")
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,6 +61,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.last_position = 0
         self.seen: dict[str, list[State]] = {}
         self.open()
+
+    @initialize()
+    def both_servers_start(self):
+        for place in ("one", "two"):
+            self.acquire(place)
 
     def open(self):
         self.opened = opened(self.database)
@@ -72,47 +85,57 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(asyncio.wait_for(verb, 30))
 
     def alive(self, place):
-        lease = self.leases.get(place)
-        return lease is not None and lease.id in self.living
+        return self.leases[place].id in self.living
 
-    @rule(target=tasks)
-    def submit(self):
+    def task(self, pick):
+        """Return one of the few tasks that have not ended, or now and then any; submit a new one where there are few."""
+        if pick == ANY and self.known:
+            return sorted(self.known)[len(self.known) // 2]
+        going = [task for task, known in self.known.items() if known.state not in TERMINAL]
+        if pick < len(going):
+            return going[pick]
         new = new_task(tags={"m": "m"})
         assert not self.run(self.store.create(new)).repeated
         self.known[new.id] = Known()
         return new.id
 
-    @rule(place=PLACES)
     def acquire(self, place):
         if place in self.leases:
             self.living.discard(self.leases[place].id)
         self.leases[place] = self.run(self.store.acquire(place, "machine", 600))
         self.living.add(self.leases[place].id)
 
-    @rule(place=PLACES)
-    def lose(self, place):
-        if self.alive(place):
-            self.run(self.store.renew(self.leases[place], 0.0))
-            self.living.discard(self.leases[place].id)
-
-    @rule(place=PLACES)
-    def release(self, place):
-        if place in self.leases:
-            self.run(self.store.release(self.leases[place]))
-            self.living.discard(self.leases[place].id)
+    @rule(place=PLACES, how=st.sampled_from(["late", "released", "restarted", "new"]))
+    def lose(self, place, how):
+        lease = self.leases[place]
+        if how == "late" and self.alive(place):
+            self.run(self.store.renew(lease, 0.0))
+        elif how == "released":
+            self.run(self.store.release(lease))
+        elif how == "restarted":
+            self.close()
+            self.open()
+            if not self.database.startswith("postgresql://"):
+                self.living.clear()
+            return
+        self.living.discard(lease.id)
+        if how == "new":
+            self.acquire(place)
 
     @rule(place=PLACES)
     def renew(self, place):
         if self.alive(place):
             self.run(self.store.renew(self.leases[place], 600))
-        elif place in self.leases:
-            with pytest.raises(LeaseLost):
-                self.run(self.store.renew(self.leases[place], 600))
-
-    @rule(task=tasks, place=PLACES)
-    def begin(self, task, place):
-        if place not in self.leases:
             return
+        with pytest.raises(LeaseLost):
+            self.run(self.store.renew(self.leases[place], 600))
+        self.acquire(place)
+
+    @rule(pick=PICKS, place=PLACES)
+    def begin(self, pick, place):
+        self.begin_at(self.task(pick), place)
+
+    def begin_at(self, task, place):
         known = self.known[task]
         if not self.alive(place):
             with pytest.raises(LeaseLost):
@@ -126,28 +149,45 @@ class StoreMachine(RuleBasedStateMachine):
             known.holder = self.leases[place].id
             assert (begun.attempt, begun.failures, begun.place) == (known.attempts, known.failures, place)
 
-    @rule(task=tasks, place=PLACES)
-    def refuse(self, task, place):
+    @rule(pick=PICKS, place=PLACES)
+    def refuse(self, pick, place):
+        task = self.task(pick)
         if self.alive(place):
             refused = self.run(self.store.refuse(self.leases[place], task, "no", 2.0))
             assert refused == (self.known[task].state is State.QUEUED)
             if refused:
                 self.known[task].moved(State.SYSTEM_ERROR)
 
-    @rule(
-        task=tasks,
-        place=PLACES,
-        new=st.sampled_from(REAL),
-        late=st.integers(0, 3),
-        counts=st.booleans(),
-        wrong=st.booleans(),
-    )
-    def move(self, task, place, new, late, counts, wrong):
-        if place not in self.leases:
-            return
+    @rule(pick=PICKS, place=PLACES, data=st.data(), wrong=st.sampled_from(["nothing", "old", "attempt", "new"]))
+    def move(self, pick, place, data, wrong):
+        """By its holder or by the other, to where it may go, or with something wrong."""
+        task = self.task(pick)
+        known = self.known[task]
+        legal = [new for new in REAL if new is known.state or may_move(known.state, new)]
+        self.ask_for_move(
+            task,
+            place,
+            old=State.RUNNING if wrong == "old" else known.state,
+            new=data.draw(st.sampled_from(REAL if wrong == "new" else legal)),
+            attempt=known.attempts - (wrong == "attempt"),
+            counts=data.draw(st.booleans()),
+        )
+
+    @rule(pick=PICKS, place=PLACES, way=WAYS, counts=st.booleans())
+    def live(self, pick, place, way, counts):
+        """Start it where it waits, and move it on as its holder does, from state to state."""
+        task = self.task(pick)
+        known = self.known[task]
+        for new in way:
+            if known.state is State.QUEUED and new is not State.QUEUED:
+                self.begin_at(task, place)
+            for holder, lease in self.leases.items():
+                if known.holder == lease.id and may_move(known.state, new):
+                    self.ask_for_move(task, holder, old=known.state, new=new, attempt=known.attempts, counts=counts)
+                    break
+
+    def ask_for_move(self, task, place, *, old, new, attempt, counts):
         known, lease = self.known[task], self.leases[place]
-        old = State.RUNNING if wrong else known.state
-        attempt = known.attempts - late // 3
         move = Move(
             task_id=task, attempt=attempt, old=old, new=new, time=3.0, counts=counts, results=Results(notes=(f"{new}",))
         )
@@ -163,8 +203,9 @@ class StoreMachine(RuleBasedStateMachine):
             known.failures += counts and new is State.QUEUED
             known.moved(new)
 
-    @rule(task=tasks)
-    def cancel(self, task):
+    @rule(pick=PICKS)
+    def cancel(self, pick):
+        task = self.task(pick)
         known = self.known[task]
         if known.state is State.QUEUED:
             known.moved(State.CANCELING)
@@ -173,8 +214,9 @@ class StoreMachine(RuleBasedStateMachine):
             known.moved(State.CANCELING)
         assert self.run(self.store.cancel(task, LOCAL, 4.0)) is known.state
 
-    @rule(task=tasks, place=PLACES)
-    def adopt(self, task, place):
+    @rule(pick=PICKS, place=PLACES)
+    def adopt(self, pick, place):
+        task = self.task(pick)
         if self.alive(place):
             known = self.known[task]
             adopted = self.run(self.store.adopt(self.leases[place], task))
@@ -200,13 +242,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.known[task].attempts += 1
             self.known[task].moved(State.INITIALIZING)
             self.known[task].holder = self.leases[place].id
-
-    @rule()
-    def restart(self):
-        self.close()
-        self.open()
-        if not self.database.startswith("postgresql://"):
-            self.living.clear()
 
     @invariant()
     def the_store_shows_what_is_known(self):
@@ -254,7 +289,7 @@ def test_any_order_of_verbs_keeps_the_promises(database, databases):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=15 if database.startswith("postgresql://") else 50,
+            max_examples=15 if database.startswith("postgresql://") else 80,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
