@@ -74,6 +74,33 @@ def test_the_readme_can_be_typed_as_it_stands(server: tuple[str, Path]) -> None:
     assert "hello from" in said["tesk logs @latest"]
 
 
+SAY = [{"image": "none", "command": ["true"]}]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"inputs": [{"url": "file:///etc/shadow", "path": "/in/a"}], "executors": SAY}, "tasks may not read here"),
+        ({"resources": {"cpu_cores": 10_000}, "executors": SAY}, "Can never run here"),
+        ({"outputs": [{"url": "file://HERE/none", "path": "/out/none"}], "executors": SAY}, "no executor has made it"),
+        (
+            {
+                "resources": {"backend_parameters": {"time_limit_seconds": "1"}},
+                "executors": [{"image": "none", "command": ["sleep", "60"]}],
+            },
+            "ran longer than its time limit",
+        ),
+    ],
+)
+def test_a_system_error_says_what_the_page_of_errors_explains(task: Any, words: str, server: tuple[str, Path]) -> None:
+    (server[1] / "task.json").write_text(json.dumps(task).replace("HERE", str(server[1])))
+    shell(server, "tesk submit task.json; tesk wait @latest || test $? = 125")
+    found = json.loads(shell(server, "tesk get @latest -o json"))
+    assert found["state"] == "SYSTEM_ERROR"
+    assert any(words in line for line in found["logs"][-1]["system_logs"])
+    assert f"| {words} |" in (HOUSE / "docs/errors.md").read_text()
+
+
 def test_the_demo_shows_a_whole_task_and_leaves_nothing_running() -> None:  # "two-steps"
     done = subprocess.run(["make", "demo"], cwd=HOUSE, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
