@@ -98,6 +98,25 @@ def test_a_wait_outlives_the_server_that_it_began_with(tmp_path):
         server.end()
 
 
+@pytest.mark.parametrize("look", [("database", "check"), ("database", "backup", "copy.db"), ("doctor",)])
+def test_what_is_acknowledged_after_a_look_at_the_database_outlives_a_crash(tmp_path, look):
+    server = Server(tmp_path)
+    server.start()
+    try:
+        server.wait_until_ready()
+        tesk = Typed(tmp_path, server.url)
+        before = tesk("run", "-d", "true").stdout.strip()
+        looked = tesk(*look, "--data-dir", str(tmp_path / "data"), TESK_LOCAL_NETWORK="off", TESK_SERVER_PORT="0")
+        assert looked.returncode == 0, looked.stdout + looked.stderr
+        after = tesk("run", "-d", "true").stdout.strip()
+        server.kill()
+        server.start()
+        server.wait_until_ready()
+        assert tesk("list", "-o", "name").stdout.split() == [after, before]
+    finally:
+        server.end()
+
+
 def test_a_token_made_by_hash_secret_opens_the_server(tmp_path):
     tesk = Typed(tmp_path)
     made = tesk("hash-secret", "--new")

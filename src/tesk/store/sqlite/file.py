@@ -1,5 +1,6 @@
 """Open the file: who may have it, what it is, and bring it up to date."""
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -47,8 +48,10 @@ def connect(path: Path) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST:
         raise StartError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed.")
     try:
-        # Only its owner may read what tasks carry.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):
+            # Only its owner may read what tasks carry. A file that is there is not touched: closing it would drop the
+            # locks of this process's other connections, and the next program would take the log away below them.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
             path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=256
         )
