@@ -1,11 +1,13 @@
-"""New tasks for tests of the store."""
+"""New tasks for tests of the store, and short ways to store and end them."""
 
+import asyncio
 import time
 
 import msgspec
 
-from tesk.store.rows import NewTask
+from tesk.store.rows import Move, NewTask, Results
 from tesk.tes.ids import Ids
+from tesk.tes.state import State
 from tesk.tes.task import Executor, Extension, Task
 
 ids = Ids()
@@ -31,3 +33,18 @@ def new_task(owner="local", *, name="", tags=None, extension=NONE, created=None,
             **more,
         }
     )
+
+
+async def many(store, news):
+    """Store tasks, all at the same time."""
+    await asyncio.gather(*(store.create(new) for new in news))
+
+
+async def ended(store, new, state=State.COMPLETE, time=2.0, **results):
+    """Take a queued task to its end."""
+    lease = await store.acquire("here", "test", 60)
+    await store.begin(lease, new.id, 1.0)
+    old = State.INITIALIZING
+    move = Move(task_id=new.id, attempt=1, old=old, new=state, time=time, results=Results(**results))
+    assert await store.move(lease, move)
+    await store.release(lease)

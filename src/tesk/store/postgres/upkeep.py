@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from tesk.errors import StartError
 from tesk.store import reads
@@ -97,5 +97,6 @@ def _without_password(url: str) -> tuple[str, str | None]:
     if colon:
         password = unquote(inline)
         user = name
-    netloc = f"{user}@{host}" if user else host
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query))), password
+    # By hand: `urlunsplit` drops the `//` where the host is left to the query, as for a socket.
+    address = f"{parts.scheme}://{f'{user}@' if user else ''}{host}{parts.path}"
+    return f"{address}?{urlencode(query)}" if query else address, password
