@@ -5,6 +5,7 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import json
 from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Observation, Phase
@@ -12,7 +13,7 @@ from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, Why, decid
 from tesk.store.rows import Claimed, Move
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.state import State, may_move
-from tesk.tes.task import Executor, Extension, Resources, Task
+from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resources, Task
 
 LIMITS = Limits(attempts=3, attempts_in_all=20, time_limit_seconds=0, retry_seconds=5, grace_seconds=10)
 SHUTDOWN = Stop(Why.SHUTDOWN, 10)
@@ -256,3 +257,18 @@ def test_every_decision_is_legal_and_no_new_attempt_begins_beside_an_old_one(
             assert phase is Phase.ABSENT
             assert state is State.INITIALIZING
             assert shutdown is None
+
+
+def test_what_the_run_showed_of_types_goes_into_the_body_and_nothing_else_does():
+    task = replace(
+        TASK,
+        inputs=(Input(path="/a", url="/x", type=FileType.FILE), Input(path="/b", content="b", type=FileType.FILE)),
+        outputs=(Output(path="/c", url="/y", type=FileType.FILE),),
+    )
+    untyped = replace(claimed(State.RUNNING), task=task, extension=Extension(untyped_inputs=(0,), untyped_outputs=(0,)))
+    shown = seen(Phase.DONE, input_types={0: FileType.FILE}, output_types={0: FileType.DIRECTORY})
+    body = json.decode(decide(untyped, seen=shown, now=NOW, limits=LIMITS).results.body, type=Task)
+    assert body == replace(task, outputs=(Output(path="/c", url="/y", type=FileType.DIRECTORY),))
+    shown = seen(Phase.DONE, input_types={0: FileType.FILE}, output_types={0: FileType.FILE})
+    assert decide(untyped, seen=shown, now=NOW, limits=LIMITS).results.body is None
+    assert decide(claimed(State.RUNNING), seen=seen(Phase.DONE), now=NOW, limits=LIMITS).results.body is None

@@ -14,6 +14,7 @@ from tesk.errors import LeaseLost
 from tesk.settings import ControllerSettings, LocalSettings
 from tesk.store.rows import Lease
 from tesk.store.sqlite.store import SqliteStore
+from tesk.tes.state import State
 
 WHOLE = ("STAGING", "RUNNING", "UPLOADING", "DONE")
 
@@ -159,7 +160,7 @@ def test_a_server_that_ends_lets_tasks_finish_then_stops_the_rest_and_queues_the
 
 def test_a_controller_with_nothing_to_do_is_idle_when_it_is_told_to_end(tmp_path):
     async def story(world):
-        await world.store.changed("0" * 26, "QUEUED", 0)
+        await world.store.changed("0" * 26, State.QUEUED, 0)
         world.controller.stop_all(0)
         await world.controller.idle()
         return True

@@ -1,5 +1,7 @@
 """The controller on a real file and a scripted backend: signals, retries, cancels, faults of one task."""
 
+import asyncio
+
 from msgspec.structs import replace
 
 from fakes.scripted import (
@@ -11,8 +13,12 @@ from fakes.scripted import (
     small,
 )
 from fakes.world import QUICK, play
+from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
-from tesk.settings import ControllerSettings
+from tesk.controller import term
+from tesk.settings import ControllerSettings, RetentionSettings
+from tesk.tes.state import State
+from tesk.tes.view import View
 
 WHOLE = ("STAGING", "RUNNING", "UPLOADING", "DONE")
 
@@ -195,8 +201,6 @@ def test_what_nobody_wants_on_the_backend_is_forgotten(tmp_path):
     async def left_behind():
         await backend.start(AttemptId("0" * 26, 1), None)
 
-    import asyncio
-
     asyncio.run(left_behind())
     play(tmp_path, backend, story)
 
@@ -211,3 +215,17 @@ def test_a_task_over_its_time_limit_ends_without_a_retry(tmp_path):
     state, note, attempts = play(tmp_path, backend, story)
     assert (state, attempts) == ("SYSTEM_ERROR", 1)
     assert note == "Stopped: it ran longer than its time limit of 0.2 s"
+
+
+def test_what_ended_long_ago_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(term, "_PRUNE_SECONDS", 0.1)
+    backend = ScriptedBackend(script=WHOLE)
+
+    async def story(world):
+        task = await world.submit()
+        await world.until(task)
+        async with asyncio.timeout(20):
+            while await world.store.get(task, LOCAL, View.MINIMAL) is not None:
+                await world.store.changed(task, State.COMPLETE, 0.05)
+
+    play(tmp_path, backend, story, replace(QUICK, retention=RetentionSettings(tasks_days=1e-6)))

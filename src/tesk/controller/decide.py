@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
+from msgspec.structs import replace
+
 from tesk.compute.backend import Observation, Phase
 from tesk.controller.backoff import delay_seconds
 from tesk.store.rows import Claimed, Move, Results
 from tesk.tes.state import TERMINAL, State
-from tesk.tes.task import Task
+from tesk.tes.task import Task, to_json
 
 TIME_LIMIT = "time_limit_seconds"
 """The backend parameter that every backend has, because the controller keeps it."""
@@ -223,4 +225,20 @@ def _results(task: Claimed, seen: Observation, now: float, notes: tuple[str, ...
         end_time=max(ended, task.started),
         executor_logs=seen.executor_logs or None,
         output_logs=seen.output_logs or None,
+        body=_typed(task, seen),
     )
+
+
+def _typed(task: Claimed, seen: Observation) -> bytes | None:
+    """Return the body with the types that the run has shown, None where it says so already."""
+    inputs, outputs = task.task.inputs or (), task.task.outputs or ()
+    found_inputs = {n: seen.input_types.get(n, inputs[n].type) for n in task.extension.untyped_inputs}
+    found_outputs = {n: seen.output_types.get(n, outputs[n].type) for n in task.extension.untyped_outputs}
+    typed = replace(
+        task.task,
+        inputs=tuple(replace(entry, type=found_inputs.get(n, entry.type)) for n, entry in enumerate(inputs)),
+        outputs=tuple(replace(entry, type=found_outputs.get(n, entry.type)) for n, entry in enumerate(outputs)),
+    )
+    if (typed.inputs, typed.outputs) == (inputs, outputs):
+        return None
+    return to_json(typed)

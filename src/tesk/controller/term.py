@@ -35,6 +35,8 @@ _WINDOW = 256
 _CLEARING_LIMIT = 256
 """With so many attempts not yet forgotten nothing new is started: folders must not pile up."""
 
+_PRUNE_SECONDS = 3600.0
+
 _RETRY_SECONDS = 0.2
 _RETRY_LONGEST_SECONDS = 30.0
 
@@ -63,7 +65,12 @@ class Sweep:
     """See everything, signals or not."""
 
 
-Job = Look | Admit | Cancels | Sweep
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Remove what was kept for long enough."""
+
+
+Job = Look | Admit | Cancels | Sweep | Prune
 
 
 class Term:
@@ -85,6 +92,7 @@ class Term:
         self._backend = backend
         self._tenure = tenure
         self._settings = settings.controller
+        self._kept_days = (settings.retention.tasks_days, settings.retention.events_days)
         self._clock = clock
         self._metrics = metrics
         self._beat = beat
@@ -115,6 +123,7 @@ class Term:
     async def run(self) -> None:
         """Run all loops. Raises an ExceptionGroup with LeaseLost when the lease is gone."""
         self._jobs.add(Sweep())
+        self._jobs.add_later(Prune(), _PRUNE_SECONDS / 60)
         try:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._tenure.keep())
@@ -197,6 +206,8 @@ class Term:
                 self._cancel(await self._store.canceling(self._tenure.lease))
             case Sweep():
                 await self._sweep()
+            case Prune():
+                await self._prune()
 
     async def _look(self, task_id: str) -> None:
         if task_id in self._beginning:
@@ -278,6 +289,15 @@ class Term:
         self._window.clear()
         self._jobs.add(Admit())
         self._beat()
+
+    async def _prune(self) -> None:
+        self._jobs.add_later(Prune(), _PRUNE_SECONDS)
+        tasks, events = (days and self._clock() - days * 86400 for days in self._kept_days)
+        if tasks or events:
+            counts = await self._store.prune(tasks_before=tasks or None, events_before=events or None)
+            _log.info(
+                "Removed %d ended tasks and %d events that were kept for long enough", counts.tasks, counts.events
+            )
 
     def _take_in(self, rows: Sequence[Claimed]) -> None:
         """Compare what the store says we hold with what we know."""
