@@ -85,6 +85,7 @@ async def _serve(
         await backend.open()
         built.push_async_callback(backend.close)
         controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)
+        closing = asyncio.Event()
         app = create_app(
             store,
             settings,
@@ -93,6 +94,7 @@ async def _serve(
             backend=backend.name,
             public_storage=(),
             metrics=metrics,
+            closing=closing,
         )
         http = _Http(app)
         async with asyncio.TaskGroup() as loops:
@@ -101,6 +103,8 @@ async def _serve(
             await http.accepting.wait()
             announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
             await _wind_down(controller, settings, end)
+            # Who waits for a task is answered before the server goes.
+            closing.set()
             http.should_exit = True
             moving.cancel()
 

@@ -1,6 +1,5 @@
 """One request and its answer, without what a framework would put around them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,8 +17,6 @@ JSON: Final[Headers] = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
-_BODY_SECONDS = 60.0
-"""How long a body may be on its way."""
 
 
 _BODILESS = (204, 304)
@@ -69,7 +66,6 @@ class Exchange:
         length = self.headers.get(b"content-length")
         if length is not None and int(length) > limit_bytes:
             raise _too_large(limit_bytes)
-        # What came with the headers is there at once, or the client has gone.
         message = await self._next()
         body: bytes = message["body"]
         if not message["more_body"] and len(body) <= limit_bytes:
@@ -84,11 +80,7 @@ class Exchange:
         return b"".join(parts)
 
     async def _next(self) -> Message:
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                message = await self.receive()
-        except TimeoutError:
-            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+        message = await self.receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
         return message

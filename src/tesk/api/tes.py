@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tesk import operations
+from tesk.api.deadline import Deadlines
 from tesk.api.exchange import JSON, Exchange
 from tesk.caller import LOCAL, Caller
 from tesk.errors import BadRequest, Overloaded, Problem, Unavailable, UnsupportedMedia
@@ -23,6 +24,8 @@ _PATIENCE_SECONDS = 4.0
 """How long the store may take for a POST: after 10 s clients send it again, to three paths."""
 _CLOSED_SECONDS = 5.0
 """How long nothing new is taken after the store took longer."""
+_BODY_SECONDS = 60.0
+"""How long a body may be on its way."""
 _KEY_LENGTH = 255
 _EMPTY = b"{}"
 
@@ -47,6 +50,7 @@ class Tes:
         self._supported = frozenset(parameter.lower() for parameter in parameters)
         self._ids: Ids | None = None
         self._pending = 0
+        self._deadlines = Deadlines()
         self._closed_until = 0.0
         info = operations.get_service_info(settings, parameters=tuple(sorted(self._supported)), storage=tuple(storage))
         self._service_info = messages.encode(info)
@@ -75,11 +79,11 @@ class Tes:
     async def _create(self, exchange: Exchange) -> None:
         headers = exchange.headers
         _require_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        raw = await exchange.body(self._settings.server.body_limit_bytes)
+        raw = await self._body(exchange)
         accepted = accept(raw, parameters=self._supported, content_limit_bytes=self._settings.limits.content_bytes)
         key = _idempotency_key(headers.get(b"idempotency-key"))
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            with self._deadlines.within(_PATIENCE_SECONDS):
                 created = await operations.create_task(
                     self._store,
                     self._ids or await self._make_ids(),
@@ -96,6 +100,13 @@ class Tes:
         if not created.repeated:
             self._metrics.submitted()
         await exchange.answer(200, messages.create_task(created.id))
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        try:
+            with self._deadlines.within(_BODY_SECONDS):
+                return await exchange.body(self._settings.server.body_limit_bytes)
+        except TimeoutError:
+            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
 
     async def _make_ids(self) -> Ids:
         newest = await self._store.newest_id()
@@ -162,7 +173,7 @@ class Tes:
         """CancelTask. A body says nothing, whatever it is."""
         task_id: str = exchange.scope["path_params"]["id"]
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            with self._deadlines.within(_PATIENCE_SECONDS):
                 await operations.cancel_task(self._store, exchange.caller or LOCAL, task_id, time.time())
         except TimeoutError:
             raise _slow("the task may have been canceled, or not") from None
