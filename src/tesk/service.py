@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 
 from tesk.api.app import create_app
+from tesk.api.protocol import Protocol
 from tesk.compute.local.backend import LocalBackend
 from tesk.compute.plan import BACKEND_PARAMETERS
 from tesk.controller.run import Controller
@@ -37,6 +38,7 @@ _LEAVE_SECONDS = 10.0
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError."""
+    import sys; sys.setswitchinterval(0.005)
     write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:
@@ -210,7 +212,7 @@ class _Http(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 loop="none",

@@ -221,6 +221,22 @@ def test_a_task_may_come_in_chunks(served):
     assert served.raw(head.encode() + parts).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_client_that_asks_for_http_2_is_answered_as_any_other(served, apart):
+    body = b'{"executors": [{"image": "x", "command": ["y"]}], "name": "\\r\\nUpgrade: x"}'
+    head = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    head += f"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    last = b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with fake.connect(served) as line:
+        line.sendall(head.encode() + b"\r\n\r\n" + (b"" if apart else body))
+        if apart:
+            fake.until(lambda: b"tesk_" in served.get("/metrics").body)  # the head has been read
+            line.sendall(body)
+        assert line.recv(10_000).startswith(b"HTTP/1.1 200 ")
+        line.sendall(last)
+        assert line.recv(10_000).startswith(b"HTTP/1.1 200 ")
+
+
 class Full:
     """A store before which too many wait."""
 

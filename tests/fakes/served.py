@@ -13,6 +13,7 @@ import uvloop
 from msgspec.structs import replace
 
 from tesk.api.app import create_app
+from tesk.api.protocol import Protocol
 from tesk.settings import Settings
 from tesk.store.connect import store_at
 from tesk.telemetry.metrics import Metrics
@@ -102,7 +103,13 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
         )
         server = uvicorn.Server(
             uvicorn.Config(
-                app, log_config=None, access_log=False, proxy_headers=False, server_header=False, lifespan="off"
+                app,
+                http=Protocol,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                lifespan="off",
             )
         )
         server.capture_signals = contextlib.nullcontext
