@@ -38,7 +38,6 @@ _LEAVE_SECONDS = 10.0
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError."""
-    import sys; sys.setswitchinterval(0.005)
     write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:

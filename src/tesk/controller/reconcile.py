@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 60.0
 _FORGET_SECONDS = 900.0
-_SHORT_SECONDS = 0.05
+_SHORT_SECONDS = 0.2
 """When a started attempt is looked at, signals or not. One that is over by then has RUNNING and its end in one commit."""
 
 _STEPS = 8

@@ -59,8 +59,9 @@ def spawn(
 
 
 def _strings(texts: Sequence[str]) -> "ctypes.Array[ctypes.c_char_p]":
-    encoded = [os.fsencode(text) for text in texts]
-    if any(b"\0" in text for text in encoded):
+    # All at once: a sandbox has a hundred and fifty words.
+    encoded = os.fsencode("\0".join(texts)).split(b"\0") if texts else []
+    if len(encoded) != len(texts):
         raise ValueError("embedded null character")
     return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
 
