@@ -111,6 +111,44 @@ def test_a_task_that_was_begun_but_not_started_before_a_crash_is_started(tmp_pat
     assert play(tmp_path, backend, after) == ("COMPLETE", [AttemptId(task, 1)])
 
 
+class LateStore(SqliteStore):
+    """Answers late what it is asked by a sweep, as a database elsewhere may: with what was true before."""
+
+    late = False
+
+    async def claimed(self, lease, task_ids=None):
+        rows = await super().claimed(lease, task_ids)
+        if self.late and task_ids is None and rows:
+            self.read.set()
+            await self.go.wait()
+        return rows
+
+
+def test_a_task_that_ends_while_a_sweep_reads_is_not_started_again(tmp_path):
+    backend = ScriptedBackend()
+
+    async def story(world):
+        world.store.read, world.store.go = asyncio.Event(), asyncio.Event()
+        task = await world.submit()
+        await world.until(task, "INITIALIZING")
+        world.store.late = True
+        await world.store.read.wait()
+        backend.show(AttemptId(task, 1), "DONE")
+        await world.until(task)
+        await backend.until(lambda: not backend._seen)
+        world.store.late = False
+        world.store.go.set()
+        for _ in range(2):
+            after = await world.submit()
+            await backend.until(lambda after=after: AttemptId(after, 1) in backend.began)
+            backend.show(AttemptId(after, 1), "DONE")
+            await world.until(after)
+        return [attempt.task_id for attempt in backend.began].count(task), world.metrics.ended_as
+
+    settings = replace(QUICK, controller=ControllerSettings(sweep_seconds=0.05))
+    assert play(tmp_path, backend, story, settings, make_store=LateStore) == (1, ["COMPLETE"] * 3)
+
+
 @pytest.mark.parametrize(("asked", "ends"), [(False, "SYSTEM_ERROR"), (True, "CANCELED")])
 def test_a_task_of_a_host_that_is_gone_ends_when_it_was_waited_for_long_enough(tmp_path, asked, ends):
     there = ScriptedBackend(place="there", script=("RUNNING",))

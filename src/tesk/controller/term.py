@@ -23,7 +23,7 @@ from tesk.store.rows import Claimed, Waiting
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes.ids import made_at
-from tesk.tes.state import State
+from tesk.tes.state import TERMINAL, State
 
 _log = logging.getLogger(__name__)
 
@@ -211,7 +211,11 @@ class Term:
 
     async def _look(self, task_id: str) -> None:
         if task_id in self._beginning:
-            await self._begin(task_id)
+            if self.draining:  # it was chosen just before
+                del self._beginning[task_id]
+                self._mark_idle()
+            else:
+                await self._begin(task_id)
         held = self.held.get(task_id)
         if held is None:
             return
@@ -303,7 +307,8 @@ class Term:
         """Compare what the store says we hold with what we know."""
         for row in rows:
             if row.id not in self.held and row.id not in self._beginning:
-                self.held[row.id] = Held(row)
+                # It may have ended since the rows were read, and must not be started again: it is read once more.
+                self.held[row.id] = Held(row, stale=True)
         self._cancel([row.id for row in rows if row.state is State.CANCELING])
 
     def _cancel(self, task_ids: Sequence[str]) -> None:
@@ -328,7 +333,8 @@ class Term:
             self._clearing.add(held.attempt)
         if task.state is State.QUEUED:
             self._window_old = self._due_old = True
-        self._metrics.ended(task.state, max(0.0, self._clock() - task.started))
+        if task.state is State.QUEUED or task.state in TERMINAL:  # else it went to somebody else
+            self._metrics.ended(task.state, max(0.0, self._clock() - task.started))
         self._jobs.add(Admit())
         self._mark_idle()
 
