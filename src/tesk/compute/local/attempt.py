@@ -130,13 +130,19 @@ class Attempt:
             self._folder.close()
         self._cgroup = self._folder = None
 
-    async def _do(self) -> None:
+    def _make(self, owner: tuple[int, int] | None) -> None:
         machine, plan = self._machine, self._plan
-        owner = machine.user.owner if machine.user else None
         self._folder = machine.folders.create(self.id, machine.owner, owner)
         if machine.settings.sandbox == "none":
             self._folder.will_make(entry.path for entry in plan.shared)
         self._cgroup = machine.cgroups.make(str(self.id), ram_bytes=plan.ram_bytes, cpu_cores=plan.cpu_cores)
+
+    async def _do(self) -> None:
+        machine, plan = self._machine, self._plan
+        owner = machine.user.owner if machine.user else None
+        # A millisecond of the kernel's, which everybody else would wait for.
+        await asyncio.to_thread(self._make, owner)
+        assert self._folder is not None
         launcher = Launcher(machine, plan, self._folder, self._cgroup)
         root = launcher.root
         if plan.transfer.inputs:

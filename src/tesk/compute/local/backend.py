@@ -171,14 +171,17 @@ class LocalBackend:
         if (ours := self._attempts.get(attempt)) is not None:
             ours.stop(0)
             await ours.over.wait()
-            ours.release()
-            await asyncio.to_thread(self._folders.discard, self._folders.path(attempt))
+            await asyncio.to_thread(self._clear, ours)
         else:
             await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
             self._machine.cgroups.remove_left()
             self._left.pop(attempt, None)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)
+
+    def _clear(self, ours: Attempt) -> None:
+        ours.release()
+        self._folders.discard(self._folders.path(ours.id))
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         for attempt in await asyncio.to_thread(self._existing):
