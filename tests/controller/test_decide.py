@@ -30,7 +30,7 @@ def claimed(state=State.INITIALIZING, attempt=1, failures=0, parameters=None):
         failures=failures,
         place="p",
         started=STARTED,
-        unheld_since=None,
+        unheld_seconds=None,
         task=replace(TASK, resources=Resources(backend_parameters=parameters)),
         extension=Extension(),
         cpu_cores=1,
@@ -151,6 +151,14 @@ def test_a_task_over_its_time_limit_is_stopped_then_ends_as_a_system_error_that_
 def test_a_task_within_its_time_limit_is_looked_at_again_when_the_limit_is_reached():
     task = claimed(State.RUNNING, parameters={"time_limit_seconds": "600"})
     assert decide(task, seen=seen(Phase.RUNNING), now=NOW, limits=LIMITS) == Wait(until=STARTED + 600)
+
+
+def test_a_clock_that_was_set_back_gives_a_task_no_more_time():
+    task = claimed(State.RUNNING, parameters={"time_limit_seconds": "600"})
+    early = STARTED - 3600
+    assert decide(task, seen=seen(Phase.RUNNING), now=early, limits=LIMITS, ran_seconds=599) == Wait(until=early + 1)
+    stop = decide(task, seen=seen(Phase.RUNNING), now=early, limits=LIMITS, ran_seconds=600)
+    assert stop == Stop(Why.TIME_LIMIT, 10)
 
 
 def test_a_task_that_was_done_before_it_could_be_stopped_keeps_its_result():

@@ -243,3 +243,23 @@ def test_a_lease_is_kept_by_renewing_it(tmp_path):
             await store.close()
 
     assert asyncio.run(story())
+
+
+def test_a_clock_that_is_set_back_keeps_no_retry_waiting_and_gives_no_task_more_time(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+    clock = Clock()
+    clock.now = 1e9
+
+    async def story(world):
+        limited = await world.submit(parameters={"time_limit_seconds": "0.2"})
+        retried = await world.submit()
+        await world.until(limited, "RUNNING")
+        await world.until(retried, "RUNNING")
+        backend.show(AttemptId(retried, 1), "SYSTEM_FAILED", reason="Lost")
+        await world.until(retried, "QUEUED")
+        clock.now -= 7200.0
+        await world.until(retried, "RUNNING")
+        return await world.until(limited)
+
+    settings = replace(QUICK, controller=ControllerSettings(sweep_seconds=0.1, retry_seconds=300))
+    assert play(tmp_path, backend, story, settings, clock=clock) == "SYSTEM_ERROR"

@@ -75,12 +75,14 @@ def decide(
     limits: Limits,
     asked: Stop | None = None,
     shutdown: Stop | None = None,
+    ran_seconds: float = 0.0,
     chance: float = 1.0,
 ) -> Decision:
     """Return the one next thing to do for a claimed task.
 
     `seen` is of the task's current attempt. `asked` is the last stop that the backend was asked for, `shutdown` the stop
-    that every attempt is to get because the server ends. `chance`, from 0 to 1, spreads retries. A move to RUNNING or to
+    that every attempt is to get because the server ends. `ran_seconds`: how long this server has had the attempt, by a
+    clock that nobody sets back. `chance`, from 0 to 1, spreads retries. A move to RUNNING or to
     QUEUED may be followed by another decision on the same observation.
     """
     if task.state is State.CANCELING:
@@ -95,11 +97,11 @@ def decide(
                 return _again(task, seen, now, None, due=now, limits=limits)
             return Start()
         case Phase.WAITING | Phase.STAGING:
-            return _go_on(task, now, limits, asked, shutdown)
+            return _go_on(task, now, limits, asked=asked, shutdown=shutdown, ran_seconds=ran_seconds)
         case Phase.RUNNING | Phase.UPLOADING:
             if task.state is State.INITIALIZING:
                 return _running(task, now)
-            return _go_on(task, now, limits, asked, shutdown)
+            return _go_on(task, now, limits, asked=asked, shutdown=shutdown, ran_seconds=ran_seconds)
         case Phase.DONE:
             if task.state is State.INITIALIZING:
                 return _running(task, now)
@@ -146,14 +148,16 @@ def _cancel(
     return canceled if seen.phase is Phase.ABSENT else Forget(then=canceled)
 
 
-def _go_on(task: Claimed, now: float, limits: Limits, asked: Stop | None, shutdown: Stop | None) -> Decision:
+def _go_on(
+    task: Claimed, now: float, limits: Limits, *, asked: Stop | None, shutdown: Stop | None, ran_seconds: float
+) -> Decision:
     if shutdown is not None and (asked is None or asked.grace_seconds > shutdown.grace_seconds):
         # A second TERM shortens the grace of the first; the reason for an earlier stop stays the reason.
         return Stop(asked.why if asked else shutdown.why, shutdown.grace_seconds)
     if asked is not None:
         return Wait()
-    until = task.started + time_limit_seconds(task.task, limits)
-    return Stop(Why.TIME_LIMIT, limits.grace_seconds) if now >= until else Wait(until)
+    left = time_limit_seconds(task.task, limits) - max(now - task.started, ran_seconds)
+    return Stop(Why.TIME_LIMIT, limits.grace_seconds) if left <= 0 else Wait(now + left)
 
 
 def _lost(

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from msgspec.structs import replace
@@ -34,13 +35,17 @@ _FAULTS = 3
 
 @dataclass(slots=True)
 class Held:
-    """A task that this server has claimed, as far as it knows. `fresh`: begun just now, so nothing of it is there yet."""
+    """A task that this server has claimed, as far as it knows. `fresh`: begun just now, so nothing of it is there yet.
+
+    `since` is when that was, by a clock that nobody sets back.
+    """
 
     claimed: Claimed
     fresh: bool = False
     stale: bool = False
     asked: Stop | None = None
     faults: int = 0
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def attempt(self) -> AttemptId:
@@ -92,6 +97,7 @@ class Reconciler:
                 limits=self._limits,
                 asked=held.asked,
                 shutdown=self.shutdown,
+                ran_seconds=time.monotonic() - held.since,
                 chance=random.random(),
             )
             match decision:

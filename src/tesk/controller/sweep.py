@@ -1,7 +1,7 @@
 """Compare the store with the backend in both directions: what nobody holds, and what nobody wants."""
 
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 
 from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId, Backend
@@ -24,13 +24,11 @@ class Sweeper:
         backend: Backend,
         tenure: Tenure,
         *,
-        clock: Callable[[], float],
         host_lost_seconds: float,
     ) -> None:
         self._store = store
         self._backend = backend
         self._tenure = tenure
-        self._clock = clock
         self._host_lost_seconds = host_lost_seconds
 
     async def adopt(self) -> None:
@@ -47,7 +45,7 @@ class Sweeper:
     def _may_adopt(self, row: Claimed) -> bool:
         if self._backend.owns(row.place):
             return True
-        return row.unheld_since is not None and self._clock() - row.unheld_since >= self._host_lost_seconds
+        return row.unheld_seconds is not None and row.unheld_seconds >= self._host_lost_seconds
 
     async def leftovers(self, held: Mapping[str, Held], clearing: Container[AttemptId]) -> list[AttemptId]:
         """Return the attempts on the backend that no task wants any more."""

@@ -105,8 +105,7 @@ class Term:
             clock=clock,
             ended=self._ended,
         )
-        lost = settings.local.host_lost_seconds
-        self._sweeper = Sweeper(store, backend, tenure, clock=clock, host_lost_seconds=lost)
+        self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=settings.local.host_lost_seconds)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}

@@ -8,11 +8,14 @@ from typing import NamedTuple
 from tesk.store.pairs import has_own_index, pair_hash
 from tesk.store.rows import ListQuery
 from tesk.store.shape import searchable
-from tesk.store.sql import Value
+from tesk.store.sql import Parameters, Value
 from tesk.tes.view import View
 
 LOOKED_AT = 5000
 """Most rows that are looked at for one page with filters that its index does not answer."""
+
+_FARTHEST_SECONDS = 600.0
+"""No task waits longer for another attempt: one that seems to was told to by a clock that was set back since, and is due."""
 
 _ABOVE_ALL = "~"
 """Greater than every id."""
@@ -27,9 +30,9 @@ COUNTS = """
     WHERE state IN ('QUEUED', 'INITIALIZING', 'RUNNING', 'CANCELING') GROUP BY state
 """
 
-WAITING = """
+_WAITING = """
     SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes FROM task
-    WHERE state = 'QUEUED' AND id > :after AND due <= :now ORDER BY id LIMIT :limit
+    WHERE state = 'QUEUED' AND id > :after AND (due <= :now OR due > :far) ORDER BY id LIMIT :limit
 """
 NEXT_DUE = "SELECT min(due) FROM task WHERE due > 0 AND due > :now AND state = 'QUEUED'"
 
@@ -72,6 +75,11 @@ def details(tasks: str, view: View) -> str:
         LEFT JOIN attempt a ON a.id = t.id
         LEFT JOIN executor_log x ON x.id = a.id AND x.number = a.number
     """
+
+
+def waiting(*, limit: int, after: str | None, now: float) -> tuple[str, Parameters]:
+    """Return what selects the QUEUED tasks that are due, with its parameters."""
+    return _WAITING, {"after": after or "", "now": now, "far": now + _FARTHEST_SECONDS, "limit": limit}
 
 
 def one(view: View) -> str:

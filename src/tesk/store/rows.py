@@ -104,7 +104,8 @@ class Claimed(Struct, frozen=True, kw_only=True):
     """A task with an attempt on a backend: what the controller reconciles.
 
     `attempt` counts from 1; `failures` are the attempts lost that count; `place` is where the backend of the attempt was.
-    `unheld_since`: when the lease that held the claim ended (None: this server holds it). Seconds since the epoch.
+    `started` is in seconds since the epoch. `unheld_seconds`: how long ago, by the clock of the database, the lease
+    ended that held the claim (None: this server holds it).
     """
 
     id: str
@@ -114,7 +115,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
     failures: int
     place: str
     started: float
-    unheld_since: float | None
+    unheld_seconds: float | None
     task: Task
     extension: Extension
     cpu_cores: float

@@ -189,5 +189,5 @@ def claimed(row: Row) -> Claimed:
         started=row[9],
         task=_task(row[10]),
         extension=_PLAIN if row[11] is None else _extension(row[11]),
-        unheld_since=row[12],
+        unheld_seconds=row[12],
     )

@@ -68,7 +68,7 @@ class Store(Protocol):
         """End a lease; what it had claimed is free for others. Twice is once."""
 
     async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        """Return QUEUED tasks that are due, oldest first, from after an id."""
+        """Return QUEUED tasks that are due, oldest first, from after an id. Due too far ahead, after the clock was set back, is due."""
 
     async def next_due(self, now: float) -> float | None:
         """Return when the next QUEUED task that is not due yet will be."""

@@ -9,6 +9,9 @@ _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 LIVING = f"SELECT id FROM lease WHERE expires > {_NOW}"
 """By the database's clock, which all servers share; the time of the moment, not of the transaction's start."""
 
+UNHELD_SECONDS = f"{_NOW} - coalesce(l.expires, 0)"
+"""How long ago the lease `l` ended."""
+
 _POSITION = "((pg_current_xact_id()::text::bigint + shift) << 16)"
 
 VISIBLE = "AND position < ((SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift FROM origin) << 16)"

@@ -185,7 +185,7 @@ class PostgresStore:
         self._signals.work()
 
     async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        rows = await self._database.rows(reads.WAITING, {"after": after or "", "now": now, "limit": limit})
+        rows = await self._database.rows(*reads.waiting(limit=limit, after=after, now=now))
         return [shape.waiting(row) for row in rows]
 
     async def next_due(self, now: float) -> float | None:
@@ -228,7 +228,7 @@ class PostgresStore:
 
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         rows = await self._database.rows(
-            f"SELECT {reads.CLAIMED}, coalesce(l.expires, 0) {reads.FROM_CLAIMED} "
+            f"SELECT {reads.CLAIMED}, {statements.UNHELD_SECONDS} {reads.FROM_CLAIMED} "
             "LEFT JOIN lease l ON l.id = t.claim WHERE t.claim IS NOT NULL AND t.id > :after "
             f"AND t.claim NOT IN ({statements.LIVING}) ORDER BY t.id LIMIT :limit",
             {"limit": limit, "after": after or ""},

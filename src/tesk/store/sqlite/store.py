@@ -155,7 +155,7 @@ class SqliteStore:
         self._signals.work()
 
     async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        rows = self._rows(reads.WAITING, {"after": after or "", "now": now, "limit": limit})
+        rows = self._rows(*reads.waiting(limit=limit, after=after, now=now))
         return [shape.waiting(row) for row in rows]
 
     async def next_due(self, now: float) -> float | None:
@@ -188,7 +188,7 @@ class SqliteStore:
 
     async def unheld(self, *, limit: int, after: str | None = None) -> Sequence[Claimed]:
         rows = self._rows(
-            f"SELECT {reads.CLAIMED}, min(coalesce(l.ended, :now), :now) {reads.FROM_CLAIMED} "
+            f"SELECT {reads.CLAIMED}, max(:now - coalesce(l.ended, :now), 0) {reads.FROM_CLAIMED} "
             "LEFT JOIN lease l ON l.id = t.claim WHERE t.claim IS NOT NULL AND t.id > :after "
             "AND t.claim NOT IN (SELECT value FROM json_each(:living)) ORDER BY t.id LIMIT :limit",
             {"living": self._leases.living(), "now": clock.time(), "limit": limit, "after": after or ""},
