@@ -379,6 +379,29 @@ def test_a_stop_ends_an_attempt_while_data_moves(backend, phase: Phase) -> None:
     asyncio.run(story())
 
 
+class FaultyStager(ShelfStager):
+    """Has a bug."""
+
+    async def fetch(self, transfers, root, owner):
+        raise ZeroDivisionError("a bug")
+
+
+def test_a_fault_of_our_own_ends_the_attempt_and_is_heard_of_by_who_forgets_it(backend) -> None:
+    async def story() -> None:
+        async with backend(FaultyStager()) as place:
+            attempt = new_attempt()
+            await place.start(attempt, plan(shell("true"), inputs=(Input(path="/data/i", content=""),)))
+            seen = await until(place, attempt)
+            assert (seen.phase, seen.final) == (Phase.SYSTEM_FAILED, False)
+            assert seen.reason == "A fault of the server's own came in between; its log says more."
+            with pytest.raises(ZeroDivisionError):
+                await place.forget(attempt)
+            await place.forget(attempt)
+            assert [a async for a in place.existing()] == []
+
+    asyncio.run(story())
+
+
 def test_forgetting_ends_what_runs(backend) -> None:
     async def story() -> None:
         async with backend() as place:

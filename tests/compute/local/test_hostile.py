@@ -1,6 +1,8 @@
 """What an executor may try against this machine, from inside its sandbox."""
 
 import asyncio
+import errno
+import itertools
 import os
 import resource
 import signal
@@ -367,6 +369,30 @@ def test_secrets_in_the_environment_are_on_no_command_line(tmp_path: Path) -> No
             assert any(b"$SECRET" in line for line in lines)
             assert not any(b"hush-1234" in line for line in lines)
             await backend.forget(attempt)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("failing", range(1, 5))
+def test_a_server_that_can_open_no_more_files_ends_the_attempt_and_loses_none(tmp_path, monkeypatch, failing):
+    """The executor's two streams and its sandbox's gate and status are pipes: each of them may be one too many."""
+    whole, calls = os.pipe2, itertools.count(1)
+
+    def pipe2(flags):
+        if threading.current_thread().name == "keeper" and next(calls) == failing:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return whole(flags)
+
+    async def story():
+        async with local(tmp_path) as backend:
+            assert stdout(await finish(backend, plan(shell("echo fine")))) == "fine\n"
+            before = len(os.listdir("/proc/self/fd"))
+            monkeypatch.setattr(os, "pipe2", pipe2)
+            seen = await finish(backend, plan(shell("true")))
+            assert (seen.phase, seen.final) == (Phase.SYSTEM_FAILED, False)
+            assert "Too many open files" in seen.reason
+            assert len(os.listdir("/proc/self/fd")) == before
+            assert stdout(await finish(backend, plan(shell("echo fine")))) == "fine\n"
 
     asyncio.run(story())
 

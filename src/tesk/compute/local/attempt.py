@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import UTC, datetime
 
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.local.bare import BareRun
@@ -17,6 +16,7 @@ from tesk.compute.plan import Plan, Step
 from tesk.errors import CannotRun
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.task import FileType
+from tesk.tes.times import rfc3339
 from tesk.transfer import TransferReport
 
 _FOLLOW_SECONDS = 0.2
@@ -80,6 +80,9 @@ class Attempt:
         except OSError as error:
             self._end(Phase.SYSTEM_FAILED, f"This machine could not run the task: {error}.")
         finally:
+            if not self._phase.ended:
+                # Whoever forgets the attempt is told of the fault itself; a task must not rest in its state because of it.
+                self._end(Phase.SYSTEM_FAILED, "A fault of the server's own came in between; its log says more.")
             for kill in self._kills:
                 kill.cancel()
             self.over.set()
@@ -124,11 +127,13 @@ class Attempt:
 
     def release(self) -> None:
         """Give back what it holds beside its folder, once it is over."""
-        if self._cgroup is not None:
-            self._cgroup.remove()
-        if self._folder is not None:
-            self._folder.close()
+        # Taken first: two may come at once, where the first was told to stop while it was at it.
+        cgroup, folder = self._cgroup, self._folder
         self._cgroup = self._folder = None
+        if cgroup is not None:
+            cgroup.remove()
+        if folder is not None:
+            folder.close()
 
     def _make(self, owner: tuple[int, int] | None) -> None:
         machine, plan = self._machine, self._plan
@@ -267,8 +272,8 @@ class Attempt:
         self._ends.append(ended)
         self._logs.append(
             ExecutorLog(
-                start_time=_rfc3339(ended.start_time),
-                end_time=_rfc3339(ended.end_time),
+                start_time=rfc3339(ended.start_time),
+                end_time=rfc3339(ended.end_time),
                 stdout=ended.stdout.text(),
                 stderr=ended.stderr.text(),
                 exit_code=ended.exit_code,
@@ -287,7 +292,3 @@ class Attempt:
 def _images(plan: Plan) -> str:
     images = ", ".join(dict.fromkeys(step.image for step in plan.steps))
     return f"Images are not used here ({images}): the host's programs run."
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

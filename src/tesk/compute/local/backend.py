@@ -123,7 +123,7 @@ class LocalBackend:
     async def close(self) -> None:
         for attempt in self._attempts.values():
             attempt.stop(0)
-        await asyncio.gather(*self._tasks.values())
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for attempt in self._attempts.values():
             attempt.release()
         self._machine.cgroups.close()

@@ -171,7 +171,7 @@ class Launcher:
                     # Both streams may go to one file: each write goes to its end, then.
                     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_APPEND if step.stderr == step.stdout else 0)
                     written.append(File(_open(name, path, inside, flags), keep))
-        except CannotRun:
+        except (CannotRun, OSError):
             os.close(stdin)
             for stream in written:
                 stream.close()

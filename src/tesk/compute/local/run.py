@@ -90,8 +90,9 @@ class Run:
         """Start bubblewrap, which waits at the gate."""
         launch = self._launch
         self._start_time = time.time()
-        gate, status, passed = self._open_gate()
+        passed: tuple[int, ...] = ()
         try:
+            gate, status, passed = self._open_gate()
             if launch.workdir is not None:
                 os.chdir(launch.workdir)  # the keeper's own
             self._outer = spawn(
@@ -108,8 +109,9 @@ class Run:
         for stream in self._streams:
             stream.started()
         if self._outer == 0:
-            if self._status >= 0:
-                os.close(self._status)
+            for fd in (self._status, *(stream.read_fd for stream in self._streams if isinstance(stream, Pipe))):
+                if fd >= 0:
+                    os.close(fd)
             self._finish()
             return
         self._spawned()
@@ -125,9 +127,13 @@ class Run:
             self._gate = os.open(f"{own}/gate", os.O_RDWR | os.O_CLOEXEC)
             self._status = os.open(f"{own}/status", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             return -1, -1, ()
-        self._status, status = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._status, False)
         gate, self._gate = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._status, status = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(gate)
+            raise
+        os.set_blocking(self._status, False)
         return gate, status, (gate, status)
 
     def terminate(self) -> None:
