@@ -69,12 +69,22 @@ class Places(Struct, frozen=True, kw_only=True):
     home: str
 
 
+class HostArguments(Struct, frozen=True, kw_only=True):
+    """What is the same for all executors: `first`, and what lies below a folder of the task's own and so comes after it."""
+
+    first: tuple[str, ...]
+    after_own: tuple[str, ...]
+
+
+_OWN = ("/tmp", "/var/tmp", HOME)  # noqa: S108  in the sandbox
+
+
 def sandbox_arguments(
     step: Step,
     plan: Plan,
     places: Places,
     *,
-    host: Sequence[str],
+    host: HostArguments,
     network_off: bool,
     owner: tuple[int, int],
     gate: int,
@@ -94,33 +104,42 @@ def sandbox_arguments(
         *("--cap-drop", "ALL", "--new-session", "--disable-userns", "--die-with-parent"),
         *("--uid", str(owner[0]), "--gid", str(owner[1])),
         *("--seccomp", str(gate), "--json-status-fd", str(status)),
-        *host,
+        *host.first,
     ]
     if network_off:
         arguments.append("--unshare-net")
     # /dev is in memory, too: nothing can be put there but in /dev/shm, and no more than the task has of memory.
     arguments += ("--size", str(max(plan.ram_bytes, 1_000_000)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108  in the sandbox
     shared = {entry.path for entry in plan.shared}
-    for target, source in (("/tmp", places.tmp), ("/var/tmp", places.tmp), (HOME, places.home)):  # noqa: S108  in the sandbox
+    for target, source in zip(_OWN, (places.tmp, places.tmp, places.home), strict=True):
         if not _covered(target, shared):
             arguments += ("--bind", source, target)
+    arguments += host.after_own
+    bound: set[str] = set()
     for entry in plan.shared:
-        arguments += ("--bind", places.root + entry.path, entry.path)
+        # What lies in a bound folder is seen there. Executors write in it: below it bubblewrap would follow their links.
+        if not _covered(entry.path, bound):
+            arguments += ("--bind", places.root + entry.path, entry.path)
+            bound.add(entry.path)
     if more is not None:
         arguments += ("--args", str(more))
     arguments += ("--chdir", step.workdir or "/", "--", *step.command)
     return arguments
 
 
-def host_arguments(seen: Iterable[HostPath], *, path: Sequence[str], memory_bytes: int = 8 * 1024 * 1024) -> list[str]:
+def host_arguments(
+    seen: Iterable[HostPath], *, path: Sequence[str], memory_bytes: int = 8 * 1024 * 1024
+) -> HostArguments:
     """Return what is the same for all executors: a small root in memory, the host's programs, /dev, /proc, environment."""
     arguments = ["--size", str(memory_bytes), "--tmpfs", "/"]
+    after_own: list[str] = []
     for entry in seen:
-        arguments += ("--symlink" if entry.kind is HostKind.LINK else "--ro-bind", entry.source, entry.path)
+        chosen = after_own if _covered(entry.path, set(_OWN)) else arguments
+        chosen += ("--symlink" if entry.kind is HostKind.LINK else "--ro-bind", entry.source, entry.path)
     arguments += ("--dev", "/dev", "--proc", "/proc", "--clearenv")
     for name, value in environment(path).items():
         arguments += ("--setenv", name, value)
-    return arguments
+    return HostArguments(first=tuple(arguments), after_own=tuple(after_own))
 
 
 def environment(path: Sequence[str], *, home: str = HOME, temporary: str = "/tmp") -> dict[str, str]:  # noqa: S108  in the sandbox
