@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from math import inf
 from typing import TypeVar
@@ -43,34 +43,17 @@ _RETRY_LONGEST_SECONDS = 30.0
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """At one task: begin it, start it, record what became of it."""
+class Chore(Enum):
+    """What is done now and then, beside looking at a task."""
 
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """See which of the waiting fit now."""
+    ADMIT = "see which of the waiting fit now"
+    CANCELS = "see which of our tasks were canceled"
+    SWEEP = "see everything, signals or not"
+    PRUNE = "remove what was kept for long enough"
 
 
-@dataclass(frozen=True, slots=True)
-class Cancels:
-    """See which of our tasks were canceled meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """See everything, signals or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prune:
-    """Remove what was kept for long enough."""
-
-
-Job = Look | Admit | Cancels | Sweep | Prune
+Job = str | Chore
+"""A task's id: look at it, begin it, start it, record what became of it. Or a chore."""
 
 
 class Term:
@@ -121,8 +104,8 @@ class Term:
 
     async def run(self) -> None:
         """Run all loops. Raises an ExceptionGroup with LeaseLost when the lease is gone."""
-        self._jobs.add(Sweep())
-        self._jobs.add_later(Prune(), _PRUNE_SECONDS / 60)
+        self._jobs.add(Chore.SWEEP)
+        self._jobs.add_later(Chore.PRUNE, _PRUNE_SECONDS / 60)
         try:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._tenure.keep())
@@ -141,7 +124,7 @@ class Term:
         self.draining = True
         self._reconciler.shutdown = shutdown
         for task_id in self.held:
-            self._jobs.add(Look(task_id))
+            self._jobs.add(task_id)
         self._mark_idle()
 
     # -- the loop that must live ------------------------------------------------------------------------------------
@@ -155,8 +138,8 @@ class Term:
             _log.warning("%s: %s; will try again", name, later or "it took too long")
         except Exception:  # noqa: BLE001 - the one loop that must live: a fault of one task never stops the others
             _log.exception("%s: a fault of the server's own; will try again", name)
-            if isinstance(name, Look) and name.task_id in self.held:
-                self.held[name.task_id].faults += 1
+            if isinstance(name, str) and name in self.held:
+                self.held[name].faults += 1
         else:
             self._failures.pop(name, None)
             return None
@@ -177,35 +160,35 @@ class Term:
         while True:
             wait = await self._attempt(name, hear)
             if wait is not None:
-                self._jobs.add_later(Sweep(), wait)  # what was missed meanwhile
+                self._jobs.add_later(Chore.SWEEP, wait)  # what was missed meanwhile
                 await asyncio.sleep(wait)
 
     # -- signals ----------------------------------------------------------------------------------------------------
     async def _hear_store(self) -> None:
         await self._store.work(self._settings.sweep_seconds)
         self._window_old = True
-        self._jobs.add(Admit())
+        self._jobs.add(Chore.ADMIT)
         if self.held:
-            self._jobs.add(Cancels())
+            self._jobs.add(Chore.CANCELS)
 
     async def _hear_backend(self) -> None:
         async for attempt in self._backend.changes():
             held = self.held.get(attempt.task_id)
             if held is not None and held.attempt == attempt:
-                self._jobs.add(Look(attempt.task_id))
+                self._jobs.add(attempt.task_id)
 
     # -- work ---------------------------------------------------------------------------------------------------------
     async def _do(self, job: Job) -> None:
         match job:
-            case Look(task_id):
+            case str(task_id):
                 await self._look(task_id)
-            case Admit():
+            case Chore.ADMIT:
                 await self._admit()
-            case Cancels():
+            case Chore.CANCELS:
                 self._cancel(await self._store.canceling(self._tenure.lease))
-            case Sweep():
+            case Chore.SWEEP:
                 await self._sweep()
-            case Prune():
+            case Chore.PRUNE:
                 await self._prune()
 
     async def _look(self, task_id: str) -> None:
@@ -221,20 +204,20 @@ class Term:
         wait = await self._reconciler.look(held) - self._clock()
         held.faults = 0
         if wait < self._settings.sweep_seconds and task_id in self.held:
-            self._jobs.add_later(Look(task_id), max(0.0, wait))
+            self._jobs.add_later(task_id, max(0.0, wait))
 
     async def _begin(self, task_id: str) -> None:
         claimed = None
         try:
             claimed = await self._store.begin(self._tenure.lease, task_id, self._clock())
         except Unavailable:
-            self._jobs.add_later(Sweep(), _RETRY_SECONDS)  # it may have been begun or not
+            self._jobs.add_later(Chore.SWEEP, _RETRY_SECONDS)  # it may have been begun or not
             raise
         finally:
             del self._beginning[task_id]
             if claimed is None:
                 self._window_old = True
-                self._jobs.add_later(Admit(), 0)
+                self._jobs.add_later(Chore.ADMIT, 0)
                 self._mark_idle()
         if claimed is not None:
             self.held[task_id] = Held(claimed, fresh=True)
@@ -255,7 +238,7 @@ class Term:
             self._window = [task for task in self._window if task.id not in settled]
         for task in admission.start:
             self._beginning[task.id] = need(task)
-            self._jobs.add(Look(task.id))
+            self._jobs.add(task.id)
         now = self._clock()
         for refused in admission.refuse:
             await self._store.refuse(self._tenure.lease, refused.task.id, refused.note, now)
@@ -274,27 +257,27 @@ class Term:
             self._due_old = False
             self._window_due = await self._store.next_due(now) or inf
         if self._window_due < inf:
-            self._jobs.add_later(Admit(), max(0.0, self._window_due - now))
+            self._jobs.add_later(Chore.ADMIT, max(0.0, self._window_due - now))
 
     async def _sweep(self) -> None:
         self._beat()
-        self._jobs.add_later(Sweep(), self._settings.sweep_seconds)
+        self._jobs.add_later(Chore.SWEEP, self._settings.sweep_seconds)
         await self._sweeper.adopt()
         rows = await self._store.claimed(self._tenure.lease)
         for task_id in self.held.keys() - {row.id for row in rows}:
             self.held[task_id].stale = True
         self._take_in(rows)
         for task_id in self.held:
-            self._jobs.add(Look(task_id))
+            self._jobs.add(task_id)
         for attempt in await self._sweeper.leftovers(self.held, self._clearing):
             self._clearing.add(attempt)
         self._window_old = self._due_old = True
         self._window.clear()
-        self._jobs.add(Admit())
+        self._jobs.add(Chore.ADMIT)
         self._beat()
 
     async def _prune(self) -> None:
-        self._jobs.add_later(Prune(), _PRUNE_SECONDS)
+        self._jobs.add_later(Chore.PRUNE, _PRUNE_SECONDS)
         tasks, events = (days and self._clock() - days * 86400 for days in self._kept_days)
         if tasks or events:
             counts = await self._store.prune(tasks_before=tasks or None, events_before=events or None)
@@ -315,26 +298,26 @@ class Term:
             held = self.held.get(task_id)
             if held is not None and held.claimed.state is not State.CANCELING:
                 held.stale = True
-                self._jobs.add(Look(task_id))
+                self._jobs.add(task_id)
 
     async def _clear(self, attempt: AttemptId) -> None:
         await self._reconciler.forget(attempt)
-        if len(self._clearing) <= _CLEARING_LIMIT:
-            self._jobs.add(Admit())
+        if len(self._clearing) == _CLEARING_LIMIT + 1:  # with this one gone, starts go on
+            self._jobs.add(Chore.ADMIT)
         self._mark_idle(leaving=1)
 
     def _ended(self, held: Held) -> None:
         task = held.claimed
         del self.held[task.id]
-        self._failures.pop(Look(task.id), None)
-        self._jobs.drop(Look(task.id))
+        self._failures.pop(task.id, None)
+        self._jobs.drop(task.id)
         if self._backend.owns(task.place):
             self._clearing.add(held.attempt)
         if task.state is State.QUEUED:
             self._window_old = self._due_old = True
         if task.state is State.QUEUED or task.state in TERMINAL:  # else it went to somebody else
             self._metrics.ended(task.state, max(0.0, self._clock() - task.started))
-        self._jobs.add(Admit())
+        self._jobs.add(Chore.ADMIT)
         self._mark_idle()
 
     def _mark_idle(self, leaving: int = 0) -> None:
