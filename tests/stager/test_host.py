@@ -119,6 +119,28 @@ def test_a_canceled_transfer_leaves_no_process_and_no_secret_in_arguments(root: 
     asyncio.run(story())
 
 
+def test_a_transfer_that_waits_for_others_is_canceled_at_once(root: Path) -> None:
+    async def story() -> None:
+        stager, others = HostStager(settings(root.parent)), threading.Event()
+        for _ in range(stager._threads._max_workers):
+            stager._threads.submit(others.wait)
+        transfers = TransferList(caller="me", inputs=(Fetch(index=0, path="/a", content="a"),))
+        moving = asyncio.create_task(stager.fetch(transfers, root, None))
+        try:
+            while not stager._threads._work_queue.qsize():
+                await asyncio.sleep(0)
+            moving.cancel()
+            async with asyncio.timeout(10):
+                with pytest.raises(asyncio.CancelledError):
+                    await moving
+        finally:
+            others.set()
+            stager.close()
+        assert list(root.iterdir()) == []
+
+    asyncio.run(story())
+
+
 def test_a_program_that_is_killed_is_reported_and_may_be_tried_again(root: Path) -> None:
     async def story() -> TransferReport:
         Slow.asked, Slow.loop = asyncio.Event(), asyncio.get_running_loop()

@@ -48,13 +48,15 @@ class HostStager:
 
     async def _move(self, job: Job) -> TransferReport:
         stop = Stop()
-        work = asyncio.get_running_loop().run_in_executor(self._threads, run, job, stop, self._small)
+        thread = self._threads.submit(run, job, stop, self._small)
+        work = asyncio.wrap_future(thread)
         try:
             report = await asyncio.shield(work)
         except asyncio.CancelledError:
             stop.ask()
             # The caller may delete the folder as soon as we return. A file system that hangs must not keep it for ever.
-            await asyncio.wait([work], timeout=_HANGS_SECONDS)
+            if not thread.cancel():  # it is under way
+                await asyncio.wait([work], timeout=_HANGS_SECONDS)
             raise
         return report if report is not None else await _run_apart(job)
 
