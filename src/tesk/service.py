@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -36,18 +36,21 @@ _LEAVE_SECONDS = 10.0
 """How long the end of stopped attempts is waited for, beyond their grace."""
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError."""
+def serve(settings: Settings, announce: Callable[[str], None], own: Sequence[Path] = ()) -> None:
+    """Serve until told to end. `announce` gets the base URL once connections are accepted. Raises StartError.
+
+    `own` are files of ours, beside the usual ones, that tasks must never touch: settings, secrets.
+    """
     write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:
         sockets = _listen(settings)
         for each in sockets:
             bound.enter_context(each)
-        uvloop.run(_serve(_in_force(settings, folder, sockets), folder, sockets, announce))
+        uvloop.run(_serve(_in_force(settings, folder, sockets, own), folder, sockets, announce))
 
 
-def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket]) -> Settings:
+def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], own: Sequence[Path]) -> Settings:
     """Fill in what only the running server knows: its port, what tasks may use by default."""
     addresses = [each.getsockname() for each in sockets]
     home = Path.home()
@@ -56,10 +59,18 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket]) ->
         loopback=all(_is_loopback(address[0]) for address in addresses),
         home=str(home),
         current=os.getcwd(),
-        own=(str(folder), str(home / ".config/tesk"), "/etc/tesk"),
+        own=(str(folder), str(home / ".config/tesk"), "/etc/tesk", *map(str, own), *_files_of(settings.database)),
     )
     server = replace(settings.server, port=addresses[0][1])
     return replace(settings, server=server, storage=storage)
+
+
+def _files_of(database: str) -> list[str]:
+    """Where a SQLite database keeps what it has, by the file's own place, whatever links lead there."""
+    if not database or "://" in database:
+        return []
+    path = str(Path(database).expanduser().resolve())
+    return [path, f"{path}-wal", f"{path}-shm", f"{path}-journal", f"{path}.lock"]
 
 
 def _is_loopback(address: object) -> bool:

@@ -117,6 +117,7 @@ def test_a_secret_may_lie_in_a_file_that_a_variable_names(file):
     loaded = load(environ={"TESK_DATABASE_FILE": str(secret)})
     assert loaded.settings.database == "postgresql://tesk:geheim@db/tesk"
     assert loaded.origins["database"] == f"TESK_DATABASE_FILE ({secret})"
+    assert loaded.files == (secret,)
 
 
 def test_a_secret_given_twice_or_not_readable_is_an_error(tmp_path):

@@ -13,5 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve, and say on stdout where, once connections are accepted."""
-    serve(settings_in_force(args).settings, lambda url: print(f"TESK listens on {url}", flush=True))
+    loaded = settings_in_force(args)
+    serve(loaded.settings, lambda url: print(f"TESK listens on {url}", flush=True), own=loaded.files)
     return 0

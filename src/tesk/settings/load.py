@@ -28,10 +28,14 @@ _SERVICE_LINK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The tree, and for each key where its value comes from: `default`, `/etc/tesk/config.toml:3`, `TESK_LOG_LEVEL`, `--port`."""
+    """The tree, and for each key where its value comes from: `default`, `/etc/tesk/config.toml:3`, `TESK_LOG_LEVEL`, `--port`.
+
+    `files` were read for it: settings, and secrets that lie in files of their own.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,10 @@ def load(
     problems: list[str] = []
     given: dict[str, _Given] = {}
     named = config or environ.get("TESK_CONFIG")
-    for path in (Path(named).expanduser(),) if named else tuple(file for file in files if file.exists()):
+    read = [Path(named).expanduser()] if named else [file for file in files if file.exists()]
+    for path in read:
         given |= _from_file(path, problems)
-    given |= _from_environment(environ, problems)
+    given |= _from_environment(environ, problems, read)
     for key, value in (flags or {}).items():
         if value is not None:
             flag = "--" + key.rpartition(".")[2].replace("_", "-")
@@ -76,7 +81,7 @@ def load(
     if problems:
         raise SettingsError("\n".join(problems))
     origins = {each.key: given[each.key].origin if each.key in given else "default" for each in reference()}
-    return Loaded(msgspec.convert(tree, Settings), origins)
+    return Loaded(msgspec.convert(tree, Settings), origins, tuple(read))
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
@@ -109,7 +114,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
     return given
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
+def _from_environment(environ: Mapping[str, str], problems: list[str], read: list[Path]) -> dict[str, _Given]:
     known = {setting.variable: setting for setting in reference()}
     given: dict[str, _Given] = {}
     for name in sorted(environ):
@@ -126,6 +131,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(f"{name}: {environ[name]} cannot be read: {error}")
                 continue
+            read.append(Path(environ[name]))
             given[setting.key] = _Given(_parts(setting, text), f"{name} ({environ[name]})", strict=False)
         else:
             near = _near(name, [*known, *CLIENT_VARIABLES])

@@ -57,7 +57,8 @@ class FileScheme:
     def __init__(self, roots: tuple[FileRoot, ...], *, denied: tuple[str, ...] = (), reflink: bool = True) -> None:
         named = [(os.path.normpath(os.path.expanduser(root.path)), root) for root in roots]
         self._roots = [Root(path, os.path.realpath(path), root.write, root.hidden) for path, root in named]
-        self._denied = [os.path.realpath(os.path.expanduser(path)) for path in denied]
+        closed = [os.path.abspath(os.path.expanduser(path)) for path in denied]
+        self._denied = [*closed, *map(os.path.realpath, closed)]  # a link, too, is not to be replaced
         self._reflink = reflink
 
     def close(self) -> None:
