@@ -222,6 +222,29 @@ def test_of_thousands_of_problems_the_first_are_listed_and_all_are_counted():
     assert len(refused.value.problems) == 100
 
 
+def test_nobody_reads_on_after_ten_thousand_problems():
+    body = {**task(), "inputs": [{}] * 1_000_000}
+    with pytest.raises(BadRequest, match="more than 10000 problems with this task") as refused:
+        take(body)
+    assert len(refused.value.problems) == 100
+
+
+def test_keys_that_are_given_twice_among_very_many_are_found_at_once():
+    tags = ",".join(f'"{n}": ""' for n in [*range(100_000), 7])
+    raw = f'{{"executors": [{json.dumps(RUN)}], "tags": {{{tags}}}}}'.encode()
+    began = time.process_time()
+    with pytest.raises(BadRequest, match=r"tags\.7 is given more than once"):
+        accept(raw, parameters=frozenset(), content_limit_bytes=1000)
+    assert time.process_time() - began < 5, "in the square of their number it is minutes"
+
+
+@pytest.mark.parametrize("letter", ["a", "/", "é"])
+def test_a_path_that_no_program_can_be_given_is_refused(letter):
+    size = 4094 // len(letter.encode())
+    take(task(volumes=["/" + letter * size]))
+    assert "must not be longer than 4095 bytes" in problems(task(volumes=["/" + letter * (size + 2)]))["volumes[0]"]
+
+
 def test_what_was_given_is_shown_but_no_secret_of_a_url_and_no_value_of_a_variable():
     found = problems(
         task(

@@ -1,6 +1,5 @@
 """From a task to what a backend does for it, in order. Pure."""
 
-import re
 from collections.abc import Iterator
 from enum import StrEnum
 from posixpath import dirname, normpath
@@ -8,6 +7,7 @@ from posixpath import dirname, normpath
 from msgspec import Struct
 
 from tesk.errors import CannotRun
+from tesk.tes.patterns import first_wildcard, has_wildcards, literal
 from tesk.tes.task import Executor, Extension, FileType, Task
 from tesk.transfer import Deliver, Fetch, TransferList
 
@@ -152,7 +152,6 @@ def _can_encode(text: str) -> bool:
 # What images and hosts have, and programs need: a single file of a task's is put among it, a folder is not laid over it.
 _SYSTEM = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libexec", "libx32", "opt", "root", "sbin", "usr"})
 _KERNEL = frozenset({"dev", "proc", "sys"})
-_WILDCARD = re.compile(r"\\.|[*?\[]", re.DOTALL)
 
 
 def _shared(inputs: tuple[Fetch, ...], outputs: tuple[Deliver, ...], task: Task) -> Iterator[SharedPath]:
@@ -160,10 +159,10 @@ def _shared(inputs: tuple[Fetch, ...], outputs: tuple[Deliver, ...], task: Task)
         yield _at(f"inputs[{entry.index}].path", entry.path, entry.type, Shared.INPUT_FILE)
     for output in outputs:
         where = f"outputs[{output.index}].path"
-        if _is_pattern(output):
+        if has_wildcards(output.path):
             yield _at(where, _literal_folder(output.path), FileType.DIRECTORY, Shared.OUTPUT_FILE, pattern=output.path)
         else:
-            yield _at(where, output.path, output.type, Shared.OUTPUT_FILE)
+            yield _at(where, literal(output.path), output.type, Shared.OUTPUT_FILE)
     for index, volume in enumerate(task.volumes or ()):
         yield _at(f"volumes[{index}]", volume, FileType.DIRECTORY, Shared.OUTPUT_FILE)
     for executor in task.executors:
@@ -202,38 +201,33 @@ def _at(where: str, path: str, type_: FileType | None, single: Shared, *, patter
 
 def _collapse(paths: list[SharedPath]) -> tuple[SharedPath, ...]:
     """Keep of nested folders the topmost one, and each path once: as FOLDER before INPUT_FILE before the others."""
-    folders = {entry.path for entry in paths if entry.kind is Shared.FOLDER}
     rank = [Shared.FOLDER, Shared.INPUT_FILE, Shared.OUTPUT_FILE, Shared.WORKDIR]
     kept: dict[str, Shared] = {}
-    for entry in sorted(paths, key=lambda entry: (entry.path, rank.index(entry.kind))):
-        if not any(above in folders for above in _above(entry.path)):
-            kept.setdefault(entry.path, entry.kind)
+    topmost = None
+    # By parts, so what lies in a folder follows it at once.
+    for entry in sorted(paths, key=lambda entry: (entry.path.split("/"), rank.index(entry.kind))):
+        inner = topmost is not None and entry.path.startswith(topmost + "/")
+        if not inner and kept.setdefault(entry.path, entry.kind) is Shared.FOLDER:
+            topmost = entry.path
     return tuple(SharedPath(path=path, kind=kind) for path, kind in kept.items())
 
 
 def _folders(outputs: tuple[Deliver, ...], task: Task) -> Iterator[str]:
     """The folders in which a program may expect to write at once."""
     for output in outputs:
-        if _is_pattern(output):
+        if has_wildcards(output.path):
             yield _literal_folder(output.path)
         elif output.type is FileType.DIRECTORY:
-            yield _normal(output.path)
+            yield _normal(literal(output.path))
         else:
-            yield dirname(_normal(output.path))
+            yield dirname(_normal(literal(output.path)))
     for volume in task.volumes or ():
         yield _normal(volume)
 
 
-def _is_pattern(output: Deliver) -> bool:
-    return output.path_prefix is not None and any(
-        not found[0].startswith("\\") for found in _WILDCARD.finditer(output.path)
-    )
-
-
 def _literal_folder(pattern: str) -> str:
     """The longest literal part of a pattern: the folders before the first wildcard, escapes undone."""
-    wild = next(found.start() for found in _WILDCARD.finditer(pattern) if not found[0].startswith("\\"))
-    return _normal(re.sub(r"\\(.)", r"\1", pattern[: pattern.rindex("/", 0, wild) + 1], flags=re.DOTALL))
+    return _normal(literal(pattern[: pattern.rindex("/", 0, first_wildcard(pattern)) + 1]))
 
 
 def _normal(path: str) -> str:
@@ -242,9 +236,3 @@ def _normal(path: str) -> str:
 
 def _first(path: str) -> str:
     return path.lstrip("/").partition("/")[0]
-
-
-def _above(path: str) -> Iterator[str]:
-    while path != "/":
-        path = dirname(path)
-        yield path

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import TypeAlias
 
 from tesk.errors import BadRequest, Problem
+from tesk.tes.patterns import has_wildcards
 
 Json: TypeAlias = object
 """What JSON can be."""
@@ -15,12 +17,15 @@ Clean: TypeAlias = dict[str, object]
 
 MOST_PROBLEMS = 100
 """More are counted, not listed."""
+MOST_COUNTED = 10_000
+"""After so many nobody reads on: a body of a few megabytes may hold millions."""
+MOST_PATH_BYTES = 4095
+"""PATH_MAX without its NUL: a longer path can be given to no program."""
 MOST_CORES = 2**31 - 1
 """`cpu_cores` is an int32."""
 MOST_GB = 10**9
 """10^18 bytes: what fits into a column, and more than there is."""
 TIME_LIMIT = "time_limit_seconds"
-WILDCARD = re.compile(r"\\.|([*?\[])", re.DOTALL)
 
 _SHOWN = 60
 _KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -56,8 +61,9 @@ def _syntax(what: str) -> BadRequest:
 def _pairs(pairs: list[tuple[str, Json]]) -> _Object:
     found = _Object(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        found.repeated = tuple(key for key in found if keys.count(key) > 1)
+        # Counted in one go: a body may hold hundreds of thousands of keys.
+        times = Counter(key for key, _ in pairs)
+        found.repeated = tuple(key for key in found if times[key] > 1)
     return found
 
 
@@ -128,7 +134,7 @@ class Reading:
         if clean.get("path_prefix") == "":
             del clean["path_prefix"]
         place = clean.get("path")
-        if isinstance(place, str) and has_wildcard(place) and not found.get("path_prefix"):
+        if isinstance(place, str) and has_wildcards(place) and not found.get("path_prefix"):
             self._wrong(f"{path}.path_prefix", f"is needed where `path` has wildcards, as {shown(place)} has")
         return clean
 
@@ -220,6 +226,8 @@ class Reading:
         if text is not None:
             if not text.startswith("/"):
                 self._wrong(path, f"must be an absolute path, not {shown(text)}")
+            elif len(text.encode()) > MOST_PATH_BYTES:
+                self._wrong(path, f"must not be longer than {MOST_PATH_BYTES} bytes, as {shown(text)} is")
             elif ".." in text.split("/"):
                 self._wrong(path, f"must not go up by `..`, as {shown(text)} does")
         return text
@@ -285,12 +293,15 @@ class Reading:
 
     def _wrong(self, path: str, detail: str) -> None:
         self.problems.append(Problem(path, detail))
+        if len(self.problems) > MOST_COUNTED:
+            raise self.refusal()
 
     def refusal(self) -> BadRequest:
         """Return all problems as one answer."""
         count, listed = len(self.problems), tuple(self.problems[:MOST_PROBLEMS])
         first = listed[0]
-        detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{count} problems with this task"
+        many = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
+        detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{many} problems with this task"
         if count > MOST_PROBLEMS:
             detail += f", of which the first {MOST_PROBLEMS} are listed"
         return BadRequest(detail, listed)
@@ -298,11 +309,6 @@ class Reading:
     def wrong(self, path: str, detail: str) -> None:
         """Note a problem that was found elsewhere."""
         self._wrong(path, detail)
-
-
-def has_wildcard(path: str) -> bool:
-    r"""Say whether a path holds a `*`, `?` or `[` that no `\` escapes."""
-    return any(match[1] for match in WILDCARD.finditer(path))
 
 
 def shown(value: Json) -> str:

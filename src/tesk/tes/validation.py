@@ -9,6 +9,7 @@ from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resource
 
 _decode = msgspec.json.Decoder(Task).decode
 _PLAIN = Extension()
+_SHORT_PATH = 1000  # whatever its letters are, not longer in bytes than a path may be
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ def _is_plain(task: Task, content_limit_bytes: int) -> bool:
 
 
 def _is_absolute(path: str) -> bool:
-    return path[:1] == "/" and "/.." not in path
+    return path[:1] == "/" and "/.." not in path and len(path) < _SHORT_PATH
 
 
 def _is_plain_executor(executor: Executor) -> bool:

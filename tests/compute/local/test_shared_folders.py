@@ -1,6 +1,7 @@
 """Folders of a task that lie in each other: whoever writes in the outer one cannot lead the inner one astray."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from hypothesis import given
@@ -57,3 +58,11 @@ def test_a_link_in_the_place_of_an_inner_folder_shows_the_next_executor_nothing_
 
     seen = asyncio.run(story())
     assert stdout(seen, 1) == "x\ny\nfine\n", seen
+
+
+def test_thousands_of_deep_paths_are_planned_at_once() -> None:
+    deep = "/a" * 2000
+    began = time.process_time()
+    what = plan(shell("true", workdir="/a"), volumes=tuple(f"{deep}/{n}" for n in range(2000)))
+    assert len(what.shared) == 2001
+    assert time.process_time() - began < 5, "it is planned in the loop that everybody else waits for"
