@@ -2,7 +2,8 @@
 
 import pytest
 
-from tesk.stager.globs import has_wildcards, literal, matcher, pruned
+from tesk.stager.globs import matcher, pruned
+from tesk.tes.patterns import has_wildcards, literal
 
 
 @pytest.mark.parametrize(

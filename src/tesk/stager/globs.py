@@ -3,6 +3,8 @@
 import re
 from functools import cache
 
+from tesk.tes.patterns import has_wildcards, literal
+
 _CLASSES = {
     "alnum": "A-Za-z0-9",
     "alpha": "A-Za-z",
@@ -17,16 +19,6 @@ _CLASSES = {
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }
-
-
-def has_wildcards(path: str) -> bool:
-    r"""Say whether `path` holds a `*`, `?` or `[` that no `\` escapes."""
-    return any(not escaped and letter in "*?[" for letter, escaped in _letters(path))
-
-
-def literal(path: str) -> str:
-    r"""Return what a path without wildcards names: `\` before a letter is taken away."""
-    return "".join(letter for letter, _ in _letters(path))
 
 
 def parts(pattern: str) -> tuple[str, ...]:
@@ -72,20 +64,6 @@ def pruned(path: str, prefix: str | None) -> str:
     """
     prefix = literal(prefix or "")
     return (path.removeprefix(prefix) if prefix != "/" else path).lstrip("/")
-
-
-def _letters(text: str) -> list[tuple[str, bool]]:
-    found = []
-    escaped = False
-    for letter in text:
-        if letter == "\\" and not escaped:
-            escaped = True
-            continue
-        found.append((letter, escaped))
-        escaped = False
-    if escaped:
-        found.append(("\\", True))
-    return found
 
 
 def _bracket_end(part: str, at: int) -> int:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Found, Inside, kind
-from tesk.stager.globs import has_wildcards, literal, matcher, parts, pruned
+from tesk.stager.globs import matcher, parts, pruned
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import below, shown
+from tesk.tes.patterns import has_wildcards, literal
 from tesk.tes.task import FileType
 from tesk.transfer import Deliver, Moved, TransferReport
 
