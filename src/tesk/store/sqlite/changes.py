@@ -106,45 +106,47 @@ def cancel(connection: sqlite3.Connection, task_id: str, caller: Caller, time: f
     state = shape.STATES[row[1]]
     if not may_move(state, State.CANCELING):
         return state
-    _step(connection, task_id, State.CANCELING, time)
+    _step(connection, task_id, state, State.CANCELING, time)
     if state is not State.QUEUED:
         return State.CANCELING
-    _step(connection, task_id, State.CANCELED, time)
+    _step(connection, task_id, State.CANCELING, State.CANCELED, time)
     return State.CANCELED
 
 
-def _step(connection: sqlite3.Connection, task_id: str, new: State, time: float) -> None:
-    """Move a task, with its event. The caller has seen that it may move."""
-    event = connection.execute(
-        "SELECT owner, sequence + 1, state, attempts FROM task WHERE id = ?", (task_id,)
-    ).fetchone()
-    owner, sequence, old, attempts = event
+def _step(connection: sqlite3.Connection, task_id: str, old: State, new: State, time: float) -> None:
+    """Move a task, with its event. The caller has seen that it is in `old` and may move."""
     ended = time if new in TERMINAL else None
+    owner, sequence, attempts = connection.execute(
+        "UPDATE task SET state = ?, sequence = sequence + 1, ended = ?, claim = CASE WHEN ? IS NULL THEN claim END "
+        "WHERE id = ? RETURNING owner, sequence, attempts",
+        (new.value, ended, ended, task_id),
+    ).fetchone()
+    _tell(connection, (task_id, owner, sequence, old.value, new.value, attempts, time))
+
+
+def _tell(connection: sqlite3.Connection, event: tuple[str, str, int, str, str, int, float]) -> None:
     connection.execute(
-        "UPDATE task SET state = ?, sequence = ?, ended = ?, claim = CASE WHEN ? IS NULL THEN claim END WHERE id = ?",
-        (new.value, sequence, ended, ended, task_id),
-    )
-    connection.execute(
-        "INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (task_id, owner, sequence, old, new.value, attempts, time),
+        "INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES (?, ?, ?, ?, ?, ?, ?)", event
     )
 
 
 def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: float) -> Claimed | None:
     """Claim a QUEUED task with a new attempt. See `Store.begin`."""
     begun = connection.execute(
-        "UPDATE task SET attempts = attempts + 1, claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' RETURNING attempts",
+        "UPDATE task SET state = 'INITIALIZING', sequence = sequence + 1, attempts = attempts + 1, claim = ?, due = 0 "
+        "WHERE id = ? AND state = 'QUEUED' RETURNING owner, sequence, attempts",
         (lease.id, task_id),
     ).fetchone()
     if begun is None:
         return None
-    _step(connection, task_id, State.INITIALIZING, time)
+    owner, sequence, attempts = begun
+    _tell(connection, (task_id, owner, sequence, "QUEUED", "INITIALIZING", attempts, time))
     connection.execute(
         "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '') "
         # A note may have come before the first start.
         "ON CONFLICT (id, number) DO UPDATE SET place = excluded.place, started = excluded.started, "
         "start_time = excluded.start_time",
-        (task_id, begun[0], lease.place, time, shape.time_text(time)),
+        (task_id, attempts, lease.place, time, shape.time_text(time)),
     )
     row = connection.execute(f"SELECT {CLAIMED}, NULL {FROM_CLAIMED} WHERE t.id = ?", (task_id,)).fetchone()
     return shape.claimed(row)
@@ -155,7 +157,7 @@ def refuse(connection: sqlite3.Connection, task_id: str, note: str, time: float)
     if connection.execute("SELECT 1 FROM task WHERE id = ? AND state = 'QUEUED'", (task_id,)).fetchone() is None:
         return False
     add_notes(connection, task_id, (note,))
-    _step(connection, task_id, State.SYSTEM_ERROR, time)
+    _step(connection, task_id, State.QUEUED, State.SYSTEM_ERROR, time)
     return True
 
 
@@ -192,37 +194,52 @@ def adopt(connection: sqlite3.Connection, lease: Lease, living: str, task_id: st
 
 def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
     """Make a move with its results and event. See `Store.move`."""
-    guard = connection.execute(
-        "SELECT 1 FROM task WHERE id = ? AND state = ? AND attempts = ? AND claim = ?",
-        (move.task_id, move.old.value, move.attempt, lease.id),
-    ).fetchone()
-    if guard is None or not (move.old is move.new or may_move(move.old, move.new)):
-        return False
+    guard = (move.task_id, move.old.value, move.attempt, lease.id)
+    if move.old is move.new:
+        held = connection.execute(
+            "SELECT 1 FROM task WHERE id = ? AND state = ? AND attempts = ? AND claim = ?", guard
+        ).fetchone()
+        if held is None:
+            return False
+    else:
+        if not may_move(move.old, move.new):
+            return False
+        ended = move.time if move.new in TERMINAL else None
+        moved = connection.execute(
+            "UPDATE task SET state = ?, sequence = sequence + 1, ended = ?, due = ?, failures = failures + ?, "
+            "claim = CASE WHEN ? THEN claim END "
+            "WHERE id = ? AND state = ? AND attempts = ? AND claim = ? RETURNING owner, sequence",
+            (
+                move.new.value,
+                ended,
+                move.due if move.new is State.QUEUED else 0.0,
+                int(move.counts and move.new is State.QUEUED),
+                ended is None and move.new is not State.QUEUED,
+                *guard,
+            ),
+        ).fetchone()
+        if moved is None:
+            return False
+        _tell(connection, (move.task_id, *moved, move.old.value, move.new.value, move.attempt, move.time))
     _write_results(connection, move.task_id, move.attempt, move.results)
-    if move.old is not move.new:
-        _step(connection, move.task_id, move.new, move.time)
-    if move.new is State.QUEUED:
-        connection.execute(
-            "UPDATE task SET claim = NULL, due = ?, failures = failures + ? WHERE id = ?",
-            (move.due, int(move.counts), move.task_id),
-        )
     return True
 
 
 def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, results: Results) -> None:
-    if results.notes:
-        add_notes(connection, task_id, results.notes)
+    notes = shape.notes_json(results.notes) if results.notes else None
     log = (
         shape.metadata_json(results),
         shape.time_text(results.start_time),
         shape.time_text(results.end_time),
         shape.outputs_json(results),
     )
-    if log != (None, None, None, None):
+    if notes is not None or log != (None, None, None, None):
         connection.execute(
             "UPDATE attempt SET metadata = coalesce(?, metadata), start_time = coalesce(?, start_time), "
-            "end_time = coalesce(?, end_time), outputs = coalesce(?, outputs) WHERE id = ? AND number = ?",
-            (*log, task_id, attempt),
+            "end_time = coalesce(?, end_time), outputs = coalesce(?, outputs), "
+            "notes = notes || CASE WHEN ? IS NULL THEN '' WHEN notes = '' THEN ? ELSE ',' || ? END "
+            "WHERE id = ? AND number = ?",
+            (*log, notes, notes, notes, task_id, attempt),
         )
     if results.executor_logs is not None:
         connection.execute("DELETE FROM executor_log WHERE id = ? AND number = ?", (task_id, attempt))
