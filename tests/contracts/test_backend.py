@@ -248,6 +248,7 @@ PATHS = [
     ({"outputs": [Output(path="/r/s/*.txt", url="file:///o", path_prefix="/r")]}, {"/r/s": "FOLDER"}),
     ({"outputs": [Output(path=r"/r/\*/s/*", url="file:///o", path_prefix="/r")]}, {"/r/*/s": "FOLDER"}),
     ({"outputs": [Output(path="/r/a*b", url="file:///o")]}, {"/r": "FOLDER"}),
+    ({"outputs": [Output(path=r"/r\s/o", url="file:///o")]}, {"/rs": "FOLDER"}),
     ({"volumes": ["/vol/"]}, {"/vol": "FOLDER"}),
     ({"volumes": ["/vol//deep/.", "/vol/deep/er"]}, {"/vol/deep": "FOLDER"}),
     ({"volumes": ["/tmp"], "inputs": [Input(path="/tmp/a/x", content="")]}, {"/tmp": "FOLDER"}),
