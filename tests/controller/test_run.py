@@ -229,3 +229,18 @@ def test_what_ended_long_ago_is_removed(tmp_path, monkeypatch):
                 await world.store.changed(task, State.COMPLETE, 0.05)
 
     play(tmp_path, backend, story, replace(QUICK, retention=RetentionSettings(tasks_days=1e-6)))
+
+
+def test_old_events_are_removed_and_their_task_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(term, "_PRUNE_SECONDS", 0.1)
+
+    async def story(world):
+        task = await world.submit()
+        await world.until(task)
+        async with asyncio.timeout(20):
+            while await world.store.events(after=0, limit=9):
+                await world.store.changed(task, State.COMPLETE, 0.05)
+        return await world.state(task)
+
+    kept = replace(QUICK, retention=RetentionSettings(events_days=1e-6))
+    assert play(tmp_path, ScriptedBackend(script=WHOLE), story, kept) == "COMPLETE"
