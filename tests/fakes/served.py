@@ -35,10 +35,11 @@ class Answer:
 
 
 class Served:
-    """A server that answers. `store` is to be used through `run` only: it lives in the server's loop."""
+    """A server that answers. `store` and `connections` are to be used through `run` only: they live in the server's loop."""
 
-    def __init__(self, port, loop, store, closing):
+    def __init__(self, port, loop, store, closing, connections):
         self.port = port
+        self.connections = connections
         self.store = store
         self.closing = closing
         self._loop = loop
@@ -126,7 +127,7 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
     try:
         assert began.wait(30)
         loop, store, closing, server = ready
-        yield Served(port, loop, store, closing)
+        yield Served(port, loop, store, closing, server.server_state.connections)
         loop.call_soon_threadsafe(closing.set)
         server.should_exit = True
     finally:

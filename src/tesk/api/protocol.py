@@ -1,27 +1,53 @@
-"""HTTP/1.1 as uvicorn speaks it, for clients that would rather speak HTTP/2.
+"""HTTP/1.1 as uvicorn speaks it, for clients that would rather speak HTTP/2, and within bounds for those that mean harm.
 
 Java's HttpClient and `curl --http2` ask with their first request for an upgrade to `h2c`. Who does not know it is to go
 on as if nothing was asked; httptools instead drops the body, and a task that was sent would seem empty.
+
+Anybody on the machine may connect, and is only known by their first request: so the bounds are for all. uvicorn has
+none for the head of a request, nor for the time that a client may take.
 """
 
+import asyncio
 import re
+import resource
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade:", re.IGNORECASE)
 _IGNORED = b"x-not-upgraded:"
+_HEAD_MOST_BYTES = 64 * 1024
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_REQUEST_SECONDS = 75.0
+"""How long a request may be on its way, and a new connection silent; longer than a body may take by itself."""
+_CONNECTIONS_SHARE = 2
+"""One of so many of this process's descriptors may be a connection; tasks need some, too."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     _in_head = True
+    _head_bytes = 0
+    _waits_since: float | None = None
+    """Since when the client owes us the rest of a request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._waits_since = self.loop.time()
+        if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _CONNECTIONS_SHARE:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._waits_since is None:
+            self._waits_since = self.loop.time()
         if self._in_head and (b"pgrade:" in data or b"PGRADE:" in data):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(_IGNORED, head) + end + rest
+        self._head_bytes += len(data)
         super().data_received(data)
+        if self._in_head and self._head_bytes > _HEAD_MOST_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -29,4 +55,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._head_bytes = 0
+        self._waits_since = None
         super().on_message_complete()
+
+    def cut_if_late(self, now: float) -> None:
+        """Cut the connection if a request has been on its way for too long. `now` is of the loop's clock."""
+        if self._waits_since is not None and now - self._waits_since > _REQUEST_SECONDS:
+            self.transport.abort()

@@ -1,0 +1,67 @@
+"""What a client may do to a connection: no more than cost the server little."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+
+from fakes.process import Server
+from fakes.served import connect, until
+
+HEAD = b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def later(connections, seconds):
+    """Look at the connections as if so much time had gone by."""
+    now = asyncio.get_running_loop().time() + seconds
+    for connection in [*connections]:
+        connection.cut_if_late(now)
+
+
+def test_the_head_of_a_request_is_bounded(served):
+    many = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1000) for n in range(100))
+    for more in (many, b"X: " + b"a" * 100_000, b"X:" + b" " * 100_000):
+        with connect(served) as line:
+            line.sendall(HEAD + more)
+            assert line.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert served.get("/v1/tasks", X="a" * 30_000).status == 200
+
+
+def test_a_client_that_does_not_finish_its_request_is_cut(served):
+    started = [b"", HEAD, b"\r\n", b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"]
+    lines = [connect(served) for _ in started]
+    for line, data in zip(lines, started, strict=True):
+        line.sendall(data)
+    # The one whose body is on its way is refused at once, and owes the body all the same.
+    assert lines[-1].recv(100).startswith(b"HTTP/1.1 415 ")
+    served.run(later(served.connections, 60))
+    until(lambda: len(served.connections) == len(lines))
+    served.run(later(served.connections, 100))
+    for line in lines:
+        with line, contextlib.suppress(ConnectionResetError):
+            while line.recv(1000):
+                pass
+
+
+def test_who_has_sent_all_may_wait_for_the_answer(served):
+    with connect(served) as line:
+        line.sendall(HEAD + b"\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 200 ")
+        served.run(later(served.connections, 100))
+        line.sendall(HEAD + b"\r\n")
+        assert line.recv(10_000)
+
+
+def test_connections_never_take_all_descriptors(tmp_path):
+    server = Server(tmp_path)
+    server.start()
+    with contextlib.ExitStack() as opened:
+        opened.callback(server.end)
+        server.wait_until_ready()
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        lines = [opened.enter_context(socket.create_connection(address, timeout=30)) for _ in range(140)]
+        with contextlib.suppress(ConnectionResetError):
+            assert lines[-1].recv(1) == b""
+        lines[0].sendall(HEAD + b"\r\n")
+        assert lines[0].recv(100).startswith(b"HTTP/1.1 200 ")
