@@ -232,12 +232,11 @@ def test_a_retry_is_queued_without_claim_and_begins_a_new_tasklog_when_due(datab
         assert [one.id for one in await store.waiting(limit=9, after=None, now=100.0 - 3600.0)] == [task]
         (waiting,) = await store.waiting(limit=9, after=None, now=100.0)
         assert (waiting.id, waiting.attempts) == (task, 1)
-        await store.note(task, "waits")
         again = await store.begin(lease, task, 101.0)
         assert (again.attempt, again.failures, again.started) == (2, 1, 101.0)
         await store.move(lease, Move(task_id=task, attempt=2, old=again.state, new=State.QUEUED, time=102.0))
         assert (await store.begin(lease, task, 103.0)).failures == 1
-        assert await notes(store, task) == [["lost", "waits"], [], []]
+        assert await notes(store, task) == [["lost"], [], []]
         attempts = [event.attempt for event in await store.events(after=0, limit=99, task_id=task)]
         assert attempts == [0, 1, 1, 1, 2, 2, 3]
         assert await store.check() == []
@@ -255,23 +254,14 @@ def test_a_refused_task_ends_with_a_sentence(database):
         assert not await store.refuse(lease, new_task().id, "too big", 1.0)
         assert await notes(store, new.id) == [["too big"]]
         assert await told(store, new.id) == [State.QUEUED, State.SYSTEM_ERROR]
+        task = (await running(store, lease)).id
+        lost = Move(
+            task_id=task, attempt=1, old=State.RUNNING, new=State.QUEUED, time=3.0, results=Results(notes=("lost",))
+        )
+        assert await store.move(lease, lost)
+        assert await store.refuse(lease, task, 'too "big" now', 4.0)
+        assert await notes(store, task) == [["lost", 'too "big" now']]
         assert await store.check() == []
-
-    play(database, story)
-
-
-def test_a_note_is_written_once_in_a_row_and_stays_when_the_task_starts(database):
-    async def story(store):
-        new = new_task()
-        await store.create(new)
-        for note in ('a "b"', 'a "b"', '"b"', "c", "c", 'a "b"'):
-            await store.note(new.id, note)
-        await store.note(new_task().id, "nobody's")
-        lease = await store.acquire("here", "test", 60)
-        claimed = await store.begin(lease, new.id, 5.0)
-        assert claimed.place == "here"
-        assert await notes(store, new.id) == [['a "b"', '"b"', "c", 'a "b"']]
-        assert await told(store, new.id) == [State.QUEUED, State.INITIALIZING]
 
     play(database, story)
 

@@ -61,7 +61,6 @@ def test_a_store_that_is_opened_again_has_it_all(database):
 
     async def make(store):
         await store.create(new)
-        await store.note(new.id, "so")
 
     async def look(store):
         assert (await store.list(ListQuery(owner=None, tags=(("a", None),)), View.FULL)).tasks[0].body == new.body

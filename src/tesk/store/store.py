@@ -82,9 +82,6 @@ class Store(Protocol):
     async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
         """End a QUEUED task as SYSTEM_ERROR with a sentence in its `system_logs`; False where it is not QUEUED any more."""
 
-    async def note(self, task_id: str, note: str) -> None:
-        """Append a sentence to the `system_logs` of the newest TaskLog, unless it is its last one already."""
-
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         """Return the tasks that this lease has claimed and that have not ended, all or those named."""
 

@@ -65,19 +65,6 @@ OLD_KEYS = """
     )
 """
 
-_LOG_NOTE = """
-    ON CONFLICT (id, number) DO UPDATE SET notes = CASE
-        WHEN attempt.notes = '' THEN excluded.notes
-        WHEN attempt.notes = excluded.notes THEN attempt.notes
-        WHEN right(attempt.notes, length(excluded.notes) + 1) = ',' || excluded.notes THEN attempt.notes
-        ELSE attempt.notes || ',' || excluded.notes END
-"""
-
-NOTE = f"""
-    INSERT INTO attempt (id, number, place, notes)
-    SELECT id, greatest(attempts, 1), '', :note FROM task WHERE id = :id {_LOG_NOTE}
-"""
-
 # The state is taken from the row as it was locked: the statement's own view of it may be older than a move that it waited for.
 CANCEL = f"""
     WITH locked AS (
@@ -121,8 +108,6 @@ BEGIN = f"""
     ), attempts AS (
         INSERT INTO attempt (id, number, place, started, start_time, notes)
         SELECT id, attempts, place, time, text, '' FROM moved
-        ON CONFLICT (id, number) DO UPDATE
-        SET place = excluded.place, started = excluded.started, start_time = excluded.start_time
     ), told AS (
         SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload
     )
@@ -143,7 +128,9 @@ REFUSE = f"""
         SELECT {_POSITION}, id, owner, sequence, 'QUEUED', state, attempts, :time::double precision FROM moved, origin
     ), noted AS (
         INSERT INTO attempt (id, number, place, notes)
-        SELECT id, greatest(attempts, 1), '', :note FROM moved {_LOG_NOTE}
+        SELECT id, greatest(attempts, 1), '', :note FROM moved
+        ON CONFLICT (id, number) DO UPDATE
+        SET notes = attempt.notes || CASE attempt.notes WHEN '' THEN '' ELSE ',' END || excluded.notes
     )
     SELECT pg_notify('tesk', 'C ' || id) FROM moved
 """

@@ -212,9 +212,6 @@ class PostgresStore:
         self._signals.changed((task_id,))
         return refused
 
-    async def note(self, task_id: str, note: str) -> None:
-        await self._database.rows(statements.NOTE, {"id": task_id, "note": shape.notes_json((note,))})
-
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         named = "" if task_ids is None else "AND t.id = ANY(:ids::text[])"
         rows = await self._database.rows(

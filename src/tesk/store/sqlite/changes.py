@@ -142,10 +142,7 @@ def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: floa
     owner, sequence, attempts = begun
     _tell(connection, (task_id, owner, sequence, "QUEUED", "INITIALIZING", attempts, time))
     connection.execute(
-        "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '') "
-        # A note may have come before the first start.
-        "ON CONFLICT (id, number) DO UPDATE SET place = excluded.place, started = excluded.started, "
-        "start_time = excluded.start_time",
+        "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '')",
         (task_id, attempts, lease.place, time, shape.time_text(time)),
     )
     row = connection.execute(f"SELECT {CLAIMED}, NULL {FROM_CLAIMED} WHERE t.id = ?", (task_id,)).fetchone()
@@ -156,28 +153,14 @@ def refuse(connection: sqlite3.Connection, task_id: str, note: str, time: float)
     """End a QUEUED task as SYSTEM_ERROR. See `Store.refuse`."""
     if connection.execute("SELECT 1 FROM task WHERE id = ? AND state = 'QUEUED'", (task_id,)).fetchone() is None:
         return False
-    add_notes(connection, task_id, (note,))
-    _step(connection, task_id, State.QUEUED, State.SYSTEM_ERROR, time)
-    return True
-
-
-def add_note(connection: sqlite3.Connection, task_id: str, note: str) -> None:
-    """Append a sentence to the newest TaskLog. See `Store.note`."""
-    text = shape.notes_json((note,))
-    last = connection.execute(
-        "SELECT notes FROM attempt WHERE id = ? ORDER BY number DESC LIMIT 1", (task_id,)
-    ).fetchone()
-    if last is None or not (last[0] == text or last[0].endswith("," + text)):
-        add_notes(connection, task_id, (note,))
-
-
-def add_notes(connection: sqlite3.Connection, task_id: str, notes: Sequence[str]) -> None:
-    """Append sentences to the newest TaskLog, which begins with them where the task was never started."""
+    # Into the newest TaskLog, which begins with it where the task was never started.
     connection.execute(
         "INSERT INTO attempt (id, number, place, notes) SELECT id, max(attempts, 1), '', ? FROM task WHERE id = ? "
         "ON CONFLICT (id, number) DO UPDATE SET notes = CASE notes WHEN '' THEN '' ELSE notes || ',' END || excluded.notes",
-        (shape.notes_json(notes), task_id),
+        (shape.notes_json((note,)), task_id),
     )
+    _step(connection, task_id, State.QUEUED, State.SYSTEM_ERROR, time)
+    return True
 
 
 def adopt(connection: sqlite3.Connection, lease: Lease, living: str, task_id: str) -> bool:

@@ -172,9 +172,6 @@ class SqliteStore:
         self._signals.changed((task_id,))
         return refused
 
-    async def note(self, task_id: str, note: str) -> None:
-        await self._writer.run(lambda connection: changes.add_note(connection, task_id, note))
-
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         named = "" if task_ids is None else "AND t.id IN (SELECT value FROM json_each(:ids))"
         rows = self._rows(
