@@ -98,5 +98,22 @@ def test_nat_that_does_not_work_is_never_replaced_in_silence(tmp_path: Path, mon
     asyncio.run(story())
 
 
+def test_a_try_of_nat_leaves_no_process(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path, network="auto"):
+            pass
+
+    asyncio.run(story())
+    left = [line for process in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in (line := words_of(process))]
+    assert not left
+
+
+def words_of(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 if __name__ == "__main__":
     asyncio.run(try_nat(Path(sys.argv[1])))

@@ -5,22 +5,21 @@ import errno
 import os
 import resource
 import signal
-import struct
 import time
 from collections.abc import Callable
 
 from msgspec import Struct, json
 
+from tesk.compute.local.calls import allowed_calls
 from tesk.compute.local.folder import Lost
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.processes import Process, descendants, first_inside, look_at
+from tesk.compute.local.processes import Process, descendants, first_inside, look_at, send, session
 from tesk.compute.local.spawn import spawn
 from tesk.compute.local.streams import File, Pipe, Written
 
-# The gate of a sandbox is where bubblewrap reads its filter of system calls, to the end, when all is mounted. This one lets
-# all calls through (BPF_RET, SECCOMP_RET_ALLOW). Should the server die, the filter is empty, with which nothing is run.
-# (`--block-fd` would be opened by that.)
-_ALL_CALLS = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+# The gate of a sandbox is where bubblewrap reads its filter of system calls, to the end, when all is mounted. Should the
+# server die, the filter is empty, with which nothing is run. (`--block-fd` would be opened by that.)
+_CALLS = allowed_calls()
 
 # What is short now may be there another time.
 _PASSING = tuple(os.strerror(code) for code in (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE))
@@ -187,6 +186,11 @@ class Run:
                 self._exit_code = said["exit-code"]
 
     def _on_outer_end(self) -> None:
+        if self._launch.own is not None and self._first_fd < 0:
+            # A pasta that could make no network leaves its other half waiting for it for ever. Until it is waited for,
+            # the session is nobody else's.
+            for process in session(self._outer):
+                send(process, signal.SIGKILL)
         self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])
         self._keeper.close_watched(self._outer_fd)
         if self._status >= 0:
@@ -226,7 +230,7 @@ class Run:
         else:
             self._start_time = time.time()
             self._let_go = True
-            os.write(self._gate, _ALL_CALLS)
+            os.write(self._gate, _CALLS)
             os.close(self._gate)
             self._gate = -1
 
