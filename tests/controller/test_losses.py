@@ -9,6 +9,7 @@ from fakes.flaky import FlakyStore
 from fakes.scripted import ScriptedBackend, small
 from fakes.world import QUICK, World, play
 from tesk.compute.backend import AttemptId
+from tesk.controller import term
 from tesk.controller.lease import Tenure
 from tesk.errors import LeaseLost
 from tesk.settings import ControllerSettings, LocalSettings
@@ -194,6 +195,38 @@ def test_a_server_that_ends_lets_tasks_finish_then_stops_the_rest_and_queues_the
     state, stopped, slow, left, states = play(tmp_path, backend, story)
     assert (state, stopped, left) == ("QUEUED", [(AttemptId(slow, 1), 10)], 0)
     assert states == ["QUEUED", "INITIALIZING", "RUNNING", "QUEUED"]
+
+
+class SlowStore(SqliteStore):
+    """Begins nothing before it is let go."""
+
+    begun = 0
+
+    async def begin(self, lease, task_id, time):
+        self.begun += 1
+        if self.begun == term._WORKERS - 2:  # a worker or two may be about something else
+            self.busy.set()
+        await self.go.wait()
+        return await super().begin(lease, task_id, time)
+
+
+def test_what_was_chosen_but_not_begun_when_the_server_was_told_to_end_stays_queued(tmp_path):
+    backend = ScriptedBackend(script=WHOLE)
+
+    async def story(world):
+        world.store.go, world.store.busy = asyncio.Event(), asyncio.Event()
+        tasks = [await world.submit() for _ in range(term._WORKERS + 6)]
+        await world.store.busy.wait()
+        world.controller.drain()
+        begun = world.store.begun
+        world.store.go.set()
+        async with asyncio.timeout(20):
+            await world.controller.idle()
+        states = [await world.state(task) for task in tasks]
+        return begun, states.count("COMPLETE"), states.count("QUEUED"), len(tasks)
+
+    begun, complete, queued, tasks = play(tmp_path, backend, story, make_store=SlowStore)
+    assert (complete, queued) == (begun, tasks - begun)
 
 
 def test_a_controller_with_nothing_to_do_is_idle_when_it_is_told_to_end(tmp_path):
