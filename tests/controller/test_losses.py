@@ -198,9 +198,16 @@ def test_a_server_that_ends_lets_tasks_finish_then_stops_the_rest_and_queues_the
 
 
 class SlowStore(SqliteStore):
-    """Begins nothing before it is let go."""
+    """Names what waits when all is submitted, and begins nothing before it is let go."""
 
-    begun = 0
+    def __init__(self, path):
+        super().__init__(path)
+        self.begun = 0
+        self.submitted, self.busy, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def waiting(self, **asked):
+        await self.submitted.wait()
+        return await super().waiting(**asked)
 
     async def begin(self, lease, task_id, time):
         self.begun += 1
@@ -214,8 +221,8 @@ def test_what_was_chosen_but_not_begun_when_the_server_was_told_to_end_stays_que
     backend = ScriptedBackend(script=WHOLE)
 
     async def story(world):
-        world.store.go, world.store.busy = asyncio.Event(), asyncio.Event()
         tasks = [await world.submit() for _ in range(term._WORKERS + 6)]
+        world.store.submitted.set()
         await world.store.busy.wait()
         world.controller.drain()
         begun = world.store.begun
