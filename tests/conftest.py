@@ -1,10 +1,14 @@
 """Fixtures that several rooms want."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 import postgres
+
+# Who starts the tests in the background has them ignore Ctrl-C, and all that they start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

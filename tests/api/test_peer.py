@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from fakes import served as fake
+from fakes.other_user import NAME, become
 from tesk.api.peer import Peers, by_netlink, by_proc, uid_of
 from tesk.settings import Settings
 
@@ -48,7 +49,7 @@ def test_with_insecure_everybody_is_served(tmp_path):
 
 @root
 def test_a_server_without_rights_serves_its_own_user_and_root_and_nobody_else(tmp_path):
-    with served_by("nobody", tmp_path) as port:
+    with served_by(NAME, tmp_path) as port:
         assert curl(port, "nobody") == 200
         assert curl(port, None) == 200
         assert curl(port, "daemon") == 403
@@ -81,9 +82,7 @@ def _serve_as(entry, folder, line):
             served.get("/v1/tasks")
         with tempfile.TemporaryDirectory(dir="/var/tmp") as theirs:
             os.chown(theirs, entry.pw_uid, entry.pw_gid)
-            os.setgroups([])
-            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+            become(Path(theirs))
             with fake.serve(Path(theirs)) as served:
                 line.send(str(served.port).encode())
                 line.recv(1)  # until the test lets go

@@ -37,11 +37,11 @@ def run_again(*tests: str) -> None:
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
 
 
-def main() -> None:
-    """Become the other user, for good, and give way to pytest. Python and this house stay reachable below closed folders."""
+def become(folder: Path) -> None:
+    """Become the other user, for good. Python, this house and `folder` stay reachable below closed folders."""
     there = user.executor_user(NAME)
     assert there is not None
-    needed = [Path(sys.base_prefix), Path(sys.prefix), HOUSE, Path(os.environ[AGAIN])]
+    needed = [Path(sys.base_prefix), Path(sys.prefix), HOUSE, folder]
     # The folders that are closed above them: each is covered once, with a way to all that lies in it.
     libc = ctypes.CDLL(None, use_errno=True)
     for closed in dict.fromkeys(user._closed_above(there, path) for path in needed):
@@ -52,6 +52,11 @@ def main() -> None:
     os.setresgid(there.gid, there.gid, there.gid)
     os.setresuid(there.uid, there.uid, there.uid)
     libc.prctl(4, 1)  # PR_SET_DUMPABLE: /proc/self is ours
+
+
+def main() -> None:
+    """Become the other user and give way to pytest."""
+    become(Path(os.environ[AGAIN]))
     os.execv(sys.executable, [sys.executable, "-B", "-m", "pytest", *sys.argv[1:]])
 
 
