@@ -141,6 +141,18 @@ def test_nothing_is_written_elsewhere(scheme: FileScheme, area: Path) -> None:
     assert not (area / "read/new").exists()
 
 
+def test_no_output_lands_where_git_would_run_it(area: Path) -> None:
+    (area / "write/project/.git/hooks").mkdir(parents=True)
+    scheme = FileScheme((FileRoot(path=f"{area}/write", write=True, hidden=False),))
+    os.symlink(".git", area / "write/project/git")
+    for path in (".git/x", "project/.git/hooks/pre-commit", "project/git/hooks/pre-commit", "new/.git", ".envrc"):
+        with pytest.raises(TransferRefused):
+            put(scheme, f"{area}/write/{path}")
+    put(scheme, f"{area}/write/project/.command.out")
+    put(scheme, f"{area}/write/project/x.git/.gitignore")
+    assert not [*(area / "write/project/.git/hooks").iterdir()]
+
+
 def test_a_folder_in_the_place_of_an_output_stays(scheme: FileScheme, area: Path) -> None:
     (area / "write/folder").mkdir()
     with pytest.raises(TransferRefused, match="Is a directory"):
@@ -199,6 +211,22 @@ def test_where_the_file_system_clones_a_copy_is_a_clone(tmp_path: Path) -> None:
         steps: list[int] = []
         assert copy(source.fileno(), clone.fileno(), steps.append, reflink=True) == 100_000
         assert steps == [100_000]
+
+
+def test_holes_stay_holes(tmp_path: Path) -> None:
+    with (tmp_path / "source").open("w+b") as source, (tmp_path / "copied").open("w+b") as copied:
+        for at, data in ((0, b"begin"), (10**7, b"middle" * 10_000), (10**12 - 10**6, b"late")):
+            source.seek(at)
+            source.write(data)
+        source.flush()
+        os.ftruncate(source.fileno(), 10**12)
+        moved: list[int] = []
+        assert copy(source.fileno(), copied.fileno(), moved.append, reflink=False) == 10**12
+        assert os.fstat(copied.fileno()).st_size == 10**12
+        assert os.fstat(copied.fileno()).st_blocks * 512 < 10**6
+        assert sum(moved) < 10**6
+        for at, data in ((0, b"begin\0"), (10**7, b"middle" * 10_000 + b"\0"), (10**12 - 10**6, b"late\0")):
+            assert os.pread(copied.fileno(), len(data), at) == data
 
 
 def test_a_full_disk_is_said(scheme: FileScheme, area: Path) -> None:

@@ -88,7 +88,13 @@ class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Annotated[str, _says("Absolute path; `~` is the server's home.")]
     write: Annotated[bool, _says("Outputs may be written here, too.")] = False
     callers: Annotated[tuple[str, ...], _says("Who may use it; empty: everybody.")] = ()
-    hidden: Annotated[bool, _says("Entries of this folder whose names begin with a dot may be used, too.")] = True
+    hidden: Annotated[
+        bool,
+        _says(
+            "Entries of this folder whose names begin with a dot may be used, too. Without it no output is written into a "
+            "`.git` further down either."
+        ),
+    ] = True
 
 
 class HttpCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

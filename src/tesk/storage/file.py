@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple
 
@@ -16,6 +17,7 @@ from tesk.tes.task import FileType
 
 _FICLONE = 0x40049409
 _CHUNK = 64 * 1024 * 1024  # what moves between two looks at whether it is still wanted
+_BLOCK_BYTES = 512  # st_blocks counts in these, whatever the file system
 _CANNOT = {
     errno.EXDEV,
     errno.ENOSYS,
@@ -204,7 +206,8 @@ class FileScheme:
         return any(
             (root.write or not write)
             and any(
-                _lies_in(path, place) and (root.hidden or not _hides(path, place)) for place in {root.named, root.real}
+                _lies_in(path, place) and (root.hidden or not _hides(path, place, write=write))
+                for place in {root.named, root.real}
             )
             for root in self._roots
         )
@@ -219,19 +222,45 @@ class FileScheme:
 
 def copy(source: int, target: int, advance: Advance, *, reflink: bool) -> int:
     """Copy an open regular file into an empty one by the quickest way that these file systems have; return its size in bytes."""
-    size = os.fstat(source).st_size
+    there = os.fstat(source)
+    size = there.st_size
     if reflink and size:
         with contextlib.suppress(OSError):
             fcntl.ioctl(target, _FICLONE, source)
             advance(size)
             return size
     done = 0
+    if there.st_blocks * _BLOCK_BYTES < size:
+        # Holes stay holes: a file of a terabyte is made in no time, and would fill the disk.
+        for begin, end in _extents(source):
+            _move(source, target, advance, begin, end)
+        os.ftruncate(target, size)
+        done = size
+    return _move(source, target, advance, done, sys.maxsize)
+
+
+def _extents(source: int) -> Iterator[tuple[int, int]]:
+    """Yield where there is data in a file, from (included) and to (not included)."""
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(source, begin, os.SEEK_HOLE)
+        yield begin, end
+
+
+def _move(source: int, target: int, advance: Advance, done: int, end: int) -> int:
+    """Copy from `done` to `end`, or to the end of the file where that comes first; return how far it came."""
     # Each way goes on where the one before had to stop. An end of file is believed only from the last, plain one:
     # files of /proc and some FUSE file systems show it to the quicker ones too early.
-    ways: tuple[Callable[[int, int, int], int], ...] = (_by_range, _by_sendfile, _by_hand)
+    ways: tuple[Callable[[int, int, int, int], int], ...] = (_by_range, _by_sendfile, _by_hand)
     for way in ways:
         try:
-            while moved := way(source, target, done):
+            while moved := way(source, target, done, min(end - done, _CHUNK)):
                 done += moved
                 advance(moved)
         except OSError as error:
@@ -240,17 +269,17 @@ def copy(source: int, target: int, advance: Advance, *, reflink: bool) -> int:
     return done
 
 
-def _by_range(source: int, target: int, done: int) -> int:
-    return os.copy_file_range(source, target, _CHUNK, done, done)
+def _by_range(source: int, target: int, done: int, most: int) -> int:
+    return os.copy_file_range(source, target, most, done, done)
 
 
-def _by_sendfile(source: int, target: int, done: int) -> int:
+def _by_sendfile(source: int, target: int, done: int, most: int) -> int:
     os.lseek(target, done, os.SEEK_SET)
-    return os.sendfile(target, source, done, _CHUNK)
+    return os.sendfile(target, source, done, most)
 
 
-def _by_hand(source: int, target: int, done: int) -> int:
-    data = memoryview(os.pread(source, 1024 * 1024, done))
+def _by_hand(source: int, target: int, done: int, most: int) -> int:
+    data = memoryview(os.pread(source, min(most, 1024 * 1024), done))
     written = 0
     while written < len(data):
         written += os.pwrite(target, data[written:], done + written)
@@ -270,8 +299,10 @@ def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _hides(path: str, folder: str) -> bool:
-    return path[len(folder.rstrip("/")) + 1 :].startswith(".")
+def _hides(path: str, folder: str, *, write: bool) -> bool:
+    # Git runs what lies in the `.git` of any project that somebody works in. Other dot entries further down are data.
+    inner = path[len(folder.rstrip("/")) + 1 :]
+    return inner.startswith(".") or (write and ".git" in inner.split("/"))
 
 
 def _sync_folder(folder: int) -> None:
