@@ -1,8 +1,11 @@
 """Which scheme, which roots, which addresses: decisions as tables."""
 
+from pathlib import Path
+
 import pytest
 
-from tesk.errors import TransferRefused
+from fakes import web
+from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import FileRoot, HttpCredential, StorageSettings
 from tesk.storage.address import refusal
 from tesk.storage.file import FileScheme
@@ -82,6 +85,8 @@ def test_what_the_settings_leave_open_is_filled_in() -> None:
         ("64:ff9b::a9fe:a9fe", False, False),
         ("fe80::1%eth0", False, False),
         ("fd00:ec2::254", False, False),
+        ("fd00:ec2::23", False, False),
+        ("fd20:ce::254", False, False),
         ("100.100.100.200", False, False),
         ("168.63.129.16", False, False),
         ("0.0.0.0", False, False),
@@ -112,3 +117,11 @@ def test_a_name_below_a_url_is_encoded(url: str, name: str, whole: str) -> None:
 def test_a_url_is_shown_without_its_secrets() -> None:
     assert shown("https://u:p@h/a?X-Amz-Signature=1#f") == "https://h/a?...#f"
     assert shown("/a\n\udcff") == "/a\\n\ufffd"
+
+
+def test_an_http_server_is_tried_as_often_as_the_settings_say(tmp_path: Path) -> None:
+    settings = StorageSettings(http_tries=2, http_timeout_seconds=0.2, private_addresses=True, file_roots=())
+    with web.serve(web.Silent) as server, Schemes(settings, "me") as schemes, (tmp_path / "x").open("w+b") as target:
+        with pytest.raises(TransferFailed):
+            schemes.of(server.url).get(f"{server.url}/f", target.fileno(), lambda size_bytes: None)
+        assert len(server.requests) == 2

@@ -14,6 +14,9 @@ from tesk.transfer import Deliver, Fetch, TransferList
 BACKEND_PARAMETERS = frozenset({"time_limit_seconds"})
 """The backend parameters that are supported, in lower case. The controller keeps the time limit."""
 
+TAILS_BYTES = 16 * 1024 * 1024
+"""Most that is kept of all streams of all executors of one attempt."""
+
 
 class Shared(StrEnum):
     """How a path of the task's own is shown to its executors."""
@@ -117,7 +120,8 @@ def make_plan(
         cpu_cores=cpu_cores,
         ram_bytes=ram_bytes,
         disk_bytes=disk_bytes,
-        tail_bytes=tail_bytes,
+        # A task is one row, and its logs are in memory until then: thousands of executors share what there is for one.
+        tail_bytes=min(tail_bytes, TAILS_BYTES // (2 * len(task.executors))),
         parameters={key.lower(): value for key, value in asked.items() if key.lower() in BACKEND_PARAMETERS},
     )
 

@@ -196,9 +196,10 @@ class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 20
     time_limit_seconds: Annotated[Seconds, _says("Longest run of an attempt, staging included; 0: no limit.")] = 0.0
     content_bytes: Annotated[Positive, _says("Most `content` in one task.")] = 1024 * 1024
-    log_tail_bytes: Annotated[Positive, _says("How much of the end of each stream is kept in an ExecutorLog.")] = (
-        64 * 1024
-    )
+    log_tail_bytes: Annotated[
+        Positive,
+        _says("How much of the end of each stream is kept in an ExecutorLog; of all in an attempt 16 MiB at most."),
+    ] = 64 * 1024
 
 
 class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

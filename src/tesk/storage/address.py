@@ -7,11 +7,10 @@ from tesk.errors import TransferRefused
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_METADATA = frozenset(
-    ipaddress.ip_address(text)
+_METADATA = tuple(
+    ipaddress.ip_network(text)
     for text in (
-        "169.254.169.254",
-        "fd00:ec2::254",  # Amazon by IPv6
+        "fd00:ec2::/32",  # Amazon by IPv6; pods get their credentials at another address than machines
         "fd20:ce::254",  # Google by IPv6
         "100.100.100.200",  # Alibaba
         "168.63.129.16",  # Azure
@@ -24,7 +23,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 def refusal(address: str, *, private: bool) -> str | None:
     """Say why `address` must not be called, or None. `private`: loopback and private networks may be."""
     bare = _embedded(ipaddress.ip_address(address.partition("%")[0]))
-    if bare.is_link_local or bare in _METADATA:
+    if bare.is_link_local or any(bare in network for network in _METADATA):
         return "link-local and metadata addresses are never called"
     if bare.is_unspecified or bare.is_multicast:
         return "it is the address of no host"

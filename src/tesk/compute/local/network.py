@@ -21,8 +21,8 @@ _PASTA = (
 )
 
 # Where clouds give their machines credentials.
-_CREDENTIALS = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32")
-_CREDENTIALS6 = ("fd00:ec2::/32",)
+_CREDENTIALS = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
+_CREDENTIALS6 = ("fd00:ec2::/32", "fd20:ce::254/128")
 
 # In the network namespace, before the sandbox: nothing inside may change routes. pasta may close descriptors, so the gate
 # and the status come by their paths.
