@@ -1,14 +1,17 @@
 """A backend that cannot do what it must says so when it starts, with the command that helps."""
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from fakes.attempts import local
+from fakes.attempts import finish, local, plan, shell, stdout
 from tesk.compute.local import probe
+from tesk.compute.local.host import capacity
 from tesk.errors import StartError
+from tesk.settings import LocalSettings
 
 
 def refusal(folder: Path, **settings) -> str:
@@ -55,3 +58,25 @@ def test_an_unknown_user_for_executors_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert "no-such-user" in refusal(tmp_path, user="no-such-user")
     assert "root" in refusal(tmp_path, user="root")
+
+
+def test_folders_of_the_settings_come_first_where_programs_are_looked_for(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path, path=("/opt/conda/bin", "/srv/bin")) as backend:
+            seen = await finish(backend, plan(shell("echo $PATH")))
+            assert stdout(seen).startswith("/opt/conda/bin:/srv/bin:/usr/local/sbin:")
+
+    asyncio.run(story())
+
+
+def test_the_machine_offers_its_cores_so_many_times_its_memory_less_one_and_its_free_disk_or_what_is_said(
+    tmp_path: Path,
+) -> None:
+    cores = len(os.sched_getaffinity(0))
+    whole = capacity(LocalSettings(), tmp_path)
+    assert whole.cpu_cores == cores
+    assert 0 < whole.ram_bytes < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - 999_999_999
+    assert whole.disk_bytes > 0
+    assert capacity(LocalSettings(overcommit_cpu=2.5), tmp_path).cpu_cores == cores * 2.5
+    told = capacity(LocalSettings(cpu_cores=3, overcommit_cpu=9, ram_gb=0.5, disk_gb=7), tmp_path)
+    assert (told.cpu_cores, told.ram_bytes, told.disk_bytes) == (3, 500_000_000, 7_000_000_000)

@@ -1,0 +1,16 @@
+"""Ids sort by age, whatever the clock does."""
+
+from tesk.tes.ids import Ids, is_id, made_at
+
+
+def test_ids_go_up_also_within_a_millisecond_and_when_the_clock_is_set_back():
+    ids = Ids()
+    made = [ids.make(now) for now in (1000.0, 1000.0, 1000.0001, 500.0, 1.0, 1000.0, 2000.0)]
+    assert made == sorted(set(made))
+    assert all(map(is_id, made))
+    assert (made_at(made[0]), made_at(made[-1])) == (1000.0, 2000.0)
+
+
+def test_ids_are_above_the_newest_that_an_earlier_server_made_with_a_later_clock():
+    newest = Ids().make(5000.0)
+    assert Ids(newest).make(1000.0) > newest
