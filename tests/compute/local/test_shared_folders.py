@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,16 @@ def test_thousands_of_deep_paths_are_planned_at_once() -> None:
     what = plan(shell("true", workdir="/a"), volumes=tuple(f"{deep}/{n}" for n in range(2000)))
     assert len(what.shared) == 2001
     assert time.process_time() - began < 5, "it is planned in the loop that everybody else waits for"
+
+
+def test_a_folder_in_the_place_of_a_file_of_the_host_is_said_to_the_task_and_not_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with local(tmp_path, ShelfStager()) as backend:
+            for _ in range(5):
+                seen = await finish(backend, plan(shell("true"), volumes=("/etc/passwd",)))
+                assert "/etc/passwd" in (seen.reason or "")
+
+    asyncio.run(story())
+    assert not caplog.records

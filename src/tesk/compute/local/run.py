@@ -230,7 +230,8 @@ class Run:
         else:
             self._start_time = time.time()
             self._let_go = True
-            os.write(self._gate, _CALLS)
+            with contextlib.suppress(BrokenPipeError):  # what it was to mount could not be; its end says why
+                os.write(self._gate, _CALLS)
             os.close(self._gate)
             self._gate = -1
 
