@@ -6,6 +6,7 @@ A task with an owner has four hashes for each tag: for its owner's lists and for
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 from tesk.caller import LOCAL
@@ -19,6 +20,8 @@ def has_own_index(owner: str) -> bool:
     return owner != LOCAL.name
 
 
+# The tasks of a workflow have the same tags over and over.
+@lru_cache(maxsize=4096)
 def pair_hash(owner: str | None, key: str, value: str | None) -> int:
     """Return the hash under which tasks with this tag are found; `owner` None is everybody, `value` None is any."""
     # The lengths keep ("a", "bc") and ("ab", "c") apart.
