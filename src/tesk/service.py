@@ -262,8 +262,8 @@ class _Http(uvicorn.Server):
         if counter % _LOOK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in [*self.server_state.connections]:
-                if isinstance(connection, Protocol):
-                    connection.cut_if_late(now)
+                if isinstance(connection, Protocol) and connection.is_late(now):
+                    connection.cut()
         return await super().on_tick(counter)
 
 

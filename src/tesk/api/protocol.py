@@ -19,6 +19,8 @@ _HEAD_MOST_BYTES = 64 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _REQUEST_SECONDS = 75.0
 """How long a request may be on its way, and a new connection silent; longer than a body may take by itself."""
+_SILENT_SECONDS = 1.0
+"""How long one may be silent though others want to come."""
 _CONNECTIONS_SHARE = 2
 """One of so many of this process's descriptors may be a connection; tasks need some, too."""
 
@@ -66,9 +68,13 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(_Joined(transport))  # type: ignore[arg-type]  # it has what uvicorn asks of one
-        self._waits_since = self.loop.time()
+        self._waits_since = now = self.loop.time()
         if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _CONNECTIONS_SHARE:
-            transport.abort()
+            # Who has come and asks for nothing makes room for who comes now: strangers must not keep the owner out.
+            silent = (
+                each for each in self.connections if isinstance(each, Protocol) and each.is_late(now, _SILENT_SECONDS)
+            )
+            next(silent, self).cut()
 
     def data_received(self, data: bytes) -> None:
         if self._waits_since is None:
@@ -92,7 +98,11 @@ class Protocol(HttpToolsProtocol):
         self._waits_since = None
         super().on_message_complete()
 
-    def cut_if_late(self, now: float) -> None:
-        """Cut the connection if a request has been on its way for too long. `now` is of the loop's clock."""
-        if self._waits_since is not None and now - self._waits_since > _REQUEST_SECONDS:
-            self.transport.abort()
+    def is_late(self, now: float, seconds: float = _REQUEST_SECONDS) -> bool:
+        """Say whether a request has been on its way for so long. `now` is of the loop's clock."""
+        return self._waits_since is not None and now - self._waits_since > seconds
+
+    def cut(self) -> None:
+        """End the connection, whatever was said."""
+        self._waits_since = None
+        self.transport.abort()
