@@ -7,7 +7,7 @@ import pytest
 from fakes import web
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import FileRoot, HttpCredential, StorageSettings
-from tesk.storage.address import refusal
+from tesk.storage.address import may_lead_to_private, refusal
 from tesk.storage.file import FileScheme
 from tesk.storage.http import HttpScheme
 from tesk.storage.schemes import Schemes, default_roots, in_force
@@ -97,6 +97,7 @@ def test_what_the_settings_leave_open_is_filled_in() -> None:
 def test_who_may_be_called(address: str, public: bool, private: bool) -> None:
     assert (refusal(address, private=False) is None) is public
     assert (refusal(address, private=True) is None) is private
+    assert may_lead_to_private(address) is not public
 
 
 @pytest.mark.parametrize(

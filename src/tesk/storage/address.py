@@ -32,6 +32,11 @@ def refusal(address: str, *, private: bool) -> str | None:
     return None
 
 
+def may_lead_to_private(address: str) -> bool:
+    """Say whether who answers at `address` may send us on to a private network or this machine: only who is there, too."""
+    return refusal(address, private=False) is not None
+
+
 def connect(host: str, port: int, *, private: bool, timeout_seconds: float) -> socket.socket:
     """Connect to the first address of `host` that may be called and answers.
 

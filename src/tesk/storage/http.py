@@ -126,7 +126,7 @@ class HttpScheme:
         self._private = private
         self._context = context
         self._wait = wait
-        self._idle: dict[Site, list[http.client.HTTPConnection]] = {}
+        self._idle: dict[tuple[Site, bool], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -235,23 +235,26 @@ class HttpScheme:
         place = _place(url)
         first, authorization = place.site, self._authorization(place)
         sent = {"User-Agent": f"tesk/{__version__}", "Accept-Encoding": "identity", **headers}
+        private = self._private
         for _ in range(_REDIRECTS_MAX + 1):
             # Credentials are for the server that the URL names, not for one that it points to.
             known = {"Authorization": authorization} if authorization and place.site == first else {}
-            connection = self._connection(place.site)
+            connection = self._connection(place.site, private)
             kept = False
             try:
                 connection.request(method, place.target, headers={**sent, **known})
                 line = connection.sock
+                peer = line.getpeername()[0]
                 answer = connection.getresponse()
                 onward = answer.getheader("Location")
                 if answer.status not in _REDIRECTS or onward is None:
                     yield answer, line
                     if answer.isclosed() and not answer.will_close:
                         with self._lock:
-                            self._idle.setdefault(place.site, []).append(connection)
+                            self._idle.setdefault((place.site, private), []).append(connection)
                         kept = True
                     return
+                private = private and address.may_lead_to_private(peer)
             finally:
                 if not kept:
                     connection.close()
@@ -261,20 +264,20 @@ class HttpScheme:
                 raise TransferRefused(f"{shown(url)}: is redirected from https to http, which nobody could trust")
         raise TransferRefused(f"{shown(url)}: is redirected more than {_REDIRECTS_MAX} times")
 
-    def _connection(self, site: Site) -> http.client.HTTPConnection:
+    def _connection(self, site: Site, private: bool) -> http.client.HTTPConnection:
         """A connection that waits for work, or a new one."""
         while True:
             with self._lock:
-                idle = self._idle.get(site)
+                idle = self._idle.get((site, private))
                 connection = idle.pop() if idle else None
             if connection is None:
-                return _Connection(site, self._connect)
+                return _Connection(site, lambda site: self._connect(site, private))
             if not _readable(connection.sock, 0):
                 return connection
             connection.close()  # what waits to be read is its end
 
-    def _connect(self, site: Site) -> socket.socket:
-        line = address.connect(site.host, site.port, private=self._private, timeout_seconds=self._timeout_seconds)
+    def _connect(self, site: Site, private: bool) -> socket.socket:
+        line = address.connect(site.host, site.port, private=private, timeout_seconds=self._timeout_seconds)
         if not site.tls:
             return line
         try:
