@@ -36,6 +36,71 @@ def test_a_lost_lease_is_followed_by_a_new_one_that_takes_over_what_runs(tmp_pat
     assert play(tmp_path, backend, story, settings) == ("COMPLETE", 1)
 
 
+def test_what_another_server_has_taken_over_is_ended_by_the_one_that_was_late(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+
+    async def story(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        other = await world.store.acquire("there", "other", 30)
+        for lease in world.store._leases._ends.keys() - {other.id}:
+            world.store._leases.drop(lease)
+        assert await world.store.adopt(other, task)
+        await backend.until(lambda: not backend._seen)
+        return await world.state(task), [held.id for held in await world.store.claimed(other)] == [task]
+
+    settings = replace(QUICK, controller=ControllerSettings(lease_seconds=0.3))
+    assert play(tmp_path, backend, story, settings) == ("RUNNING", True)
+
+
+class TwoPlaces(ScriptedBackend):
+    """May act on what a server at `there` left, as soon as that one is not `working`."""
+
+    working = True
+
+    def owns(self, place):
+        return place in {self.place, "there"}
+
+    def abandoned(self, place):
+        return place == self.place or (place == "there" and not self.working)
+
+    async def forget(self, attempt, place=None):
+        if place == "there":
+            self.emptied.append(attempt)
+        await super().forget(attempt, place)
+
+
+@pytest.mark.parametrize(("asked", "ends"), [(False, "COMPLETE"), (True, "CANCELED")])
+def test_what_a_silent_server_of_this_host_left_is_emptied_and_done_here_once_it_does_not_work(tmp_path, asked, ends):
+    there = ScriptedBackend(place="there", script=("RUNNING",))
+
+    async def before(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        return task
+
+    task = play(tmp_path, there, before)
+    here = TwoPlaces(place="here", script=WHOLE)
+    here.emptied = []
+
+    async def after(world):
+        if asked:
+            await world.cancel(task)
+        # Time for some sweeps.
+        for _ in range(3):
+            await world.until(await world.submit())
+        assert await world.state(task) == ("CANCELING" if asked else "RUNNING")
+        here.working = False
+        return await world.until(task), (await world.states(task))[3:]
+
+    settings = replace(QUICK, controller=ControllerSettings(sweep_seconds=0.05))
+    state, states = play(tmp_path, here, after, settings)
+    assert state == ends
+    assert states == (["CANCELING", "CANCELED"] if asked else ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"])
+    assert set(here.emptied) == {AttemptId(task, 1)}
+    assert here.began.count(AttemptId(task, 2)) == (0 if asked else 1)
+
+
 def test_a_database_that_is_gone_for_a_while_stops_nothing_and_starts_nothing_twice(tmp_path):
     backend = ScriptedBackend(script=("RUNNING",), capacity=small(cores=4))
 

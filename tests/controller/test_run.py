@@ -17,6 +17,7 @@ from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
 from tesk.controller import term
 from tesk.settings import ControllerSettings, RetentionSettings
+from tesk.store.sqlite.store import SqliteStore
 from tesk.tes.state import State
 from tesk.tes.view import View
 
@@ -159,6 +160,41 @@ def test_a_task_larger_than_the_machine_is_refused_at_once(tmp_path):
     state, notes, states = play(tmp_path, backend, story)
     assert (state, states) == ("SYSTEM_ERROR", ["QUEUED", "SYSTEM_ERROR"])
     assert notes == ["Can never run here: it asks for cpu_cores 64 and this server has cpu_cores 8 in all"]
+
+
+class CountingStore(SqliteStore):
+    """Counts the waiting tasks that it was asked for."""
+
+    looked_at = 0
+
+    async def waiting(self, **which):
+        rows = await super().waiting(**which)
+        self.looked_at += len(rows)
+        return rows
+
+
+def test_a_task_larger_than_the_machine_is_refused_at_once_however_many_wait(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",), capacity=small(cores=1))
+
+    async def story(world):
+        await world.until(await world.submit(), "RUNNING")
+        backlog = [await asyncio.gather(*(world.submit() for _ in range(500))) for _ in range(8)]
+        for _ in range(3):
+            large = await world.submit(cpu=2)
+            assert await world.until(large) == "SYSTEM_ERROR"
+            assert "Can never run here" in (await world.notes(large))[0]
+            assert await world.states(large) == ["QUEUED", "SYSTEM_ERROR"]
+        counts = await world.store.counts()
+        return counts[State.QUEUED], sum(map(len, backlog)), world.store.looked_at, await world.submit(cpu=2)
+
+    queued, backlog, looked_at, left = play(tmp_path, backend, story, make_store=CountingStore)
+    assert queued == backlog
+    assert looked_at < 5 * backlog
+
+    async def after_a_restart(world):
+        return await world.until(left)
+
+    assert play(tmp_path, backend, after_a_restart) == "SYSTEM_ERROR"
 
 
 def test_a_backend_that_cannot_be_asked_now_is_asked_again(tmp_path):

@@ -63,6 +63,9 @@ class ScriptedBackend:
     def owns(self, place):
         return place == self.place
 
+    def abandoned(self, place):
+        return self.owns(place)
+
     async def start(self, attempt, plan):
         if attempt in self._seen:
             return
@@ -81,7 +84,7 @@ class ScriptedBackend:
             self.show(attempt, Phase.PREEMPTED, reason="Stopped", ours=True)
         self._tell()
 
-    async def forget(self, attempt):
+    async def forget(self, attempt, place=None):
         self._seen.pop(attempt, None)
         self._tell()
 

@@ -1,13 +1,21 @@
 """Two servers on one PostgreSQL, one of them silent for longer than its lease, and the database itself gone and back."""
 
+import asyncio
+import os
 import signal
-from contextlib import ExitStack, closing
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
+import asyncpg
 import pytest
 
+from fakes.environment import HOUSE
 from fakes.process import Server
 from fakes.stubborn import Client
-from faults.leftovers import assert_nothing_is_left
+from faults.leftovers import assert_nothing_is_left, processes
 
 QUICK = {"CONTROLLER_LEASE_SECONDS": "1.5", "CONTROLLER_SWEEP_SECONDS": "0.3", "LOCAL_CPU_CORES": "2"}
 
@@ -32,19 +40,119 @@ def start(tmp_path, postgres_url):
         yield start
 
 
-def test_a_server_that_is_stopped_loses_what_waits_but_not_what_runs_and_goes_on_with_it(start, postgres_url):
+@pytest.fixture
+def shared():
+    """Give a folder that the tasks of both servers see."""
+    # Not below /tmp: there a task sees its own. Nor below this checkout where root has it to itself.
+    place = Path("/srv") if os.geteuid() == 0 else HOUSE / "build"
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix="tesk-shared-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def until_attempt(client, task_id, number):
+    """Wait until a task has so many attempts; between two it may be in QUEUED for too short to be seen."""
+    end, pause = time.monotonic() + 60, threading.Event()
+    while len(client.get(task_id, "BASIC")["logs"]) < number:
+        assert time.monotonic() < end, client.get(task_id, "FULL")
+        pause.wait(0.05)
+
+
+@contextmanager
+def on_another_machine(database):
+    """Have all attempts up to now belong to another machine, until the block ends."""
+
+    def change(statement):
+        async def run():
+            connection = await asyncpg.connect(database)
+            await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
+
+    change("UPDATE attempt SET place = 'another' || place")
+    yield
+    change("UPDATE attempt SET place = substr(place, 8) WHERE place LIKE 'another%'")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_silent_server_of_this_machine_ran_is_ended_and_done_by_the_other_one(
+    start, shared, postgres_url, killed
+):
+    visible = {"LOCAL_VISIBLE": f"/usr:/bin:/lib:/lib64:{shared}", "LOCAL_HOST_LOST_SECONDS": "600"}
+    first, asks_first = start("first", **visible)
+    second, asks_second = start("second", **visible)
+    (shared / "alone").touch()
+    # Whatever lives of the first attempt holds the lock; a second one beside it would end with 99.
+    script = f"exec 9<{shared}/alone; flock -n 9 || exit 99; until [ -e {shared}/go ]; do sleep 0.05; done"
+    # Submitted while the second one cannot take it.
+    second.signal(signal.SIGSTOP)
+    running = asks_first.submit("sh", "-c", script)
+    also = asks_first.submit("sleep", "600")
+    asks_first.until(running, "RUNNING")
+    asks_first.until(also, "RUNNING")
+    if killed:
+        first.kill()
+    else:
+        first.signal(signal.SIGSTOP)
+    second.signal(signal.SIGCONT)
+    asks_second.cancel(also)
+    until_attempt(asks_second, running, 2)
+    assert asks_second.until(running, "RUNNING") == "RUNNING"
+    assert [line for line in processes(f"{first.folder}/data/local") if "tesk serve" not in line] == []
+    (shared / "go").touch()
+    assert asks_second.until(running) == "COMPLETE"
+    assert asks_second.until(also) == "CANCELED"
+    if killed:
+        first.start()
+        first.wait_until_ready()
+    first.signal(signal.SIGCONT)
+    # It finds out, takes a new lease, and works.
+    second.signal(signal.SIGSTOP)
+    assert asks_first.until(asks_first.submit("true")) == "COMPLETE"
+    second.signal(signal.SIGCONT)
+    assert asks_second.get(also)["state"] == "CANCELED"
+    task = asks_second.get(running, "FULL")
+    assert task["state"] == "COMPLETE"
+    lost, done = task["logs"]
+    assert "went away" in lost["system_logs"][-1]
+    assert done["logs"][0]["exit_code"] == 0
+    for server in (first, second):
+        server.end()
+        assert_nothing_is_left(server.folder, postgres_url, {running, also})
+
+
+def test_a_server_that_is_only_late_keeps_what_it_runs(start, postgres_server, postgres_url):
+    first, asks_first = start("first")
+    running = asks_first.submit("sleep", "6")
+    asks_first.until(running, "RUNNING")
+    second, asks_second = start("second")
+    postgres_server.stop()
+    for server in (first, second):
+        server.wait_until_logged("Lost the lease")
+    postgres_server.start()
+    assert asks_second.until(running) == "COMPLETE"
+    assert len(asks_second.get(running, "FULL")["logs"]) == 1
+    for server in (first, second):
+        server.end()
+        assert_nothing_is_left(server.folder, postgres_url, {running})
+
+
+def test_a_server_of_another_machine_loses_what_waits_but_not_what_runs_and_goes_on_with_it(start, postgres_url):
     first, asks_first = start("first")
     running = asks_first.submit("sleep", "8")
     asks_first.until(running, "RUNNING")
     second, asks_second = start("second", LOCAL_HOST_LOST_SECONDS="600")
     first.signal(signal.SIGSTOP)
-    waiting = [asks_second.submit("true") for _ in range(8)]
-    for task_id in waiting:
-        assert asks_second.until(task_id) == "COMPLETE"
-    # Longer than the lease: the second has seen that the first one's attempt is nobody's, and left it alone.
-    slow = asks_second.submit("sleep", "3")
-    assert asks_second.until(slow) == "COMPLETE"
-    assert asks_second.get(running)["state"] == "RUNNING"
+    with on_another_machine(postgres_url):
+        waiting = [asks_second.submit("true") for _ in range(8)]
+        for task_id in waiting:
+            assert asks_second.until(task_id) == "COMPLETE"
+        # Longer than the lease: the second has seen that the first one's attempt is nobody's, and left it alone.
+        slow = asks_second.submit("sleep", "3")
+        assert asks_second.until(slow) == "COMPLETE"
+        assert asks_second.get(running)["state"] == "RUNNING"
     first.signal(signal.SIGCONT)
     assert asks_second.until(running) == "COMPLETE"
     assert len(asks_second.get(running, "FULL")["logs"]) == 1
@@ -61,9 +169,10 @@ def test_what_a_server_says_after_its_host_was_given_up_is_not_believed(start, p
     asks_first.until(also, "RUNNING")
     second, asks_second = start("second", LOCAL_HOST_LOST_SECONDS="1")
     first.signal(signal.SIGSTOP)
-    asks_second.cancel(also)
-    assert asks_second.until(lost) == "SYSTEM_ERROR"
-    assert asks_second.until(also) == "CANCELED"
+    with on_another_machine(postgres_url):
+        asks_second.cancel(also)
+        assert asks_second.until(lost) == "SYSTEM_ERROR"
+        assert asks_second.until(also) == "CANCELED"
     log = asks_second.get(lost, "FULL")["logs"][-1]
     assert "did not come back" in log["system_logs"][-1]
     first.signal(signal.SIGCONT)

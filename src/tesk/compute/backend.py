@@ -98,7 +98,13 @@ class Backend(Protocol):
         """Let go of everything. Attempts that still run are killed where they cannot outlive the server."""
 
     def owns(self, place: str) -> bool:
-        """Say whether attempts of `place` are this backend's to act on: its own place, or the same before a reboot of the host."""
+        """Say whether attempts of `place` are this backend's to act on.
+
+        That is its own place, the same before a reboot of the host, or that of another server whose attempts it can end.
+        """
+
+    def abandoned(self, place: str) -> bool:
+        """Say whether attempts of `place` are ours to act on and no other server is at work there, which might only be slow."""
 
     async def start(self, attempt: AttemptId, plan: Plan) -> None:
         """Start an attempt; a second call changes nothing. Returns when the backend has it, not when it runs.
@@ -112,8 +118,12 @@ class Backend(Protocol):
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         """Ask an attempt to end: TERM, the grace, then KILL of all. `observe` says when nothing runs (PREEMPTED)."""
 
-    async def forget(self, attempt: AttemptId) -> None:
-        """Its results are stored, or unwanted: kill what runs, remove folder, finalizer, objects. Twice is once."""
+    async def forget(self, attempt: AttemptId, place: str | None = None) -> None:
+        """Its results are stored, or unwanted: kill what runs, remove folder, finalizer, objects. Twice is once.
+
+        `place`: where the attempt is, if not here; one that this backend owns. Nothing can be started of it there later.
+        Raises BackendUnavailable where another server is at work on it.
+        """
 
     def existing(self) -> AsyncIterator[AttemptId]:
         """Yield every attempt that is there, known to the store or not."""

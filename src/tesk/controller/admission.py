@@ -92,6 +92,12 @@ def admit(waiting: Iterable[Waiting], running: Sequence[Need], capacity: Capacit
     return Admission(tuple(start), tuple(refuse))
 
 
+def too_large(waiting: Iterable[Waiting], capacity: Capacity) -> tuple[Refused, ...]:
+    """Return those of `waiting` that can never start within `capacity`, whatever else runs."""
+    total = need(capacity)
+    return tuple(Refused(task, _too_large(task, capacity)) for task in waiting if not need(task).within(total))
+
+
 def _beside(head: Need, running: Sequence[Need], total: Need) -> Need:
     """Return what others may take for ever without ever being in the head's way."""
     return Need(

@@ -29,6 +29,8 @@ _SHORT_SECONDS = 0.2
 _STEPS = 8
 """More steps than any one observation can call for."""
 
+_EMPTIED = "The server that ran the task on this machine went away; what it left was ended."
+
 _FAULTS = 3
 """After so many faults of our own in a row an attempt counts as lost; without a bound it would rest in its state for ever."""
 
@@ -119,26 +121,35 @@ class Reconciler:
                     held.asked = decision
                     return inf
                 case Forget(then):
-                    await self.forget(held.attempt)
+                    # Elsewhere it was emptied when it was looked at, or is out of reach.
+                    if held.claimed.place == self._backend.place:
+                        await self.forget(held.attempt)
                     if then is None or not await self._record(held, [then]):
                         return inf
                 case Wait(until):
                     return until
         return self._clock() + 1.0
 
-    async def forget(self, attempt: AttemptId) -> None:
-        """Have the backend forget an attempt whose results are stored, or unwanted."""
+    async def forget(self, attempt: AttemptId, place: str | None = None) -> None:
+        """Have the backend forget an attempt whose results are stored, or unwanted. See `Backend.forget`."""
         async with asyncio.timeout(_FORGET_SECONDS):
-            await self._backend.forget(attempt)
+            await self._backend.forget(attempt, place)
 
     async def _observe(self, held: Held) -> Observation:
         if held.fresh:
             return Observation(attempt=held.attempt, phase=Phase.ABSENT, since=self._clock())
-        if not self._backend.owns(held.claimed.place):
+        place = held.claimed.place
+        if not self._backend.owns(place):
             return self._failed(held, "Its server and host went away and did not come back", final=True)
         if held.faults >= _FAULTS:
-            await self.forget(held.attempt)
+            await self.forget(held.attempt, place)
             return self._failed(held, f"Given up after {held.faults} faults in a row; the server's log says more")
+        if place != self._backend.place:
+            # Begun by another server: what it had is emptied there, and nothing of it can be started late.
+            await self.forget(held.attempt, place)
+            return Observation(
+                attempt=held.attempt, phase=Phase.PREEMPTED, since=self._clock(), reason=_EMPTIED, ours=True
+            )
         async with asyncio.timeout(_CALL_SECONDS):
             return await self._backend.observe(held.attempt)
 

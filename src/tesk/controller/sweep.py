@@ -31,34 +31,44 @@ class Sweeper:
         self._tenure = tenure
         self._host_lost_seconds = host_lost_seconds
 
-    async def adopt(self) -> None:
-        """Claim tasks that no living server holds: those of our backend at once, others' when their host is lost."""
+    async def adopt(self) -> set[str]:
+        """Claim tasks that no living server holds: those left to our backend at once, others' when their host is lost.
+
+        Returns the ids of those that are still to be waited for.
+        """
         after: str | None = None
+        left: set[str] = set()
         while True:
             rows = await self._store.unheld(limit=_PAGE, after=after)
             wanted = [row.id for row in rows if self._may_adopt(row)]
             await asyncio.gather(*(self._store.adopt(self._tenure.lease, task_id) for task_id in wanted))
+            left |= {row.id for row in rows} - set(wanted)
             if len(rows) < _PAGE:
-                return
+                return left
             after = rows[-1].id
 
     def _may_adopt(self, row: Claimed) -> bool:
-        if self._backend.owns(row.place):
+        if self._backend.abandoned(row.place):
             return True
         return row.unheld_seconds is not None and row.unheld_seconds >= self._host_lost_seconds
 
-    async def leftovers(self, held: Mapping[str, Held], clearing: Container[AttemptId]) -> list[AttemptId]:
-        """Return the attempts on the backend that no task wants any more."""
+    async def leftovers(
+        self, held: Mapping[str, Held], clearing: Container[AttemptId], unheld: Container[str]
+    ) -> list[AttemptId]:
+        """Return the attempts on the backend that no task wants any more. `unheld`: what nobody holds, of `adopt`."""
         found = [attempt async for attempt in self._backend.existing() if attempt not in clearing]
-        return [attempt for attempt in found if not _is_held(attempt, held) and await self._unwanted(attempt)]
+        return [attempt for attempt in found if not _is_held(attempt, held) and await self._unwanted(attempt, unheld)]
 
-    async def _unwanted(self, attempt: AttemptId) -> bool:
+    async def _unwanted(self, attempt: AttemptId, unheld: Container[str]) -> bool:
         task = await self._store.get(attempt.task_id, LOCAL, View.MINIMAL)
         if task is None or task.state in TERMINAL or task.state is State.QUEUED:
             return True
-        # An attempt that counts but is not held by us is somebody's to adopt, not ours to remove.
         rows = await self._store.claimed(self._tenure.lease, [attempt.task_id])
-        return any(row.attempt != attempt.number for row in rows)
+        if rows:
+            return any(row.attempt != attempt.number for row in rows)
+        # What nobody holds is somebody's to adopt, not ours to remove. What another server holds it will start anew, and
+        # it waits for us to end what we still have.
+        return attempt.task_id not in unheld
 
 
 def _is_held(attempt: AttemptId, held: Mapping[str, Held]) -> bool:

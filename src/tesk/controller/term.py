@@ -10,10 +10,11 @@ from math import inf
 from typing import TypeVar
 
 from tesk.compute.backend import AttemptId, Backend, Capacity
-from tesk.controller.admission import Need, admit, need
+from tesk.controller.admission import Need, Refused, admit, need, too_large
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop
 from tesk.controller.lease import Tenure
+from tesk.controller.newcomers import Newcomers
 from tesk.controller.reconcile import Held, Reconciler
 from tesk.controller.sweep import Sweeper
 from tesk.controller.workqueue import WorkQueue
@@ -47,6 +48,7 @@ class Chore(Enum):
     """What is done now and then, beside looking at a task."""
 
     ADMIT = "see which of the waiting fit now"
+    MEASURE = "see which of those that came can never fit"
     CANCELS = "see which of our tasks were canceled"
     SWEEP = "see everything, signals or not"
     PRUNE = "remove what was kept for long enough"
@@ -93,6 +95,7 @@ class Term:
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}
         self._beginning: dict[str, Need] = {}
+        self._newcomers = Newcomers(store, clock)
         self._window: list[Waiting] = []
         self._window_old = self._due_old = True
         self._window_due = inf
@@ -184,6 +187,8 @@ class Term:
                 await self._look(task_id)
             case Chore.ADMIT:
                 await self._admit()
+            case Chore.MEASURE:
+                await self._measure()
             case Chore.CANCELS:
                 self._cancel(await self._store.canceling(self._tenure.lease))
             case Chore.SWEEP:
@@ -239,9 +244,21 @@ class Term:
         for task in admission.start:
             self._beginning[task.id] = need(task)
             self._jobs.add(task.id)
-        now = self._clock()
-        for refused in admission.refuse:
-            await self._store.refuse(self._tenure.lease, refused.task.id, refused.note, now)
+        await self._refuse(admission.refuse)
+        if self._window_old and self._capacity is not None:  # others wait behind the window, or just came
+            self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
+
+    async def _measure(self) -> None:
+        """Refuse those behind the window that can never fit: they need not wait for it to come to them."""
+        if self._capacity is None or self.draining:
+            return
+        async for page in self._newcomers.pages():
+            await self._refuse(too_large(page, self._capacity))
+            await asyncio.sleep(0)  # a file answers at once, and others want their turn between two pages
+
+    async def _refuse(self, refused: Sequence[Refused]) -> None:
+        now, lease = self._clock(), self._tenure.lease
+        await asyncio.gather(*(self._store.refuse(lease, each.task.id, each.note, now) for each in refused))
 
     async def _fill_window(self) -> None:
         """Read the oldest that wait, unless enough of them are known and nothing says that there are older ones."""
@@ -253,6 +270,8 @@ class Term:
             self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
             # More may wait behind a full page: then it is read again as soon as half of it is used up.
             self._window_old |= len(rows) == _WINDOW
+            if len(rows) < _WINDOW:
+                self._newcomers.known(now)
         if due or self._due_old:
             self._due_old = False
             self._window_due = await self._store.next_due(now) or inf
@@ -262,14 +281,14 @@ class Term:
     async def _sweep(self) -> None:
         self._beat()
         self._jobs.add_later(Chore.SWEEP, self._settings.sweep_seconds)
-        await self._sweeper.adopt()
+        unheld = await self._sweeper.adopt()
         rows = await self._store.claimed(self._tenure.lease)
         for task_id in self.held.keys() - {row.id for row in rows}:
             self.held[task_id].stale = True
         self._take_in(rows)
         for task_id in self.held:
             self._jobs.add(task_id)
-        for attempt in await self._sweeper.leftovers(self.held, self._clearing):
+        for attempt in await self._sweeper.leftovers(self.held, self._clearing, unheld):
             self._clearing.add(attempt)
         self._window_old = self._due_old = True
         self._window.clear()
@@ -311,7 +330,7 @@ class Term:
         del self.held[task.id]
         self._failures.pop(task.id, None)
         self._jobs.drop(task.id)
-        if self._backend.owns(task.place):
+        if task.place == self._backend.place:
             self._clearing.add(held.attempt)
         if task.state is State.QUEUED:
             self._window_old = self._due_old = True

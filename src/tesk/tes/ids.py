@@ -21,6 +21,11 @@ def made_at(task_id: str) -> float:
     return (_decode(task_id) >> 80) / 1000
 
 
+def id_before(seconds: float) -> str:
+    """Return what sorts before every id that was made at a time (seconds since the epoch) or later."""
+    return _encode(max(0, int(seconds * 1000)) << 80)
+
+
 class Ids:
     """Makes ids: 48 bits of milliseconds, then 80 bits at random that count up within a millisecond.
 

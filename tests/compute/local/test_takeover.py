@@ -14,6 +14,7 @@ import pytest
 
 from fakes.attempts import BOUND_SECONDS, local, plan, shell, until
 from tesk.compute.backend import AttemptId, Phase
+from tesk.compute.local.place import place_of
 from tesk.errors import BackendUnavailable
 
 ATTEMPT = AttemptId("lost", 1)
@@ -151,6 +152,85 @@ def test_a_server_that_lives_keeps_its_attempt(other: OtherServer, tmp_path: Pat
             os.kill(other.process.pid, signal.SIGTERM)
             other.process.wait()
             assert (await backend.observe(ATTEMPT)).phase is Phase.PREEMPTED
+
+    asyncio.run(story())
+
+
+def stop(pid: int) -> None:
+    """Stop a child, and wait until it is."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
+def change_server(work: Path, change: dict[str, int] | None) -> None:
+    """Change what a server wrote down about itself; None: it wrote nothing."""
+    server = work / "server"
+    if change is None:
+        server.unlink()
+    else:
+        server.write_text(json.dumps({**json.loads(server.read_bytes()), **change}))
+
+
+def test_a_server_with_its_own_folder_is_left_alone_while_it_works_and_emptied_when_it_is_stopped(
+    other: OtherServer, tmp_path: Path
+) -> None:
+    place = place_of(tmp_path / "local")
+    sandboxes = other.sandboxes()
+
+    async def story() -> None:
+        async with local(tmp_path / "ours") as backend:
+            assert backend.owns(place)
+            assert not backend.abandoned(place)
+            with pytest.raises(BackendUnavailable):
+                await backend.forget(ATTEMPT, place)
+            assert other.sandboxes()
+            stop(other.process.pid)
+            assert backend.abandoned(place)
+            await backend.forget(ATTEMPT, place)
+            await backend.forget(ATTEMPT, place)
+            wait_for_ends(sandboxes)
+            assert [attempt async for attempt in backend.existing()] == []
+
+    asyncio.run(story())
+    os.kill(other.process.pid, signal.SIGCONT)
+    assert other.hear("ended") == Phase.PREEMPTED
+    assert list((tmp_path / "local/attempts").iterdir()) == []
+
+
+def test_what_was_not_started_yet_in_another_folder_cannot_be_started_late(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path / "ours") as backend, local(tmp_path / "theirs") as late:
+            await backend.forget(ATTEMPT, late.place)
+            await late.start(ATTEMPT, plan(shell("true")))
+            seen = await until(late, ATTEMPT)
+            assert (seen.phase, seen.executor_logs) == (Phase.PREEMPTED, ())
+
+    asyncio.run(story())
+
+
+def test_only_folders_of_this_machine_boot_and_user_that_are_where_they_were_are_acted_on(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path / "ours") as backend:
+            async with local(tmp_path / "theirs") as other:
+                machine, boot, folder, path = other.place.split(":", 3)
+            owned = {
+                "it": other.place,
+                "our own before a reboot": backend.place.replace(boot, "another-boot"),
+                "its machine": other.place.replace(machine, "another-machine"),
+                "its boot": other.place.replace(boot, "another-boot"),
+                "its folder": f"{machine}:{boot}:1-1:{path}",
+                "its path": f"{machine}:{boot}:{folder}:{tmp_path}",
+                "nothing": "",
+            }
+            assert [what for what, place in owned.items() if backend.owns(place)] == ["it", "our own before a reboot"]
+            assert not any(backend.abandoned(place) for place in owned.values() if not backend.owns(place))
+            if os.geteuid() == 0:
+                os.chown(path, 12345, 12345)
+                assert not backend.owns(other.place)
+                os.chown(path, 0, 0)
+            for wrong in ({"namespace": 1}, None):
+                change_server(Path(path), wrong)
+                assert not backend.owns(other.place)
 
     asyncio.run(story())
 

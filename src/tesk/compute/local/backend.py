@@ -17,13 +17,14 @@ from tesk.compute.local.cgroup import NoCgroups, find_cgroups
 from tesk.compute.local.folder import Folders, Owner, named
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine, check_unsafe
+from tesk.compute.local.place import identity, neighbour, place_of, same_home
 from tesk.compute.local.probe import try_sandbox, what_helps
-from tesk.compute.local.processes import look_at
-from tesk.compute.local.sandbox import HostKind, HostPath, host_arguments
+from tesk.compute.local.processes import is_running, look_at
+from tesk.compute.local.sandbox import HostArguments, HostKind, HostPath, host_arguments
 from tesk.compute.local.takeover import take_over
 from tesk.compute.local.user import User, executor_user, settle_thread
 from tesk.compute.plan import Plan
-from tesk.errors import StartError
+from tesk.errors import BackendUnavailable, StartError
 from tesk.settings import LocalSettings
 from tesk.transfer import Stager
 
@@ -38,9 +39,10 @@ class LocalBackend:
 
     def __init__(self, settings: LocalSettings, work: Path, stager: Stager) -> None:
         self._settings = settings
-        self._work = work
+        # By one path for all who look for it: it stands in command lines, and other servers read it in our place.
+        self._work = work.resolve()
         self._stager = stager
-        self._folders = Folders(work)
+        self._folders = Folders(self._work)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
         self._left: dict[AttemptId, Observation] = {}
@@ -53,11 +55,12 @@ class LocalBackend:
             raise StartError("Without a sandbox a server does not run as root; start it as another user.")
         await asyncio.to_thread(self._folders.prepare)
         host.check_hidden(self._work, self._settings.visible)
-        self.place = host.place(self._work)
+        self.place = place_of(self._work)
         self._keeper = Keeper(lambda: settle_thread(user, self._work))
         await self._keeper.open()
         try:
             self._machine = await self._settle(user, descriptors)
+            self._folders.serve(self._machine.owner)
         except BaseException:
             await self._keeper.close()
             raise
@@ -71,12 +74,12 @@ class LocalBackend:
             settings=settings,
             keeper=self._keeper,
             folders=self._folders,
-            cgroups=find_cgroups(settings, self.place),
+            cgroups=find_cgroups(settings, identity(self._work)),
             stager=self._stager,
             user=user,
             owner=Owner(server=server, namespace=os.stat("/proc/self/ns/pid").st_ino),
             bwrap=shutil.which("bwrap") or "",
-            host=(),
+            host=HostArguments(first=(), after_own=()),
             seen=tuple(host.seen(settings.visible)),
             network="host" if settings.network == "host" else "off",
             descriptors=descriptors,
@@ -130,7 +133,21 @@ class LocalBackend:
         await self._keeper.close()
 
     def owns(self, place: str) -> bool:
-        return host.same_home(place, self.place)
+        return same_home(place, self.place) or self._neighbour(place) is not None
+
+    def abandoned(self, place: str) -> bool:
+        if same_home(place, self.place):
+            return True
+        server = other.server() if (other := self._neighbour(place)) is not None else None
+        return server is not None and not is_running(server.server)
+
+    def _neighbour(self, place: str) -> Folders | None:
+        """Return the folders of another server of this machine, if we see its processes and may end them."""
+        if (work := neighbour(place, self.place)) is None:
+            return None
+        folders = Folders(work)
+        server = folders.server()
+        return folders if server is not None and server.namespace == self._machine.owner.namespace else None
 
     async def start(self, attempt: AttemptId, plan: Plan) -> None:
         # A folder of a dead server's: `observe` empties it.
@@ -167,13 +184,17 @@ class LocalBackend:
         if (ours := self._attempts.get(attempt)) is not None:
             ours.stop(grace_seconds)
 
-    async def forget(self, attempt: AttemptId) -> None:
+    async def forget(self, attempt: AttemptId, place: str | None = None) -> None:
+        here = place is None or same_home(place, self.place)
+        folders = self._folders if here else self._neighbour(place or "")
+        if folders is None:
+            raise BackendUnavailable(f"The folder of attempt {attempt} cannot be reached now.")
         if (ours := self._attempts.get(attempt)) is not None:
             ours.stop(0)
             await ours.over.wait()
             await asyncio.to_thread(self._clear, ours)
         else:
-            await asyncio.to_thread(take_over, self._folders, attempt, self._machine.owner)
+            await asyncio.to_thread(take_over, folders, attempt, self._machine.owner)
             self._machine.cgroups.remove_left()
             self._left.pop(attempt, None)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
@@ -184,7 +205,9 @@ class LocalBackend:
         self._folders.discard(self._folders.path(ours.id))
 
     async def existing(self) -> AsyncIterator[AttemptId]:
-        for attempt in await asyncio.to_thread(self._existing):
+        found = await asyncio.to_thread(self._existing)
+        # There is no folder where another server took the attempt over, but we still hold what it had open.
+        for attempt in found | self._attempts.keys():
             yield attempt
 
     def _existing(self) -> set[AttemptId]:

@@ -1,5 +1,6 @@
 """The folders of attempts on this machine: whose they are, what runs in them, and how another server takes one over.
 
+server                      who works here, or did last
 attempts/<attempt>/owner    locked by the server that runs it, and who that is; then the processes that it started
 attempts/<attempt>/root     stands for the task's `/`
 attempts/<attempt>/own      what is each executor's own: 0/tmp, 0/home
@@ -47,6 +48,7 @@ class Folders:
     """All attempts below one work folder. `folders` of attempts are root's, or the server's own user's."""
 
     def __init__(self, work: Path) -> None:
+        self._server = work / "server"
         self.attempts = work / "attempts"
         self._gone = work / "gone"
         self._trash = work / "trash"
@@ -60,6 +62,16 @@ class Folders:
         for entry in self._gone.iterdir():
             if entry.stat().st_mtime < time.time() - _GONE_SECONDS:
                 entry.unlink(missing_ok=True)
+
+    def serve(self, us: Owner) -> None:
+        """Write down who works here from now on."""
+        written = self._server.with_name(f"server.{us.server.pid}")
+        written.write_bytes(msgspec.json.encode(us))
+        written.rename(self._server)
+
+    def server(self) -> Owner | None:
+        """Return who works here, or did last; None where nobody wrote it down."""
+        return _read_owner(self._server)
 
     def path(self, attempt: AttemptId) -> Path:
         """Where an attempt's folder is, or would be."""
@@ -97,9 +109,7 @@ class Folders:
 
     def read_owner(self, folder: Path) -> Owner | None:
         """Return what the server of an attempt last wrote in its folder, wherever that is now."""
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode((folder / "owner").read_bytes(), type=Owner)
-        return None
+        return _read_owner(folder / "owner")
 
     def is_held(self, attempt: AttemptId) -> bool:
         """Say whether a server that lives (or is stopped) holds the attempt's lock."""
@@ -137,6 +147,12 @@ class Folders:
             for made in msgspec.json.decode((away / "made").read_bytes(), type=list[str]):
                 delete_folder(Path(made))
         delete_folder(away)
+
+
+def _read_owner(path: Path) -> Owner | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Owner)
+    return None
 
 
 def _remove_empty(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What this machine is: its programs that executors see, its size, its name for us."""
+"""What this machine is: its programs that executors see, and its size."""
 
 import os
 import shutil
@@ -17,21 +17,6 @@ UNSAFE = (
 )
 
 _RESERVED_BYTES = 1_000_000_000
-
-
-def place(work: Path) -> str:
-    """Return the name of this machine in its present boot, and of the folder in which attempts lie."""
-    machine = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
-    folder = work.stat()
-    return f"{machine}:{_read('/proc/sys/kernel/random/boot_id')}:{folder.st_dev:x}-{folder.st_ino:x}"
-
-
-def same_home(one: str, other: str) -> bool:
-    """Say whether two places are the same machine and folder, whatever the boot: what ran before a reboot runs no more."""
-    if one == other:
-        return True
-    machine, _, folder = one.split(":") if one.count(":") == 2 else ("", "", "")
-    return machine != "" and other.startswith(f"{machine}:") and other.endswith(f":{folder}")
 
 
 def capacity(settings: LocalSettings, work: Path) -> Capacity:
@@ -78,10 +63,3 @@ def check_paths(plan: Plan, seen: Sequence[HostPath]) -> None:
                     f"{entry.path} cannot be made: {folder.path} is the host's and read-only here, and has nothing of that "
                     "name. Use a path outside of it."
                 )
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""

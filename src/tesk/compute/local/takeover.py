@@ -20,7 +20,10 @@ def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
     Raises BackendUnavailable where a server that is not stopped has it (which finds out that its lease is over, and ends
     it), where its processes cannot be seen from here, or do not go away.
     """
-    owner = folders.owner(attempt)
+    # First the mark: whoever makes the folder later finds it, whoever made it earlier is found by us.
+    folders.mark_gone(attempt)
+    # Between the making of that file and its first word only the server's own says who it is.
+    owner = folders.owner(attempt) or folders.server()
     if owner is not None and folders.is_held(attempt):
         if owner.namespace != us.namespace:
             raise BackendUnavailable(
@@ -28,8 +31,6 @@ def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
             )
         if is_running(owner.server):
             raise BackendUnavailable(f"Attempt {attempt} is run by another server of this machine, which lives.")
-    # First the mark: whoever makes the folder later finds it, whoever made it earlier is found by us.
-    folders.mark_gone(attempt)
     if not folders.path(attempt).exists():
         return False
     path = str(folders.path(attempt))
