@@ -13,7 +13,14 @@ from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, refused_routes, setpriv, through_pasta
 from tesk.compute.local.processes import Process
 from tesk.compute.local.run import Launch
-from tesk.compute.local.sandbox import HostPath, Places, environment, environment_arguments, sandbox_arguments
+from tesk.compute.local.sandbox import (
+    HostArguments,
+    HostPath,
+    Places,
+    environment,
+    environment_arguments,
+    sandbox_arguments,
+)
 from tesk.compute.local.streams import File, Pipe
 from tesk.compute.local.user import User
 from tesk.compute.plan import Plan, Shared, Step
@@ -35,7 +42,7 @@ class Machine:
     user: User | None
     owner: Owner
     bwrap: str
-    host: Sequence[str]
+    host: HostArguments
     seen: Sequence[HostPath]
     network: Mode
     descriptors: tuple[int, int]
