@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tesk.compute.backend import Capacity
-from tesk.controller.admission import Need, admit, need
+from tesk.controller.admission import Need, admit, need, too_large
 from tesk.store.rows import Waiting
 
 GB = 10**9
@@ -54,6 +54,16 @@ def test_a_backend_that_queues_by_itself_gets_everything():
 def test_fractions_of_cores_add_up_exactly():
     tasks = [waiting(str(number), 0.1) for number in range(11)]
     assert len(admit(tasks, [], Capacity(cpu_cores=1, ram_bytes=0, disk_bytes=0)).start) == 10
+
+
+wanted = st.tuples(st.floats(0, 4), st.integers(0, 8), st.integers(0, 8))
+
+
+@given(st.lists(wanted, max_size=8), wanted)
+def test_what_admission_refuses_is_what_is_too_large_by_itself(asked, total):
+    capacity = Capacity(cpu_cores=total[0], ram_bytes=total[1], disk_bytes=total[2])
+    tasks = [waiting(str(number), *size) for number, size in enumerate(asked)]
+    assert too_large(tasks, capacity) == admit(tasks, [], capacity).refuse
 
 
 sizes = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8))

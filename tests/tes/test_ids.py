@@ -1,6 +1,6 @@
 """Ids sort by age, whatever the clock does."""
 
-from tesk.tes.ids import Ids, is_id, made_at
+from tesk.tes.ids import Ids, id_before, is_id, made_at
 
 
 def test_ids_go_up_also_within_a_millisecond_and_when_the_clock_is_set_back():
@@ -14,3 +14,9 @@ def test_ids_go_up_also_within_a_millisecond_and_when_the_clock_is_set_back():
 def test_ids_are_above_the_newest_that_an_earlier_server_made_with_a_later_clock():
     newest = Ids().make(5000.0)
     assert Ids(newest).make(1000.0) > newest
+
+
+def test_what_sorts_before_a_time_sorts_after_all_that_was_made_earlier():
+    ids = Ids()
+    assert ids.make(999.999) < id_before(1000.0) < ids.make(1000.0)
+    assert id_before(-5.0) < ids.make(0.0)

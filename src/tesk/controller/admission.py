@@ -95,7 +95,15 @@ def admit(waiting: Iterable[Waiting], running: Sequence[Need], capacity: Capacit
 def too_large(waiting: Iterable[Waiting], capacity: Capacity) -> tuple[Refused, ...]:
     """Return those of `waiting` that can never start within `capacity`, whatever else runs."""
     total = need(capacity)
-    return tuple(Refused(task, _too_large(task, capacity)) for task in waiting if not need(task).within(total))
+    # Thousands may come at once, and nearly all fit: these are seen without making sums of anything.
+    doubtful = (
+        task
+        for task in waiting
+        if task.cpu_cores > capacity.cpu_cores
+        or task.ram_bytes > capacity.ram_bytes
+        or task.disk_bytes > capacity.disk_bytes
+    )
+    return tuple(Refused(task, _too_large(task, capacity)) for task in doubtful if not need(task).within(total))
 
 
 def _beside(head: Need, running: Sequence[Need], total: Need) -> Need:
