@@ -80,3 +80,16 @@ def test_the_machine_offers_its_cores_so_many_times_its_memory_less_one_and_its_
     assert capacity(LocalSettings(overcommit_cpu=2.5), tmp_path).cpu_cores == cores * 2.5
     told = capacity(LocalSettings(cpu_cores=3, overcommit_cpu=9, ram_gb=0.5, disk_gb=7), tmp_path)
     assert (told.cpu_cores, told.ram_bytes, told.disk_bytes) == (3, 500_000_000, 7_000_000_000)
+
+
+def test_a_strict_umask_of_the_server_does_not_keep_executors_out(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            seen = await finish(backend, plan(shell("umask"), volumes=("/data",)))
+            assert stdout(seen) == "0022\n"
+
+    old = os.umask(0o077)
+    try:
+        asyncio.run(story())
+    finally:
+        os.umask(old)

@@ -24,6 +24,8 @@ from tesk.compute.local.processes import Process
 from tesk.inside import delete_folder
 
 _GONE_SECONDS = 86400.0
+_WAY = 0o711
+"""What the executors' user may go through, and nobody list, whatever the umask of the server is."""
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -56,7 +58,9 @@ class Folders:
     def prepare(self) -> None:
         """Make what is not there, remove what an earlier server began to remove, and forget old takeovers."""
         for folder in (self.attempts, self._gone, self._trash):
-            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.attempts.parent, self.attempts):
+            folder.chmod(_WAY)
         for entry in self._trash.iterdir():
             self.discard(entry)
         for entry in self._gone.iterdir():
@@ -86,7 +90,8 @@ class Folders:
     def create(self, attempt: AttemptId, owner: Owner, user: tuple[int, int] | None) -> "Folder":
         """Make an attempt's folder, ours. Raises FileExistsError where it is there, Lost where it was taken over before."""
         path = str(self.path(attempt))
-        os.mkdir(path, 0o711)
+        os.mkdir(path)
+        os.chmod(path, _WAY)
         folder = Folder(path, owner)
         # A server that takes over leaves its mark first and then looks for a folder; we do it the other way round.
         if os.path.exists(self._gone / str(attempt)):
