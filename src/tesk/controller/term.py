@@ -99,6 +99,7 @@ class Term:
         self._window: list[Waiting] = []
         self._window_old = self._due_old = True
         self._window_due = inf
+        self._stirred = True  # something came or went since the last choice: else it would come out the same
         self._capacity: Capacity | None = None
         self._capacity_known = False
         self.held: dict[str, Held] = {}
@@ -221,7 +222,7 @@ class Term:
         finally:
             del self._beginning[task_id]
             if claimed is None:
-                self._window_old = True
+                self._window_old = self._stirred = True
                 self._jobs.add_later(Chore.ADMIT, 0)
                 self._mark_idle()
         if claimed is not None:
@@ -236,6 +237,13 @@ class Term:
         if not self._capacity_known:
             self._capacity = await self._backend.capacity()
             self._capacity_known = True
+        if self._stirred:
+            self._stirred = False
+            await self._choose()
+        if self._window_old and self._capacity is not None:  # others wait behind the window, or just came
+            self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
+
+    async def _choose(self) -> None:
         running = [need(held.claimed) for held in self.held.values()]
         admission = admit(self._window, [*running, *self._beginning.values()], self._capacity)
         settled = {task.id for task in admission.start} | {refused.task.id for refused in admission.refuse}
@@ -245,8 +253,6 @@ class Term:
             self._beginning[task.id] = need(task)
             self._jobs.add(task.id)
         await self._refuse(admission.refuse)
-        if self._window_old and self._capacity is not None:  # others wait behind the window, or just came
-            self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
 
     async def _measure(self) -> None:
         """Refuse those behind the window that can never fit: they need not wait for it to come to them."""
@@ -268,6 +274,7 @@ class Term:
             self._window_old = False  # before the read: a signal may come while it is under way
             rows = await self._store.waiting(limit=_WINDOW, after=None, now=now)
             self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
+            self._stirred = True
             # More may wait behind a full page: then it is read again as soon as half of it is used up.
             self._window_old |= len(rows) == _WINDOW
             if len(rows) < _WINDOW:
@@ -328,6 +335,7 @@ class Term:
     def _ended(self, held: Held) -> None:
         task = held.claimed
         del self.held[task.id]
+        self._stirred = True
         self._failures.pop(task.id, None)
         self._jobs.drop(task.id)
         if task.place == self._backend.place:
