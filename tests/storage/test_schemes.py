@@ -10,7 +10,7 @@ from tesk.settings import FileRoot, HttpCredential, StorageSettings
 from tesk.storage.address import may_lead_to_private, refusal
 from tesk.storage.file import FileScheme
 from tesk.storage.http import HttpScheme
-from tesk.storage.schemes import Schemes, default_roots, in_force
+from tesk.storage.schemes import Schemes, default_roots, in_force, told
 from tesk.storage.url import below, shown
 
 
@@ -52,6 +52,12 @@ def test_a_loopback_server_reads_the_home_and_writes_where_it_was_started(curren
     roots = default_roots(home="/home/u", current=current)
     assert roots[0] == FileRoot(path="/home/u", hidden=False)
     assert [root.path for root in roots if root.write] == written
+
+
+def test_the_service_tells_of_the_roots_that_are_everybodys() -> None:
+    roots = (FileRoot(path="/data sets/"), FileRoot(path="/ann", callers=("ann",)), FileRoot(path="/"))
+    assert told(StorageSettings(file_roots=roots)) == ("file:///data%20sets/", "file:///")
+    assert told(StorageSettings()) == ()
 
 
 def test_what_the_settings_leave_open_is_filled_in() -> None:

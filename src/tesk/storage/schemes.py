@@ -5,6 +5,7 @@ import threading
 from importlib import import_module
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from msgspec import structs
 
@@ -59,6 +60,11 @@ def default_roots(*, home: str, current: str) -> tuple[FileRoot, ...]:
         # Dot entries of a project are programs for others (`.git/hooks`, `.envrc`); no output is written there.
         roots.append(FileRoot(path=current, write=True, hidden=False))
     return tuple(roots)
+
+
+def told(settings: StorageSettings) -> tuple[str, ...]:
+    """Return the storage locations that service-info names: the roots that everybody may use. For settings in force."""
+    return tuple(f"file://{quote(root.path.rstrip('/'))}/" for root in settings.file_roots or () if not root.callers)
 
 
 def in_force(
