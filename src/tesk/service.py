@@ -60,7 +60,9 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], ow
     home = Path.home()
     storage = in_force(
         settings.storage,
-        loopback=all(_is_loopback(address[0]) for address in addresses),
+        # With users or tokens others come in, through a proxy perhaps: the home of the server's user is none of theirs.
+        personal=not (settings.auth.users or settings.auth.tokens)
+        and all(_is_loopback(address[0]) for address in addresses),
         home=str(home),
         current=os.getcwd(),
         own=(str(folder), str(home / ".config/tesk"), "/etc/tesk", *map(str, own), *_files_of(settings.database)),

@@ -20,10 +20,10 @@ PROGRAM = Path(sys.executable).with_name("tesk")
 class Server:
     """A server that can be started, killed and started again, always at the same address with the same data.
 
-    Tasks may use `<folder>/files`. `settings` are variables without their `TESK_`.
+    Tasks may use `<folder>/files`. `settings` are variables without their `TESK_`; None: not set.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, **settings: str | None) -> None:
         if shutil.which("bwrap") is None:
             pytest.skip("bubblewrap is not installed: scripts/install-test-needs")
         self.folder = folder
@@ -42,7 +42,10 @@ class Server:
             "TESK_SHUTDOWN_GRACE": "0",
             "TESK_STORAGE_FILE_ROOTS": str(self.files),
         }
-        self._env |= {f"TESK_{name}": value for name, value in settings.items()}
+        for name, value in settings.items():
+            self._env.pop(f"TESK_{name}", None)
+            if value is not None:
+                self._env[f"TESK_{name}"] = value
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,7 +92,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[str]:
+def serving(folder: Path, **settings: str | None) -> Iterator[str]:
     """Yield the base URL of a server until the block ends. See `Server`."""
     server = Server(folder, **settings)
     server.start()

@@ -62,12 +62,12 @@ def test_the_service_tells_of_the_roots_that_are_everybodys() -> None:
 
 def test_what_the_settings_leave_open_is_filled_in() -> None:
     where = {"home": "/home/u", "current": "/w", "own": ("/home/u/data",)}
-    mine = in_force(StorageSettings(file_denied=("/x",)), loopback=True, **where)
+    mine = in_force(StorageSettings(file_denied=("/x",)), personal=True, **where)
     assert (mine.private_addresses, mine.file_denied) == (True, ("/x", "/home/u/data"))
     assert mine.file_roots == default_roots(home="/home/u", current="/w")
-    public = in_force(StorageSettings(), loopback=False, **where)
+    public = in_force(StorageSettings(), personal=False, **where)
     assert (public.file_roots, public.private_addresses) == ((), False)
-    told = in_force(StorageSettings(file_roots=(), private_addresses=False), loopback=True, **where)
+    told = in_force(StorageSettings(file_roots=(), private_addresses=False), personal=True, **where)
     assert (told.file_roots, told.private_addresses) == ((), False)
 
 

@@ -113,7 +113,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     file_roots: Annotated[
         tuple[FileRoot, ...] | None,
         _says(
-            "Folders of the host that tasks may use; a plain path means reading and writing. Not given: a loopback server "
+            "Folders of the host that tasks may use; a plain path means reading and writing. Not given: a loopback server without authentication "
             "reads its user's home but for dot entries, and writes the folder it was started in and `~/tesk`; others none."
         ),
     ] = None
@@ -130,7 +130,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     private_addresses: Annotated[
         bool | None,
         _says(
-            "Fetch from loopback and private networks. Not given: only a loopback server does. Link-local and metadata never."
+            "Fetch from loopback and private networks. Not given: only a loopback server without authentication does. Link-local and metadata never."
         ),
     ] = None
     parallel: Annotated[Positive, _says("Files of one task that move at once.")] = 8

@@ -50,7 +50,7 @@ class Schemes:
 
 
 def default_roots(*, home: str, current: str) -> tuple[FileRoot, ...]:
-    """Return what tasks of a loopback server may use: read the home but for dot entries, write `current` and `~/tesk`.
+    """Return what tasks of a server for its own user may use: read the home but for dot entries, write `current` and `~/tesk`.
 
     Started in a folder above the home (`/`, say), a server does not open all of it.
     """
@@ -68,13 +68,13 @@ def told(settings: StorageSettings) -> tuple[str, ...]:
 
 
 def in_force(
-    settings: StorageSettings, *, loopback: bool, home: str, current: str, own: tuple[str, ...]
+    settings: StorageSettings, *, personal: bool, home: str, current: str, own: tuple[str, ...]
 ) -> StorageSettings:
-    """Fill in what the settings leave open. `loopback`: the server listens for this machine only; `own`: TESK's data and settings."""
+    """Fill in what the settings leave open. `personal`: the server serves its own user only; `own`: TESK's data and settings."""
     roots = settings.file_roots
     if roots is None:
-        roots = default_roots(home=home, current=current) if loopback else ()
-    private = loopback if settings.private_addresses is None else settings.private_addresses
+        roots = default_roots(home=home, current=current) if personal else ()
+    private = personal if settings.private_addresses is None else settings.private_addresses
     return structs.replace(
         settings, file_roots=roots, private_addresses=private, file_denied=(*settings.file_denied, *own)
     )
