@@ -45,6 +45,7 @@ def serve(settings: Settings, announce: Callable[[str], None], own: Sequence[Pat
 
     `own` are files of ours, beside the usual ones, that tasks must never touch: settings, secrets.
     """
+    gc.disable()  # until all is built: what is made at the start lives as long as the server
     write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:
@@ -135,8 +136,8 @@ def _tune() -> None:
     the time went into looking through requests that were under way. A thread that wants the interpreter waits 0.5 ms for
     it, not 5: the writing thread wants it back after each statement.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)
     sys.setswitchinterval(0.0005)
 
