@@ -219,14 +219,14 @@ def test_executors_share_volumes_and_folders_but_nothing_else(backend) -> None:
                 plan(
                     shell(
                         "echo 1 > /vol/a; echo 2 > /in/b; echo 3 > /tmp/c; echo 4 > $HOME/d; echo 5 > e",
-                        workdir="/work/x",
+                        workdir="/data/x",
                     ),
-                    shell("cat /vol/a /in/b e; ls /tmp $HOME | grep -v : | wc -w; pwd", workdir="/work/x"),
+                    shell("cat /vol/a /in/b e; ls /tmp $HOME | grep -v : | wc -w; pwd", workdir="/data/x"),
                     volumes=("/vol",),
                     inputs=(Input(path="/in/text", content=""),),
                 ),
             )
-            assert stdout(seen, 1) == "1\n2\n5\n0\n/work/x\n"
+            assert stdout(seen, 1) == "1\n2\n5\n0\n/data/x\n"
 
     asyncio.run(story())
 

@@ -41,7 +41,7 @@ def test_roots_and_credentials_belong_to_their_callers(tmp_path: object) -> None
 @pytest.mark.parametrize(
     ("current", "written"),
     [
-        ("/work/project", ["/home/u/tesk", "/work/project"]),
+        ("/data/project", ["/home/u/tesk", "/data/project"]),
         ("/home/u/project", ["/home/u/tesk", "/home/u/project"]),
         ("/home/u", ["/home/u/tesk", "/home/u"]),
         ("/home", ["/home/u/tesk"]),

@@ -11,14 +11,14 @@ client = tes.HTTPClient(url, timeout=10)
 info = client.get_service_info()
 task = tes.Task(
     name="by py-tes",
-    inputs=[tes.Input(content="first\nsecond\n", path="/work/lines.txt", type="FILE")],
-    outputs=[tes.Output(url="file://" + folder + "/count.txt", path="/work/count.txt", type="FILE")],
+    inputs=[tes.Input(content="first\nsecond\n", path="/data/lines.txt", type="FILE")],
+    outputs=[tes.Output(url="file://" + folder + "/count.txt", path="/data/count.txt", type="FILE")],
     resources=tes.Resources(cpu_cores=1, ram_gb=0.1),
     executors=[
         tes.Executor(
-            image="none", command=["sh", "-c", "wc -l < /work/lines.txt; echo said >&2"], stdout="/work/count.txt"
+            image="none", command=["sh", "-c", "wc -l < /data/lines.txt; echo said >&2"], stdout="/data/count.txt"
         ),
-        tes.Executor(image="none", command=["cat", "/work/count.txt"]),
+        tes.Executor(image="none", command=["cat", "/data/count.txt"]),
     ],
     tags={"peer": "py-tes"},
 )

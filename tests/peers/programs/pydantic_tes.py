@@ -12,16 +12,16 @@ client = TesClient(url + "/ga4gh/tes/")
 info = client.service_info()
 task = TesTask(
     name="by pydantic-tes",
-    inputs=[{"content": "first\nsecond\n", "path": "/work/lines.txt", "type": "FILE"}],
-    outputs=[{"url": f"file://{folder}/count.txt", "path": "/work/count.txt", "type": "FILE"}],
+    inputs=[{"content": "first\nsecond\n", "path": "/data/lines.txt", "type": "FILE"}],
+    outputs=[{"url": f"file://{folder}/count.txt", "path": "/data/count.txt", "type": "FILE"}],
     resources={"cpu_cores": 1, "ram_gb": 0.1},
     executors=[
         {
             "image": "none",
-            "command": ["sh", "-c", "wc -l < /work/lines.txt; echo said >&2"],
-            "stdout": "/work/count.txt",
+            "command": ["sh", "-c", "wc -l < /data/lines.txt; echo said >&2"],
+            "stdout": "/data/count.txt",
         },
-        {"image": "none", "command": ["cat", "/work/count.txt"]},
+        {"image": "none", "command": ["cat", "/data/count.txt"]},
     ],
 )
 
