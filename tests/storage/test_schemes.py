@@ -127,7 +127,7 @@ def test_a_url_is_shown_without_its_secrets() -> None:
 
 
 def test_an_http_server_is_tried_as_often_as_the_settings_say(tmp_path: Path) -> None:
-    settings = StorageSettings(http_tries=2, http_timeout_seconds=0.2, private_addresses=True, file_roots=())
+    settings = StorageSettings(tries=2, timeout_seconds=0.2, private_addresses=True, file_roots=())
     with web.serve(web.Silent) as server, Schemes(settings, "me") as schemes, (tmp_path / "x").open("w+b") as target:
         with pytest.raises(TransferFailed):
             schemes.of(server.url).get(f"{server.url}/f", target.fileno(), lambda size_bytes: None)

@@ -1,11 +1,21 @@
 """One frozen tree of settings, read once at start. How it is read, `tesk.settings.load`, is for those who read it: the stager starts without."""
 
+from tesk.settings.storage import (
+    AzContainer,
+    DrsHost,
+    DrsPrefix,
+    FileRoot,
+    FtpCredential,
+    GsBucket,
+    HttpCredential,
+    S3Bucket,
+    StorageSettings,
+    TrsHost,
+)
 from tesk.settings.tree import (
     AuthSettings,
     ControllerSettings,
     DefaultsSettings,
-    FileRoot,
-    HttpCredential,
     InfoSettings,
     LimitsSettings,
     LocalSettings,
@@ -14,26 +24,32 @@ from tesk.settings.tree import (
     ServerSettings,
     Settings,
     ShutdownSettings,
-    StorageSettings,
     Token,
     User,
 )
 
 __all__ = [
     "AuthSettings",
+    "AzContainer",
     "ControllerSettings",
     "DefaultsSettings",
+    "DrsHost",
+    "DrsPrefix",
     "FileRoot",
+    "FtpCredential",
+    "GsBucket",
     "HttpCredential",
     "InfoSettings",
     "LimitsSettings",
     "LocalSettings",
     "LogSettings",
     "RetentionSettings",
+    "S3Bucket",
     "ServerSettings",
     "Settings",
     "ShutdownSettings",
     "StorageSettings",
     "Token",
+    "TrsHost",
     "User",
 ]

@@ -6,7 +6,8 @@ from functools import cache
 import msgspec.inspect as shape
 from msgspec import NODEFAULT, Struct
 
-from tesk.settings.tree import FileRoot, Settings
+from tesk.settings.storage import FileRoot
+from tesk.settings.tree import Settings
 
 
 class Setting(Struct, frozen=True, kw_only=True):

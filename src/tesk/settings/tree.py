@@ -2,149 +2,82 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-
-def _says(description: str) -> Meta:
-    return Meta(description=description)
-
-
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(ge=0)]
-Amount = Annotated[float, Meta(ge=0)]
-Paths = Annotated[tuple[str, ...], Meta(extra={"paths": True})]
-"""In a variable they are parted by `:`, as in PATH; other lists by `,`."""
-Secret = Annotated[str, Meta(extra={"secret": True})]
-"""Never printed."""
+from tesk.settings.kinds import Amount, Paths, Port, Positive, Seconds, Secret, says
+from tesk.settings.storage import StorageSettings
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may reach the server, and how."""
 
-    host: Annotated[str, _says("Address to listen on. Without authentication only a loopback address is accepted.")] = (
+    host: Annotated[str, says("Address to listen on. Without authentication only a loopback address is accepted.")] = (
         "127.0.0.1"
     )
-    port: Annotated[Port, _says("Port to listen on; 0 takes a free one.")] = 8000
+    port: Annotated[Port, says("Port to listen on; 0 takes a free one.")] = 8000
     insecure: Annotated[
-        bool, _says("Serve anybody who can connect, without authentication. For tests on closed networks.")
+        bool, says("Serve anybody who can connect, without authentication. For tests on closed networks.")
     ] = False
     hostnames: Annotated[
         tuple[str, ...],
-        _says("Names and addresses under which clients reach the server, beside its own (checked against `Host`)."),
+        says("Names and addresses under which clients reach the server, beside its own (checked against `Host`)."),
     ] = ()
     cors_origins: Annotated[
-        tuple[str, ...], _says("Origins of web pages that may use the API, such as `https://portal.example.org`.")
+        tuple[str, ...], says("Origins of web pages that may use the API, such as `https://portal.example.org`.")
     ] = ()
-    body_limit_bytes: Annotated[Positive, _says("Largest request body.")] = 8 * 1024 * 1024
+    body_limit_bytes: Annotated[Positive, says("Largest request body.")] = 8 * 1024 * 1024
     pending_limit: Annotated[
-        Positive, _says("Submissions under way at once; more are answered 429 with Retry-After.")
+        Positive, says("Submissions under way at once; more are answered 429 with Retry-After.")
     ] = 2000
-    wait_limit_seconds: Annotated[Seconds, _says("Longest `?wait=` on one task.")] = 60.0
+    wait_limit_seconds: Annotated[Seconds, says("Longest `?wait=` on one task.")] = 60.0
 
 
 class InfoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What service-info tells everybody about this service."""
 
     id: Annotated[
-        str, _says("Id in reverse domain notation, `org.example.tesk`. Not given: made of the host's name.")
+        str, says("Id in reverse domain notation, `org.example.tesk`. Not given: made of the host's name.")
     ] = ""
-    name: Annotated[str, _says("Name, for people.")] = "TESK"
-    description: Annotated[str, _says("A sentence.")] = ""
-    organization: Annotated[str, _says("Who runs it.")] = "Not named"
-    organization_url: Annotated[str, _says("Who runs it, as an address.")] = "http://localhost"
-    contact_url: Annotated[str, _says("Where to ask: `mailto:` or an address.")] = ""
-    documentation_url: Annotated[str, _says("Where users can read about this service.")] = ""
-    environment: Annotated[str, _says("`prod`, `test`, `dev` or `staging`.")] = ""
+    name: Annotated[str, says("Name, for people.")] = "TESK"
+    description: Annotated[str, says("A sentence.")] = ""
+    organization: Annotated[str, says("Who runs it.")] = "Not named"
+    organization_url: Annotated[str, says("Who runs it, as an address.")] = "http://localhost"
+    contact_url: Annotated[str, says("Where to ask: `mailto:` or an address.")] = ""
+    documentation_url: Annotated[str, says("Where users can read about this service.")] = ""
+    environment: Annotated[str, says("`prod`, `test`, `dev` or `staging`.")] = ""
 
 
 class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A person or program that comes with a name and a password (HTTP Basic)."""
 
-    name: Annotated[str, _says("Who this is; owner of the tasks that they submit.")]
-    password_hash: Annotated[Secret, _says("As `tesk hash-secret` prints it.")]
-    admin: Annotated[bool, _says("Sees and cancels everybody's tasks.")] = False
+    name: Annotated[str, says("Who this is; owner of the tasks that they submit.")]
+    password_hash: Annotated[Secret, says("As `tesk hash-secret` prints it.")]
+    admin: Annotated[bool, says("Sees and cancels everybody's tasks.")] = False
 
 
 class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A bearer token."""
 
-    name: Annotated[str, _says("Who this is; owner of the tasks that they submit.")]
-    token_hash: Annotated[Secret, _says("As `tesk hash-secret` prints it.")]
-    admin: Annotated[bool, _says("Sees and cancels everybody's tasks.")] = False
+    name: Annotated[str, says("Who this is; owner of the tasks that they submit.")]
+    token_hash: Annotated[Secret, says("As `tesk hash-secret` prints it.")]
+    admin: Annotated[bool, says("Sees and cancels everybody's tasks.")] = False
 
 
 class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is let in. With no user and no token there is no authentication."""
 
-    users: Annotated[tuple[User, ...], _says("Users with passwords.")] = ()
-    tokens: Annotated[tuple[Token, ...], _says("Bearer tokens.")] = ()
-
-
-class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A folder of the host below which tasks may read or write."""
-
-    path: Annotated[str, _says("Absolute path; `~` is the server's home.")]
-    write: Annotated[bool, _says("Outputs may be written here, too.")] = False
-    callers: Annotated[tuple[str, ...], _says("Who may use it; empty: everybody.")] = ()
-    hidden: Annotated[
-        bool,
-        _says(
-            "Entries of this folder whose names begin with a dot may be used, too. Without it no output is written into a "
-            "`.git` further down either."
-        ),
-    ] = True
-
-
-class HttpCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the stager sends to one HTTP host."""
-
-    host: Annotated[str, _says("Host, or host:port.")]
-    user: Annotated[str, _says("Basic user.")] = ""
-    password: Annotated[Secret, _says("Basic password.")] = ""
-    token: Annotated[Secret, _says("Bearer token, instead of user and password.")] = ""
-    callers: Annotated[tuple[str, ...], _says("Who may use it; empty: everybody.")] = ()
-
-
-class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where data may come from and go to."""
-
-    file_roots: Annotated[
-        tuple[FileRoot, ...] | None,
-        _says(
-            "Folders of the host that tasks may use; a plain path means reading and writing. Not given: a loopback server without authentication "
-            "reads its user's home but for dot entries, and writes the folder it was started in and `~/tesk`; others none."
-        ),
-    ] = None
-    file_denied: Annotated[
-        Paths,
-        _says(
-            "Files and folders that tasks never use, whatever `file_roots` says; TESK's own data and settings always are."
-        ),
-    ] = ()
-    file_reflink: Annotated[bool, _says("Clone files where the file system can.")] = True
-    http: Annotated[tuple[HttpCredential, ...], _says("Credentials by host.")] = ()
-    http_tries: Annotated[Positive, _says("How often a request is tried when the server or the line fails.")] = 5
-    http_timeout_seconds: Annotated[Seconds, _says("Longest silence of an HTTP server.")] = 60.0
-    private_addresses: Annotated[
-        bool | None,
-        _says(
-            "Fetch from loopback and private networks. Not given: only a loopback server without authentication does. Link-local and metadata never."
-        ),
-    ] = None
-    parallel: Annotated[Positive, _says("Files of one task that move at once.")] = 8
-    files_limit: Annotated[Positive, _says("Most files that one task brings in or takes out.")] = 1_000_000
+    users: Annotated[tuple[User, ...], says("Users with passwords.")] = ()
+    tokens: Annotated[tuple[Token, ...], says("Bearer tokens.")] = ()
 
 
 class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The backend `local`: host programs in a bubblewrap sandbox."""
 
     sandbox: Annotated[
-        Literal["bwrap", "none"], _says("`none` gives up isolation; then every path lies in `unsafe_folders`.")
+        Literal["bwrap", "none"], says("`none` gives up isolation; then every path lies in `unsafe_folders`.")
     ] = "bwrap"
-    unsafe_folders: Annotated[Paths, _says("With `sandbox = none`: the folders in which tasks may have paths.")] = ()
-    visible: Annotated[Paths, _says("Folders of the host that executors see, read-only.")] = (
+    unsafe_folders: Annotated[Paths, says("With `sandbox = none`: the folders in which tasks may have paths.")] = ()
+    visible: Annotated[Paths, says("Folders of the host that executors see, read-only.")] = (
         "/usr",
         "/bin",
         "/sbin",
@@ -155,64 +88,64 @@ class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         "/opt",
     )
     path: Annotated[
-        Paths, _says("Folders put before the standard PATH of executors (a conda prefix's `bin`, say).")
+        Paths, says("Folders put before the standard PATH of executors (a conda prefix's `bin`, say).")
     ] = ()
     network: Annotated[
         Literal["auto", "nat", "off", "host"],
-        _says(
+        says(
             "`auto`: `nat` by pasta where it works, else `off`. `host` lets executors reach this server and the host's loopback."
         ),
     ] = "auto"
-    user: Annotated[str, _says("As whom executors run where the server is root.")] = "nobody"
-    overcommit_cpu: Annotated[Amount, _says("Cores offered for each core of the machine.")] = 1.0
-    cpu_cores: Annotated[Amount, _says("Cores offered; 0: all of the machine, times `overcommit_cpu`.")] = 0.0
-    ram_gb: Annotated[Amount, _says("Memory offered, in 10^9 bytes; 0: the machine's less 1.")] = 0.0
-    disk_gb: Annotated[Amount, _says("Disk offered, in 10^9 bytes; 0: what is free at start.")] = 0.0
+    user: Annotated[str, says("As whom executors run where the server is root.")] = "nobody"
+    overcommit_cpu: Annotated[Amount, says("Cores offered for each core of the machine.")] = 1.0
+    cpu_cores: Annotated[Amount, says("Cores offered; 0: all of the machine, times `overcommit_cpu`.")] = 0.0
+    ram_gb: Annotated[Amount, says("Memory offered, in 10^9 bytes; 0: the machine's less 1.")] = 0.0
+    disk_gb: Annotated[Amount, says("Disk offered, in 10^9 bytes; 0: what is free at start.")] = 0.0
     processes_limit: Annotated[
-        Positive, _says("Most processes and threads of one task, where a cgroup can be made.")
+        Positive, says("Most processes and threads of one task, where a cgroup can be made.")
     ] = 4096
-    grace_seconds: Annotated[Seconds, _says("Between TERM and KILL.")] = 10.0
-    disk_check_seconds: Annotated[Seconds, _says("How often the use of disk is looked at.")] = 2.0
+    grace_seconds: Annotated[Seconds, says("Between TERM and KILL.")] = 10.0
+    disk_check_seconds: Annotated[Seconds, says("How often the use of disk is looked at.")] = 2.0
     host_lost_seconds: Annotated[
-        Seconds, _says("How long attempts of another host whose server is gone are waited for.")
+        Seconds, says("How long attempts of another host whose server is gone are waited for.")
     ] = 300.0
 
 
 class DefaultsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a task gets that does not say."""
 
-    image: Annotated[str, _says("Image of `tesk run`.")] = "debian:stable-slim"
-    cpu_cores: Annotated[Amount, _says("Cores.")] = 1.0
-    ram_gb: Annotated[Amount, _says("Memory in 10^9 bytes.")] = 1.0
-    disk_gb: Annotated[Amount, _says("Disk in 10^9 bytes; 0: not counted, not limited.")] = 0.0
+    image: Annotated[str, says("Image of `tesk run`.")] = "debian:stable-slim"
+    cpu_cores: Annotated[Amount, says("Cores.")] = 1.0
+    ram_gb: Annotated[Amount, says("Memory in 10^9 bytes.")] = 1.0
+    disk_gb: Annotated[Amount, says("Disk in 10^9 bytes; 0: not counted, not limited.")] = 0.0
 
 
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much one task may ask for."""
 
-    attempts: Annotated[Positive, _says("Attempts at a task that fails for reasons of the system.")] = 3
+    attempts: Annotated[Positive, says("Attempts at a task that fails for reasons of the system.")] = 3
     attempts_in_all: Annotated[
-        Positive, _says("The end, also when the attempts were lost to our own stops and crashes.")
+        Positive, says("The end, also when the attempts were lost to our own stops and crashes.")
     ] = 20
-    time_limit_seconds: Annotated[Seconds, _says("Longest run of an attempt, staging included; 0: no limit.")] = 0.0
-    content_bytes: Annotated[Positive, _says("Most `content` in one task.")] = 1024 * 1024
+    time_limit_seconds: Annotated[Seconds, says("Longest run of an attempt, staging included; 0: no limit.")] = 0.0
+    content_bytes: Annotated[Positive, says("Most `content` in one task.")] = 1024 * 1024
     log_tail_bytes: Annotated[
         Positive,
-        _says("How much of the end of each stream is kept in an ExecutorLog; of all in an attempt 16 MiB at most."),
+        says("How much of the end of each stream is kept in an ExecutorLog; of all in an attempt 16 MiB at most."),
     ] = 64 * 1024
 
 
 class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long things are kept after their end."""
 
-    tasks_days: Annotated[Amount, _says("Ended tasks; 0: for ever.")] = 0.0
-    events_days: Annotated[Amount, _says("Events; 0: as long as their task.")] = 0.0
+    tasks_days: Annotated[Amount, says("Ended tasks; 0: for ever.")] = 0.0
+    events_days: Annotated[Amount, says("Events; 0: as long as their task.")] = 0.0
 
 
 class ShutdownSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens on TERM."""
 
-    grace: Annotated[Seconds, _says("Seconds that running attempts get before they are stopped and queued again.")] = (
+    grace: Annotated[Seconds, says("Seconds that running attempts get before they are stopped and queued again.")] = (
         30.0
     )
 
@@ -220,32 +153,30 @@ class ShutdownSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ControllerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The loops that move tasks."""
 
-    lease_seconds: Annotated[Seconds, _says("After this silence of a server others may take its tasks.")] = 30.0
-    sweep_seconds: Annotated[Seconds, _says("How often everything is looked at, signals or not.")] = 10.0
+    lease_seconds: Annotated[Seconds, says("After this silence of a server others may take its tasks.")] = 30.0
+    sweep_seconds: Annotated[Seconds, says("How often everything is looked at, signals or not.")] = 10.0
     retry_seconds: Annotated[
-        Seconds, _says("Wait before the second attempt; doubles with each one, up to five minutes.")
+        Seconds, says("Wait before the second attempt; doubles with each one, up to five minutes.")
     ] = 5.0
 
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The server's own log."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], _says("Least severe lines that are written.")] = (
+    level: Annotated[Literal["debug", "info", "warning", "error"], says("Least severe lines that are written.")] = (
         "info"
     )
-    format: Annotated[Literal["text", "json"], _says("One line each, for people or for machines.")] = "text"
+    format: Annotated[Literal["text", "json"], says("One line each, for people or for machines.")] = "text"
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings."""
 
-    data_dir: Annotated[str, _says("Where the server keeps its database and the tasks' folders.")] = (
+    data_dir: Annotated[str, says("Where the server keeps its database and the tasks' folders.")] = (
         "~/.local/share/tesk"
     )
-    database: Annotated[str, _says("`postgresql://...`, or a path for SQLite. Not given: `tesk.db` in `data_dir`.")] = (
-        ""
-    )
-    backend: Annotated[Literal["local"], _says("Where tasks run.")] = "local"
+    database: Annotated[str, says("`postgresql://...`, or a path for SQLite. Not given: `tesk.db` in `data_dir`.")] = ""
+    backend: Annotated[Literal["local"], says("Where tasks run.")] = "local"
     server: ServerSettings = ServerSettings()
     info: InfoSettings = InfoSettings()
     auth: AuthSettings = AuthSettings()

@@ -96,8 +96,8 @@ def for_caller(settings: StorageSettings, caller: str) -> "HttpScheme":
     """Build the scheme that `caller` gets."""
     return HttpScheme(
         tuple(known for known in settings.http if not known.callers or caller in known.callers),
-        tries=settings.http_tries,
-        timeout_seconds=settings.http_timeout_seconds,
+        tries=settings.tries,
+        timeout_seconds=settings.timeout_seconds,
         private=settings.private_addresses is True,
     )
 
