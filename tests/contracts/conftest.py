@@ -1,6 +1,12 @@
 """Each contract is tried on every implementation."""
 
+from pathlib import Path
+
 import pytest
+
+from fakes.attempts import local
+
+BACKENDS = {"local": local}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -9,3 +15,9 @@ def database(request: pytest.FixtureRequest, tmp_path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "tesk.db")
     return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path):
+    """Give a function that opens a backend."""
+    return lambda stager=None: BACKENDS[request.param](tmp_path, stager)

@@ -116,6 +116,16 @@ async def finish(backend: Backend, what: Plan) -> Observation:
     return seen
 
 
+def run(folder: Path, *executors: Executor, settings=None, stager: ShelfStager | None = None, **task) -> Observation:
+    """Run executors as one task on a backend of its own and return what was seen."""
+
+    async def story() -> Observation:
+        async with local(folder, stager, **(settings or {})) as backend:
+            return await finish(backend, plan(*executors, **task))
+
+    return asyncio.run(story())
+
+
 async def wait_for_words(backend: Backend, attempt: AttemptId, words: bytes, executor: int = 0) -> None:
     """Wait until an executor has written something to stdout."""
     written = b""
