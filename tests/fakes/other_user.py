@@ -20,7 +20,7 @@ def run_again(*tests: str) -> None:
     """Run tests as another user. They must all pass."""
     if os.geteuid() != 0:
         pytest.skip("these tests run as a user without rights already")
-    there = user.executor_user(NAME)
+    there = user.executor_user(NAME, is_root=True)
     assert there is not None
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         os.chown(folder, *there.owner)
@@ -39,7 +39,7 @@ def run_again(*tests: str) -> None:
 
 def become(folder: Path) -> None:
     """Become the other user, for good. Python, this house and `folder` stay reachable below closed folders."""
-    there = user.executor_user(NAME)
+    there = user.executor_user(NAME, is_root=True)
     assert there is not None
     needed = [Path(sys.base_prefix), Path(sys.prefix), HOUSE, folder]
     # The folders that are closed above them: each is covered once, with a way to all that lies in it.

@@ -4,7 +4,9 @@ import errno
 import itertools
 import os
 
-_ROUNDS = 10_000  # somebody who makes one entry while we remove the last one costs us one; a hundred lost the race at times
+_ROUNDS = (
+    10_000  # somebody who makes one entry while we remove the last one costs us one; a hundred lost the race at times
+)
 
 
 def delete(folder: int, name: str) -> None:

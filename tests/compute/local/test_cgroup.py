@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tesk.compute.local import cgroup
 from tesk.compute.local.cgroup import NoCgroups, find_cgroups, gigabytes
 from tesk.compute.local.processes import look_at
 from tesk.settings import LocalSettings
@@ -24,17 +23,20 @@ FILES = {
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a mounted tree of version 2 whose groups get their files when they are made, as the kernel does it."""
+    """Give a mounted tree of version 2 whose groups get their files when they are made, as the kernel does it.
+
+    For that two calls of the system are replaced: where groups of version 1 are at work there are none of version 2.
+    """
     make, remove = os.mkdir, os.rmdir
 
     def mkdir(path, mode=0o777, **more) -> None:
         make(path, mode, **more)
-        if Path(path).is_relative_to(tmp_path):
+        if Path(path).is_relative_to(tmp_path / "tree"):
             for name, text in FILES.items():
                 Path(path, name).write_text(text)
 
     def rmdir(path, **more) -> None:
-        if Path(path).is_relative_to(tmp_path):
+        if Path(path).is_relative_to(tmp_path / "tree"):
             for name in FILES:
                 Path(path, name).unlink()
         remove(path, **more)
@@ -43,14 +45,23 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "rmdir", rmdir)
     os.mkdir(tmp_path / "tree")
     os.mkdir(tmp_path / "tree/server.scope")
-    monkeypatch.setattr(cgroup, "_mounts", lambda: {"": (tmp_path / "tree", "/")})
-    monkeypatch.setattr(cgroup, "_own_groups", lambda: {"": "/server.scope"})
     return tmp_path / "tree/server.scope"
 
 
-def test_a_group_of_version_2_holds_memory_processes_and_a_share_of_the_cores(tree: Path) -> None:
+@pytest.fixture
+def process(tmp_path: Path, tree: Path) -> Path:
+    """Give what the kernel says of a process of that tree."""
+    (tmp_path / "mountinfo").write_text(
+        "21 20 0:5 / /proc rw,nosuid - proc proc rw\n"
+        f"30 24 0:27 / {tree.parent} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+    )
+    (tmp_path / "cgroup").write_text("0::/server.scope\n")
+    return tmp_path
+
+
+def test_a_group_of_version_2_holds_memory_processes_and_a_share_of_the_cores(tree: Path, process: Path) -> None:
     (tree / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    groups = find_cgroups(LocalSettings(processes_limit=77), "machine:boot:1-2")
+    groups = find_cgroups(LocalSettings(processes_limit=77), "machine:boot:1-2", process)
     assert groups.holds_memory
     assert (tree / "tesk-server/cgroup.procs").read_text() == str(os.getpid()), "so that its group may hold others"
     assert (tree / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
@@ -70,24 +81,24 @@ def test_a_group_of_version_2_holds_memory_processes_and_a_share_of_the_cores(tr
     assert not group.ran_out()
 
 
-def test_a_group_with_other_processes_in_it_is_left_as_it_is(tree: Path) -> None:
+def test_a_group_with_other_processes_in_it_is_left_as_it_is(tree: Path, process: Path) -> None:
     for group in (tree, tree.parent):
         (group / "cgroup.procs").write_text(f"{os.getpid()}\n1\n")
-    groups = find_cgroups(LocalSettings(), "machine:boot:1-2")
+    groups = find_cgroups(LocalSettings(), "machine:boot:1-2", process)
     assert isinstance(groups, NoCgroups)
     assert "counted" in groups.says
     assert (tree / "cgroup.subtree_control").read_text() == ""
     assert groups.make("task-1", ram_bytes=1, cpu_cores=1) is None
 
 
-def test_groups_of_dead_servers_are_removed_and_those_of_living_ones_stay(tree: Path) -> None:
+def test_groups_of_dead_servers_are_removed_and_those_of_living_ones_stay(tree: Path, process: Path) -> None:
     (tree / "cgroup.procs").write_text(f"{os.getpid()}\n")
     us = look_at(os.getpid())
     living, dead = tree / f"tesk-{us.pid}-{us.started}-x", tree / f"tesk-{us.pid}-{us.started - 1}-x"
     for server in (living, dead):
         os.mkdir(server)
         os.mkdir(server / "task-1")
-    groups = find_cgroups(LocalSettings(), "machine:boot:1-2")
+    groups = find_cgroups(LocalSettings(), "machine:boot:1-2", process)
     assert not dead.exists()
     assert (living / "task-1").exists()
     groups.close()

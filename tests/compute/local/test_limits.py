@@ -163,7 +163,10 @@ def test_the_root_of_the_sandbox_is_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failing", range(1, 5))
 def test_a_server_that_can_open_no_more_files_ends_the_attempt_and_loses_none(tmp_path, monkeypatch, failing):
-    """The executor's two streams and its sandbox's gate and status are pipes: each of them may be one too many."""
+    """The executor's two streams and its sandbox's gate and status are pipes: each of them may be one too many.
+
+    The limit of open files is the whole process', so the system's call is replaced: else the test itself would fail.
+    """
     whole, calls = os.pipe2, itertools.count(1)
 
     def pipe2(flags):

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -85,17 +86,22 @@ def test_the_machines_own_network_is_given_by_name_only_and_loudly(tmp_path: Pat
 
 
 def test_nat_that_does_not_work_is_never_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "_PASTA", ("--no-such-option",))
-
     async def story() -> None:
         async with local(tmp_path, network="auto") as backend:
             assert "no network" in backend.says[0]
             assert "nat does not work" in backend.says[0]
-        with pytest.raises(StartError):
+        with pytest.raises(StartError, match="nat"):
             async with local(tmp_path, network="nat"):
                 pass
 
-    asyncio.run(story())
+    # Where the executors' user may come as well.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        pasta = Path(folder, "pasta")
+        pasta.write_text("#!/bin/sh\necho 'pasta: no device' >&2; exit 1\n")
+        pasta.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        asyncio.run(story())
 
 
 def test_a_try_of_nat_leaves_no_process(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import finish, local, plan, shell, stdout
-from tesk.compute.local import probe
 from tesk.compute.local.host import capacity
+from tesk.compute.local.probe import SWITCHES, what_helps
+from tesk.compute.local.user import executor_user
 from tesk.errors import StartError
 from tesk.settings import LocalSettings
 
@@ -42,22 +43,22 @@ def test_a_bubblewrap_that_makes_no_sandbox_is_told_of_in_its_own_words(tmp_path
     assert "try: " in said or "start it with: " in said
 
 
-@pytest.mark.parametrize(("path", "value", "setting"), probe._SWITCHES)
-def test_a_machine_that_refuses_user_namespaces_gets_its_command(tmp_path, monkeypatch, path, value, setting) -> None:
-    switch = tmp_path / "switch"
-    switch.write_text(value + "\n")
-    monkeypatch.setattr(probe, "_SWITCHES", ((str(switch), value, setting),))
-    assert f"sudo sysctl -w {setting}" in probe.what_helps("bwrap: No permissions to create new namespace.")
+@pytest.mark.parametrize(("path", "value", "setting"), SWITCHES)
+def test_a_machine_that_refuses_user_namespaces_gets_its_command(tmp_path, path, value, setting) -> None:
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_text(value + "\n")
+    assert f"sudo sysctl -w {setting}" in what_helps("bwrap: No permissions to create new namespace.", tmp_path)
 
 
 def test_executors_never_see_the_servers_own_folders(tmp_path: Path) -> None:
     assert "local.visible" in refusal(tmp_path, visible=("/usr", str(tmp_path)))
 
 
-def test_an_unknown_user_for_executors_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert "no-such-user" in refusal(tmp_path, user="no-such-user")
-    assert "root" in refusal(tmp_path, user="root")
+@pytest.mark.parametrize("name", ["no-such-user", "root"])
+def test_a_user_that_executors_cannot_run_as_is_named(name: str) -> None:
+    with pytest.raises(StartError, match=f"local.user: .*'{name}'"):
+        executor_user(name, is_root=True)
+    assert executor_user(name, is_root=False) is None
 
 
 def test_folders_of_the_settings_come_first_where_programs_are_looked_for(tmp_path: Path) -> None:

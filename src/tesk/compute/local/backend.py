@@ -50,7 +50,7 @@ class LocalBackend:
 
     async def open(self) -> None:
         descriptors = _settle_descriptors()
-        user = executor_user(self._settings.user)
+        user = executor_user(self._settings.user, is_root=os.geteuid() == 0)
         if user is not None and self._settings.sandbox == "none":
             raise StartError("Without a sandbox a server does not run as root; start it as another user.")
         await asyncio.to_thread(self._folders.prepare)

@@ -46,13 +46,16 @@ class Cgroups(Protocol):
         """Remove what holds the groups, if it is empty."""
 
 
-def find_cgroups(settings: LocalSettings, place: str) -> Cgroups:
-    """Return the first kind of groups that works here. `place` tells our groups from others of the same process."""
+def find_cgroups(settings: LocalSettings, place: str, process: Path = Path("/proc/self")) -> Cgroups:
+    """Return the first kind of groups that works here. `place` tells our groups from others of the same process.
+
+    `process` is where the kernel says which trees of groups this process sees, and where in them it is.
+    """
     us = look_at(os.getpid())
     assert us is not None
     name = f"tesk-{us.pid}-{us.started}-" + re.sub(r"\W", "", place)[-24:]
-    mounts = _mounts()
-    own = _own_groups()
+    mounts = _mounts(process)
+    own = _own_groups(process)
     if "memory" in mounts:
         with contextlib.suppress(OSError):
             return _Old(mounts, own, name)
@@ -227,10 +230,10 @@ def _sweep(parent: Path) -> None:
                     inner.rmdir()
 
 
-def _mounts() -> dict[str, tuple[Path, str]]:
+def _mounts(process: Path) -> dict[str, tuple[Path, str]]:
     """Where each tree is mounted, and which of its folders that is, by the name of what it controls ("" for version 2)."""
     found: dict[str, tuple[Path, str]] = {}
-    with open("/proc/self/mountinfo") as file:
+    with open(process / "mountinfo") as file:
         for line in file:
             words = line.split()
             kind, _, options = words[words.index("-") + 1 :][:3]
@@ -242,10 +245,10 @@ def _mounts() -> dict[str, tuple[Path, str]]:
     return found
 
 
-def _own_groups() -> dict[str, str]:
+def _own_groups(process: Path) -> dict[str, str]:
     """In which group of each tree this process is."""
     own = {}
-    with open("/proc/self/cgroup") as file:
+    with open(process / "cgroup") as file:
         for line in file:
             _, names, path = line.rstrip("\n").split(":", 2)
             for name in names.split(","):

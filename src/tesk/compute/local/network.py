@@ -85,4 +85,5 @@ def setpriv() -> str:
 
 
 def _find(program: str) -> str | None:
-    return shutil.which(program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    """Where a program is: by the server's PATH, as bubblewrap, else where a user's PATH need not lead."""
+    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")

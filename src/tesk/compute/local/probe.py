@@ -13,11 +13,11 @@ from tesk.tes.task import Executor, Extension, Task
 
 _PATIENCE_SECONDS = 15.0
 
-# What refuses user namespaces, the value with which it does, and the command that ends it.
-_SWITCHES = (
-    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
-    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-    ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
+# By the path below the folder of switches: what refuses user namespaces, the value with which it does, and the command that ends it.
+SWITCHES = (
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+    ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+    ("user/max_user_namespaces", "0", "user.max_user_namespaces=15000"),
 )
 
 
@@ -49,12 +49,12 @@ async def try_sandbox(machine: Machine) -> str | None:
     return (seen.reason or said or "A first program in the sandbox did not end as it should.").strip()
 
 
-def what_helps(wrong: str) -> str:
-    """Add to what went wrong with a sandbox the one command that helps."""
+def what_helps(wrong: str, switches: Path = Path("/proc/sys")) -> str:
+    """Add to what went wrong with a sandbox the one command that helps, by the kernel's `switches`."""
     if "nknown option" in wrong:
         return f"{wrong} bubblewrap 0.8 or newer is needed."
-    for path, value, setting in _SWITCHES:
-        if _read(path) == value:
+    for path, value, setting in SWITCHES:
+        if _read(switches / path) == value:
             return f"{wrong} This machine refuses user namespaces; try: sudo sysctl -w {setting}"
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
         return (
@@ -64,8 +64,8 @@ def what_helps(wrong: str) -> str:
     return f"{wrong} To see more, try: bwrap --unshare-user --unshare-pid --ro-bind / / --proc /proc --dev /dev true"
 
 
-def _read(path: str) -> str:
+def _read(path: Path) -> str:
     try:
-        return Path(path).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""

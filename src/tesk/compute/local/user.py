@@ -42,12 +42,12 @@ class User(NamedTuple):
         return self.uid, self.gid
 
 
-def executor_user(name: str) -> User | None:
+def executor_user(name: str, *, is_root: bool) -> User | None:
     """Return whom executors run as: `name` where the server is root, None (the server's own user) elsewhere.
 
     Raises StartError for a user that is not there, or is root.
     """
-    if os.geteuid() != 0:
+    if not is_root:
         return None
     try:
         entry = pwd.getpwnam(name)
