@@ -173,6 +173,19 @@ def test_stdin_is_empty_where_the_task_names_none(backend) -> None:
     asyncio.run(story())
 
 
+def test_a_program_cannot_write_to_its_stdin(backend) -> None:
+    async def story() -> None:
+        async with backend() as place:
+            script = "echo planted >&0 || echo refused; cat /in/text"
+            seen = await finish(
+                place,
+                plan(shell(script, stdin="/in/text"), inputs=(Input(path="/in/text", content="hello\n"),)),
+            )
+            assert stdout(seen) == "refused\nhello\n"
+
+    asyncio.run(story())
+
+
 def test_a_missing_stdin_is_named(backend) -> None:
     async def story() -> None:
         async with backend() as place:

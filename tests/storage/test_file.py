@@ -3,6 +3,8 @@
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,6 +213,30 @@ def test_where_the_file_system_clones_a_copy_is_a_clone(tmp_path: Path) -> None:
         steps: list[int] = []
         assert copy(source.fileno(), clone.fileno(), steps.append, reflink=True) == 100_000
         assert steps == [100_000]
+
+
+ASKS_FOR_CLONES = """
+import os, sys
+from tesk.settings import FileRoot, StorageSettings
+from tesk.storage.file import for_caller
+area, reflink = sys.argv[1], sys.argv[2] == "True"
+asked = []
+sys.addaudithook(lambda event, given: asked.append(given[1]) if event == "fcntl.ioctl" else None)
+roots = (FileRoot(path=area, write=True),)
+scheme = for_caller(StorageSettings(file_roots=roots, file_reflink=reflink), "me")
+source = os.open(area + "/a", os.O_RDONLY)
+scheme.put(source, area + "/b", lambda size_bytes: None)
+scheme.get(area + "/b", os.open(area + "/c", os.O_RDWR | os.O_CREAT), lambda size_bytes: None)
+assert asked == ([0x40049409] * 2 if reflink else []), asked
+"""
+
+
+@pytest.mark.parametrize("reflink", [True, False])
+def test_files_are_cloned_only_where_the_settings_let_them(tmp_path: Path, reflink: bool) -> None:
+    # By what the system is asked, since few file systems can clone; a hook cannot be taken out of a process again.
+    (tmp_path / "a").write_text("data")
+    subprocess.run([sys.executable, "-c", ASKS_FOR_CLONES, tmp_path, str(reflink)], check=True)
+    assert (tmp_path / "c").read_text() == "data"
 
 
 def test_holes_stay_holes(tmp_path: Path) -> None:

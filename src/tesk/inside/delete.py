@@ -4,9 +4,8 @@ import errno
 import itertools
 import os
 
-_ROUNDS = (
-    10_000  # somebody who makes one entry while we remove the last one costs us one; a hundred lost the race at times
-)
+# Somebody who makes one more entry while we remove the last one costs us a round; a hundred lost the race at times.
+_ROUNDS = 10_000
 
 
 def delete(folder: int, name: str) -> None:
