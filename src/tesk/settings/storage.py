@@ -135,9 +135,13 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ()
     hosts_allowed: Annotated[
         tuple[str, ...],
-        says("Hosts that may be called, `*.example.org` with all below it; empty: all that are not denied."),
+        says(
+            "Hosts that may be called: names, `*.example.org` for all below it, addresses, networks; empty: all that are not denied."
+        ),
     ] = ()
-    hosts_denied: Annotated[tuple[str, ...], says("Hosts that are never called, likewise.")] = ()
+    hosts_denied: Annotated[
+        tuple[str, ...], says("Hosts that are never called, likewise, whatever `hosts_allowed` says.")
+    ] = ()
     http: Annotated[tuple[HttpCredential, ...], says("Credentials by host.")] = ()
     ftp: Annotated[tuple[FtpCredential, ...], says("Credentials by host.")] = ()
     s3: Annotated[

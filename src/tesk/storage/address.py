@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from dataclasses import dataclass
 
 from tesk.errors import TransferRefused
 
@@ -18,6 +19,37 @@ _METADATA = tuple(
     )
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The hosts that the settings let us call: names, `*.` before the name of a domain, addresses, networks (`10.0.0.0/8`).
+
+    Nothing `allowed` means all. What is `denied` is denied by its name and by its addresses.
+    """
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+    def refusal(self, host: str, address: str | None = None) -> str | None:
+        """Say why `host`, as a URL has it, must not be called (at `address`, once that is known), or None."""
+        names = {_plain(host), _plain(address or host)}
+        if any(_means(entry, name) for entry in self.denied for name in names):
+            return "setting storage.hosts_denied names it"
+        if not self.allowed or any(_means(entry, name) for entry in self.allowed for name in names):
+            return None
+        if address is None and _address(host) is None and any(_network(entry) for entry in self.allowed):
+            return None  # an address of it may be meant; they are not known yet
+        return "setting storage.hosts_allowed does not name it"
+
+    def check(self, host: str) -> None:
+        """Raise TransferRefused for a host that must not be called, before anybody asks for its addresses."""
+        reason = self.refusal(host)
+        if reason is not None:
+            raise TransferRefused(f"{host} may not be called: {reason}")
+
+
+EVERYWHERE = Hosts()
 
 
 def refusal(address: str, *, private: bool) -> str | None:
@@ -37,15 +69,16 @@ def may_lead_to_private(address: str) -> bool:
     return refusal(address, private=False) is not None
 
 
-def connect(host: str, port: int, *, private: bool, timeout_seconds: float) -> socket.socket:
+def connect(host: str, port: int, *, private: bool, timeout_seconds: float, hosts: Hosts = EVERYWHERE) -> socket.socket:
     """Connect to the first address of `host` that may be called and answers.
 
     Raises TransferRefused where none may be called, OSError where none answers.
     """
+    hosts.check(host)
     reason = None
     failure: OSError | None = None
     for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        said = refusal(str(place[0]), private=private)
+        said = refusal(str(place[0]), private=private) or hosts.refusal(host, str(place[0]))
         if said is not None:
             reason = said
             continue
@@ -71,3 +104,36 @@ def _embedded(address: Address) -> Address:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _plain(host: str) -> str:
+    """A host as it is compared: lower case, without the brackets, the zone and the dot at the end, in the letters of DNS."""
+    host = host.strip("[]").partition("%")[0].rstrip(".").lower()
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
+
+
+def _means(entry: str, host: str) -> bool:
+    """Say whether an entry of a setting means a (plain) host."""
+    network, address = _network(entry), _address(host)
+    if network is not None:
+        return address is not None and address in network
+    if entry.startswith("*."):
+        return host.endswith("." + _plain(entry[2:]))
+    return host == _plain(entry)
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return _embedded(ipaddress.ip_address(host))
+    except ValueError:
+        return None
