@@ -93,6 +93,23 @@ def test_what_a_killed_server_left_is_emptied_and_known_as_ours(other: OtherServ
     asyncio.run(story())
 
 
+def test_the_mark_of_a_takeover_goes_after_a_day_while_the_server_runs(other: OtherServer, tmp_path: Path) -> None:
+    other.process.kill()
+    other.process.wait()
+    mark = tmp_path / "local/gone" / str(ATTEMPT)
+
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            await backend.forget(ATTEMPT)
+            assert [attempt async for attempt in backend.existing()] == []
+            assert mark.exists()
+            os.utime(mark, (0, mark.stat().st_mtime - 86_500))
+            assert [attempt async for attempt in backend.existing()] == []
+            assert not mark.exists()
+
+    asyncio.run(story())
+
+
 def test_a_stopped_server_loses_its_attempt_and_starts_nothing_more_of_it(other: OtherServer, tmp_path: Path) -> None:
     sandboxes = other.sandboxes()
     os.kill(other.process.pid, signal.SIGSTOP)

@@ -211,6 +211,7 @@ class LocalBackend:
             yield attempt
 
     def _existing(self) -> set[AttemptId]:
+        self._folders.forget_takeovers()  # asked for by each sweep, so marks do not pile up while a server runs
         # A crash may have come between the removal of a folder and that of its control group.
         groups = (named(name) for name in self._machine.cgroups.left())
         return {*self._folders.existing(), *(attempt for attempt in groups if attempt is not None)}

@@ -63,6 +63,10 @@ class Folders:
             folder.chmod(_WAY)
         for entry in self._trash.iterdir():
             self.discard(entry)
+        self.forget_takeovers()
+
+    def forget_takeovers(self) -> None:
+        """Remove the marks of takeovers that are a day old: who comes so late has lost its lease, and starts nothing."""
         for entry in self._gone.iterdir():
             if entry.stat().st_mtime < time.time() - _GONE_SECONDS:
                 entry.unlink(missing_ok=True)
