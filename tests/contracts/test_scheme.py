@@ -14,6 +14,7 @@ from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import FileRoot
 from tesk.storage.file import FileScheme
 from tesk.storage.http import HttpScheme
+from tesk.storage.patience import Patience
 from tesk.storage.scheme import Scheme
 from tesk.tes.task import FileType
 
@@ -36,7 +37,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
     if request.param == "http":
         with serve() as web:
-            scheme = HttpScheme(private=True, tries=1)
+            scheme = HttpScheme(private=True, patience=Patience(1))
             yield World(scheme, web.url, lambda name, data: web.files.update({"/" + name: data}))
             scheme.close()
         return

@@ -14,6 +14,7 @@ from fakes import web
 from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.settings import HttpCredential
 from tesk.storage.http import HttpScheme
+from tesk.storage.patience import Patience
 
 DATA = os.urandom(300_000)
 
@@ -27,9 +28,10 @@ def target() -> Iterator[int]:
 class Fetcher:
     """A scheme whose waits are written down in place of being slept."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, *, tries: int = 5, **options: object) -> None:
         self.waits: list[float] = []
-        self.scheme = HttpScheme(**{"private": True, "wait": self.waits.append, "timeout_seconds": 5.0, **options})
+        patience = Patience(tries, lambda seconds, advance: self.waits.append(seconds))
+        self.scheme = HttpScheme(**{"private": True, "patience": patience, "timeout_seconds": 5.0, **options})
 
     def get(self, url: str, target: int) -> bytes:
         try:

@@ -1,0 +1,349 @@
+"""Talk HTTP with the servers that may be called: connections, redirects, credentials, TLS. It knows no files and tries once.
+
+Who speaks HTTP makes one `Wire` for one caller, closes it at the end, and asks through it, from any thread:
+
+    wire = Wire({"example.org": authorization(token="...")}, connections_per_host=8, timeout_seconds=60, private=False)
+    with wire.ask("https://example.org/x", "GET", {"Accept": "application/json"}) as answer:
+        check(answer, url)                  # TransferRefused or Again for what is no success
+        document = answer.read_at_most(1 << 20)
+
+- A connection is kept for the next request if the answer was read to its end; `connections_per_host` bounds those in use
+  and those kept, together. A thread that has one may not ask for a second one to the same host: it might wait for ever.
+- Credentials go to the host (and port, where the key names one) that the URL itself names, and nowhere that it leads to;
+  user and password in the URL win over those of the settings. `own` headers are treated likewise.
+- Redirects are followed with the method as it is, never from https to http, and from a public server to a public one only.
+- Raises TransferRefused for what nobody should try again; lets `Again` and OSError out for `Patience`.
+"""
+
+import contextlib
+import email.utils
+import http.client
+import re
+import select
+import socket
+import ssl
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urljoin
+
+from tesk import __version__
+from tesk.errors import TransferRefused
+from tesk.storage import address
+from tesk.storage.patience import Again
+from tesk.storage.url import shown
+
+_REDIRECTS_MAX = 10
+_SMALL_BYTES = 64 * 1024
+_EXPECT_SECONDS = 1.0
+"""So long a server may take to say that it wants a body; many never say it."""
+_SAFE = "%/:=&?~+!$,;'@()*[]|"
+_URL = re.compile(
+    r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]\x00-\x20\x7f]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?",
+    re.DOTALL,
+)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HELP = {
+    401: "it wants credentials (setting storage.http)",
+    403: "it does not let us have this; other credentials may help (setting storage.http)",
+    404: "it has no such file",
+    410: "it no longer has this file",
+}
+
+
+class Site(NamedTuple):
+    """One server, as connections are kept for it."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as a Host header has them and as settings may name them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Place(NamedTuple):
+    """A URL taken apart: what is asked of which server."""
+
+    site: Site
+    target: str
+    userinfo: str | None
+
+    @property
+    def url(self) -> str:
+        """The same without user and password."""
+        return f"http{'s' * self.site.tls}://{self.site.authority}{self.target}"
+
+
+class Answer(http.client.HTTPResponse):
+    """What a server says; `line` is the connection, from which a body may be taken past Python. `place`: who said it at last."""
+
+    def __init__(self, line: socket.socket, method: str, place: Place) -> None:
+        super().__init__(line, method=method)
+        self.line = line
+        self.place = place
+
+    def header(self, name: str) -> str:
+        """Return a header's value, "" where there is none."""
+        return self.getheader(name, "")
+
+    def read_at_most(self, size_bytes: int) -> bytes:
+        """Return the whole body. Raises TransferRefused for one that is longer."""
+        data = bytearray()
+        while piece := self.read1(min(_SMALL_BYTES, size_bytes + 1 - len(data))):
+            data += piece
+            if len(data) > size_bytes:
+                raise TransferRefused(f"{shown(self.place.url)}: the answer is longer than {size_bytes} bytes")
+        if self.length:
+            raise Again(f"the line broke; {self.length} bytes of the answer are missing")
+        return bytes(data)
+
+
+class _Host:
+    """The connections to one host: how many more there may be, and those that wait for work."""
+
+    def __init__(self, most: int) -> None:
+        self.free = threading.Semaphore(most)
+        self.busy = 0
+        self.idle: list[tuple[Site, bool, socket.socket]] = []
+
+
+class Wire:
+    """HTTP for one caller. `authorizations`: header values by `host` or `host:port`; `private`, `hosts`: see `address`.
+
+    A silence of `timeout_seconds` is a TimeoutError.
+    """
+
+    def __init__(
+        self,
+        authorizations: Mapping[str, str] | None = None,
+        *,
+        connections_per_host: int = 8,
+        timeout_seconds: float = 60.0,
+        private: bool = False,
+        hosts: address.Hosts = address.EVERYWHERE,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._authorizations = {host.lower(): value for host, value in (authorizations or {}).items()}
+        self._most = connections_per_host
+        self._private = private
+        self._allowed = hosts
+        self._context = context
+        self._hosts: dict[str, _Host] = {}
+        self._lock = threading.Lock()
+        self.timeout_seconds = timeout_seconds
+
+    def close(self) -> None:
+        """Close the connections that wait for more work."""
+        with self._lock:
+            for host in self._hosts.values():
+                for _, _, line in host.idle:
+                    line.close()
+                host.idle.clear()
+
+    @contextlib.contextmanager
+    def ask(
+        self,
+        url: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        *,
+        own: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        send: Callable[[socket.socket], None] | None = None,
+    ) -> Iterator[Answer]:
+        """Ask, through redirects, and give the answer.
+
+        `own` headers go to the URL's own server only. `body` is sent with its length; `send` writes a body of the length
+        that `headers` name, and may be called once for each redirect that comes after it: it begins anew.
+        """
+        place = place_of(url)
+        first, secret = place.site, dict(own or {})
+        authorization = self._authorization(place)
+        if authorization is not None:
+            secret.setdefault("Authorization", authorization)
+        sent = {"User-Agent": f"tesk/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
+        if body:
+            sent["Content-Length"] = str(len(body))
+        private = self._private
+        for _ in range(_REDIRECTS_MAX + 1):
+            # Credentials are for the server that the URL names, not for one that it points to.
+            known = {**sent, **secret} if place.site == first else sent
+            head = _head(method, place, known, url)
+            with self._host(place.site.host) as host:
+                line = self._line(host, place.site, private)
+                keep = False
+                try:
+                    peer = line.getpeername()[0]
+                    answer, whole = _exchange(line, method, place, head + body, send)
+                    onward = answer.getheader("Location") if answer.status in _REDIRECTS else None
+                    if onward is None:
+                        yield answer
+                    if not answer.isclosed() and answer.length is not None and answer.length <= _SMALL_BYTES:
+                        answer.read()
+                    keep = whole and answer.isclosed() and not answer.will_close
+                except http.client.HTTPException as error:
+                    raise _strange(error) from error
+                finally:
+                    if keep:
+                        with self._lock:
+                            host.idle.append((place.site, private, line))
+                    else:
+                        line.close()
+            if onward is None:
+                return
+            if answer.status == 303 and method not in {"GET", "HEAD"}:
+                raise TransferRefused(f"{shown(url)}: the server answers {method} with a page to look at (303)")
+            private = private and address.may_lead_to_private(peer)
+            was_tls = place.site.tls
+            place = place_of(urljoin(place.url, quote(onward, safe=_SAFE + "#", encoding="latin-1")))
+            if was_tls and not place.site.tls:
+                raise TransferRefused(f"{shown(url)}: is redirected from https to http, which nobody could trust")
+        raise TransferRefused(f"{shown(url)}: is redirected more than {_REDIRECTS_MAX} times")
+
+    @contextlib.contextmanager
+    def _host(self, name: str) -> Iterator[_Host]:
+        """Wait until one more connection to this host may be used."""
+        with self._lock:
+            host = self._hosts.setdefault(name, _Host(self._most))
+        with host.free:
+            with self._lock:
+                host.busy += 1
+            try:
+                yield host
+            finally:
+                with self._lock:
+                    host.busy -= 1
+
+    def _line(self, host: _Host, site: Site, private: bool) -> socket.socket:
+        """A connection that waits for work, or a new one in place of one that waits for other work."""
+        while True:
+            with self._lock:
+                found = next((one for one in reversed(host.idle) if one[:2] == (site, private)), None)
+                if found is not None:
+                    host.idle.remove(found)
+                elif host.idle and len(host.idle) + host.busy > self._most:
+                    host.idle.pop(0)[2].close()
+            if found is None:
+                return self._connect(site, private)
+            if not readable(found[2], 0):
+                return found[2]
+            found[2].close()  # what waits to be read is its end
+
+    def _connect(self, site: Site, private: bool) -> socket.socket:
+        line = address.connect(
+            site.host, site.port, private=private, timeout_seconds=self.timeout_seconds, hosts=self._allowed
+        )
+        if not site.tls:
+            return line
+        try:
+            with self._lock:
+                self._context = self._context or ssl.create_default_context()
+            return self._context.wrap_socket(line, server_hostname=site.host)
+        except OSError:
+            line.close()
+            raise
+
+    def _authorization(self, place: Place) -> str | None:
+        if place.userinfo is not None:
+            user, _, password = unquote(place.userinfo).partition(":")
+            return authorization(user=user, password=password)
+        return self._authorizations.get(place.site.authority) or self._authorizations.get(place.site.host)
+
+
+def authorization(*, user: str = "", password: str = "", token: str = "") -> str:
+    """Return the value of an Authorization header: Bearer where there is a token, else Basic."""
+    return f"Bearer {token}" if token else f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def check(answer: Answer, url: str, *, fine: frozenset[int] = frozenset({200, 206})) -> None:
+    """Raise unless the status is fine: Again for what may pass by, TransferRefused for the rest."""
+    if answer.status in fine:
+        return
+    said = f"the server answers {answer.status} {answer.reason}".rstrip()
+    if answer.status in {408, 425, 429} or (answer.status >= 500 and answer.status not in {501, 505, 507}):
+        raise Again(said, _after_seconds(answer.header("Retry-After")))
+    raise TransferRefused(": ".join(filter(None, (shown(url), said, _HELP.get(answer.status)))))
+
+
+def place_of(url: str) -> Place:
+    """Take a URL apart. Raises TransferRefused for one that is not right."""
+    parts = _URL.fullmatch(url)
+    if parts is None or int(parts[4] or 0) > 65535:
+        raise TransferRefused(f"{shown(url)}: is no proper http URL")
+    host = parts[3].strip("[]").lower()
+    try:
+        host = host.encode("idna").decode()
+    except UnicodeError as error:
+        raise TransferRefused(f"{shown(url)}: is no proper http URL (no host can have this name)") from error
+    tls = parts[1].lower() == "https"
+    target = parts[5] or "/"
+    if target.startswith("?"):
+        target = "/" + target
+    site = Site(tls, host, int(parts[4] or (443 if tls else 80)))
+    return Place(site, quote(target, safe=_SAFE, errors="surrogateescape"), parts[2])
+
+
+def readable(line: socket.socket, timeout_seconds: float) -> bool:
+    """Say whether there is something to read (or the end) within a time."""
+    if isinstance(line, ssl.SSLSocket) and line.pending():
+        return True
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(timeout_seconds * 1000))
+
+
+def _head(method: str, place: Place, headers: Mapping[str, str], url: str) -> bytes:
+    host = place.site.authority
+    if place.site.port == (443 if place.site.tls else 80):
+        host = host.rpartition(":")[0]
+    lines = [f"{method} {place.target} HTTP/1.1", f"Host: {host}", *(f"{name}: {headers[name]}" for name in headers)]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise TransferRefused(f"{shown(url)}: a header for it has more than one line")
+    try:
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise TransferRefused(f"{shown(url)}: a header for it has letters that HTTP does not know") from error
+
+
+def _exchange(
+    line: socket.socket, method: str, place: Place, head: bytes, send: Callable[[socket.socket], None] | None
+) -> tuple[Answer, bool]:
+    """Send a request, its body only if the server does not decline it first. Says, too, whether all of it was sent."""
+    line.sendall(head)
+    answer = Answer(line, method, place)
+    whole = True
+    if send is not None:
+        if readable(line, _EXPECT_SECONDS):
+            # An answer to the head alone. `begin` below passes over the one that says "go on".
+            whole = answer.fp.peek(12)[:10] in {b"HTTP/1.1 1", b"HTTP/1.0 1"}
+        if whole:
+            try:
+                send(line)
+            except OSError:
+                # A server that has seen enough says why and hangs up: what it says is of more use than that it did.
+                if not readable(line, 0):
+                    raise
+                whole = False
+    answer.begin()
+    return answer, whole
+
+
+def _strange(error: http.client.HTTPException) -> Again:
+    if isinstance(error, http.client.IncompleteRead | ConnectionResetError):
+        return Again("the line broke")
+    return Again(f"the server does not speak HTTP as it should ({type(error).__name__})")
+
+
+def _after_seconds(text: str) -> float | None:
+    """RFC 9110, 10.2.3: seconds, or a date."""
+    try:
+        if text.isdigit():
+            return float(text)
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
