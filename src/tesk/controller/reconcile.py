@@ -199,10 +199,14 @@ class Reconciler:
 
     async def _refresh(self, held: Held) -> bool:
         """Read what the store has; say whether the task is still held."""
-        rows = await self._store.claimed(self._tenure.lease, [held.claimed.id])
+        held.stale = False  # before the read: what is told of while it is under way is not in it
+        rows = None
+        try:
+            rows = await self._store.claimed(self._tenure.lease, [held.claimed.id])
+        finally:
+            held.stale |= rows is None
         if rows and rows[0].attempt == held.claimed.attempt:
             held.claimed = rows[0]
-            held.stale = False
             return True
         self._ended(held)
         return False

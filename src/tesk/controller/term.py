@@ -95,6 +95,7 @@ class Term:
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}
         self._beginning: dict[str, Need] = {}
+        self._canceled: set[str] = set()  # of those that are beginning
         self._newcomers = Newcomers(store, clock)
         self._window: list[Waiting] = []
         self._window_old = self._due_old = True
@@ -172,7 +173,7 @@ class Term:
         await self._store.work(self._settings.sweep_seconds)
         self._window_old = True
         self._jobs.add(Chore.ADMIT)
-        if self.held:
+        if self.held or self._beginning:
             self._jobs.add(Chore.CANCELS)
 
     async def _hear_backend(self) -> None:
@@ -200,7 +201,7 @@ class Term:
     async def _look(self, task_id: str) -> None:
         if task_id in self._beginning:
             if self.draining:  # it was chosen just before
-                del self._beginning[task_id]
+                self._begun(task_id)
                 self._mark_idle()
             else:
                 await self._begin(task_id)
@@ -220,15 +221,22 @@ class Term:
             self._jobs.add_later(Chore.SWEEP, _RETRY_SECONDS)  # it may have been begun or not
             raise
         finally:
-            del self._beginning[task_id]
+            canceled = self._begun(task_id)
             if claimed is None:
                 self._window_old = self._stirred = True
                 self._jobs.add_later(Chore.ADMIT, 0)
                 self._mark_idle()
         if claimed is not None:
-            self.held[task_id] = Held(claimed, fresh=True)
+            self.held[task_id] = Held(claimed, fresh=True, stale=canceled)
             if claimed.attempt == 1:
                 self._metrics.started(max(0.0, claimed.started - made_at(task_id)))
+
+    def _begun(self, task_id: str) -> bool:
+        """A task is not beginning any more; say whether it was canceled meanwhile."""
+        del self._beginning[task_id]
+        canceled = task_id in self._canceled
+        self._canceled.discard(task_id)
+        return canceled
 
     async def _admit(self) -> None:
         if self.draining or len(self._clearing) > _CLEARING_LIMIT:
@@ -322,7 +330,9 @@ class Term:
     def _cancel(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:
             held = self.held.get(task_id)
-            if held is not None and held.claimed.state is not State.CANCELING:
+            if task_id in self._beginning:
+                self._canceled.add(task_id)
+            elif held is not None and held.claimed.state is not State.CANCELING:
                 held.stale = True
                 self._jobs.add(task_id)
 
