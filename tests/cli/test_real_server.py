@@ -3,11 +3,11 @@
 import json
 import signal
 import subprocess
-import time
 
 import pytest
 
 from fakes.process import Server, serving
+from fakes.served import until
 from fakes.typed import Typed
 from tesk.client import Client
 from tesk.tes.state import State
@@ -127,9 +127,3 @@ def test_a_token_made_by_hash_secret_opens_the_server(tmp_path):
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "401" in refused.stderr
         assert tesk("run", "echo", "in", TESK_TOKEN=token).stdout == "in\n"
-
-
-def until(true):
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "it did not come true"

@@ -92,12 +92,19 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: str | None) -> Iterator[str]:
-    """Yield the base URL of a server until the block ends. See `Server`."""
+def running(folder: Path, **settings: str | None) -> Iterator[Server]:
+    """Yield a server that is ready, and end it with the block. See `Server`."""
     server = Server(folder, **settings)
     server.start()
     try:
         server.wait_until_ready()
-        yield server.url
+        yield server
     finally:
         server.end()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, **settings: str | None) -> Iterator[str]:
+    """Yield the base URL of a server that is `running`."""
+    with running(folder, **settings) as server:
+        yield server.url

@@ -6,26 +6,15 @@ import time
 
 import pytest
 
-from fakes.process import Server
-from fakes.stubborn import Client
+from fakes.process import running
 from faults.leftovers import assert_nothing_is_left
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("stories"), LOCAL_CPU_CORES="2", LOCAL_GRACE_SECONDS="0.5")
-    server.start()
-    server.wait_until_ready()
-    yield server
-    server.end()
+    with running(tmp_path_factory.mktemp("stories"), LOCAL_CPU_CORES="2", LOCAL_GRACE_SECONDS="0.5") as server:
+        yield server
     assert_nothing_is_left(server.folder, str(server.folder / "data/tesk.db"), set())
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 @pytest.fixture

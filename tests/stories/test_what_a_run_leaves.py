@@ -4,24 +4,13 @@ import json
 
 import pytest
 
-from fakes.process import Server
-from fakes.stubborn import Client
+from fakes.process import running
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("leaves"), LOCAL_CPU_CORES="2")
-    server.start()
-    server.wait_until_ready()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
+    with running(tmp_path_factory.mktemp("leaves"), LOCAL_CPU_CORES="2") as server:
+        yield server
 
 
 def sh(script, **more):

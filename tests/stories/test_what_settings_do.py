@@ -6,8 +6,7 @@ import urllib.request
 
 import pytest
 
-from fakes.process import Server
-from fakes.stubborn import Client
+from fakes.process import running
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +23,8 @@ def server(tmp_path_factory):
         "[defaults]\ncpu_cores = 0.25\nram_gb = 0.2\ndisk_gb = 0.001\n"
     )
     (files / "link.toml").symlink_to("tesk.toml")
-    server = Server(folder, CONFIG=str(files / "link.toml"), LOCAL_CPU_CORES="2")
-    server.start()
-    server.wait_until_ready()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
+    with running(folder, CONFIG=str(files / "link.toml"), LOCAL_CPU_CORES="2") as server:
+        yield server
 
 
 def ended(client, state, *command, **more):

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fakes.process import Server
+from fakes.process import running
 
 TOKEN = "a-token-of-high-entropy-for-tests"
 
@@ -17,11 +17,8 @@ def server(tmp_path):
     hashed = f"sha256:{hashlib.sha256(TOKEN.encode()).hexdigest()}"
     settings = tmp_path / "config.toml"
     settings.write_text(f'[[auth.tokens]]\nname = "ann"\ntoken_hash = "{hashed}"\n')
-    server = Server(tmp_path, CONFIG=str(settings), STORAGE_FILE_ROOTS=None)
-    server.start()
-    server.wait_until_ready()
-    yield server
-    server.end()
+    with running(tmp_path, CONFIG=str(settings), STORAGE_FILE_ROOTS=None) as server:
+        yield server
 
 
 @pytest.mark.parametrize("url", ["file://{started}/word", "http://127.0.0.1:9/word"])

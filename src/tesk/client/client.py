@@ -75,22 +75,10 @@ class Client:
         page_size: int | None = None,
     ) -> Iterator[ServedTask]:
         """Yield tasks, newest first, asking for pages as they are wanted. A tag with the value "" matches any value."""
-        token: str | None = None
-        while True:
-            tasks, token = self._sockets.drive(
-                _page(
-                    self._calls,
-                    view=view,
-                    state=state,
-                    name_prefix=name_prefix,
-                    tags=tags,
-                    page_size=page_size,
-                    page_token=token,
-                )
-            )
-            yield from tasks
-            if token is None:
-                return
+        for page in _pages(
+            self._calls, view=view, state=state, name_prefix=name_prefix, tags=tags, page_size=page_size
+        ):
+            yield from self._sockets.drive(page)
 
     def cancel(self, task_id: str) -> None:
         """Ask for the end of a task; one that has ended stays as it is."""
@@ -147,23 +135,11 @@ class AsyncClient:
         page_size: int | None = None,
     ) -> AsyncIterator[ServedTask]:
         """As `Client.list`."""
-        token: str | None = None
-        while True:
-            tasks, token = await self._streams.drive(
-                _page(
-                    self._calls,
-                    view=view,
-                    state=state,
-                    name_prefix=name_prefix,
-                    tags=tags,
-                    page_size=page_size,
-                    page_token=token,
-                )
-            )
-            for task in tasks:
+        for page in _pages(
+            self._calls, view=view, state=state, name_prefix=name_prefix, tags=tags, page_size=page_size
+        ):
+            for task in await self._streams.drive(page):
                 yield task
-            if token is None:
-                return
 
     async def cancel(self, task_id: str) -> None:
         """As `Client.cancel`."""
@@ -184,7 +160,7 @@ def _get(calls: Calls, task_id: str, view: View) -> Call[ServedTask]:
     return served_task((yield from calls.get(task_id, view)))
 
 
-def _page(
+def _pages(
     calls: Calls,
     *,
     view: View,
@@ -192,18 +168,27 @@ def _page(
     name_prefix: str | None,
     tags: Mapping[str, str] | None,
     page_size: int | None,
-    page_token: str | None,
-) -> Call[tuple[list[ServedTask], str | None]]:
-    documents: list[Document]
-    documents, following = yield from calls.page(
-        view=view,
-        state=state,
-        name_prefix=name_prefix,
-        tags=tuple((tags or {}).items()),
-        page_size=page_size,
-        page_token=page_token,
-    )
-    return [served_task(document) for document in documents], following
+) -> Iterator[Call[list[ServedTask]]]:
+    """Yield a call for each page; the one for the next is there once the one before has been driven."""
+    token: str | None = None
+    more = True
+
+    def page() -> Call[list[ServedTask]]:
+        nonlocal token, more
+        documents: list[Document]
+        documents, token = yield from calls.page(
+            view=view,
+            state=state,
+            name_prefix=name_prefix,
+            tags=tuple((tags or {}).items()),
+            page_size=page_size,
+            page_token=token,
+        )
+        more = token is not None
+        return [served_task(document) for document in documents]
+
+    while more:
+        yield page()
 
 
 def _wait(calls: Calls, task_id: str, timeout_seconds: float | None, told: Told) -> Call[ServedTask]:
