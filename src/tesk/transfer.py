@@ -4,12 +4,15 @@ Paths are the task's own absolute paths; the stager is given, apart, the host fo
 (`/data/x` lies at `<root>/data/x`). No credentials travel here: the stager has its own `StorageSettings`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from tesk.tes.task import FileType
+
+Direction = Literal["inputs", "outputs"]
 
 
 class Fetch(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,7 +52,26 @@ class Moved(Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="progress/1"):
+    """How far a transfer is, as its stager says it, at most once a second.
+
+    `size_bytes` is the size of all together, None as long as a source has not said the size of its file. What is moved
+    again after a broken line counts once. `bytes_per_second` is that of the last few seconds.
+    """
+
+    direction: Direction
+    files: int
+    files_done: int = 0
+    size_bytes: int | None = None
+    size_bytes_done: int = 0
+    bytes_per_second: float = 0.0
+    seconds: float = 0.0
+
+
+Told = Callable[[Progress], None]
+
+
+class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="report/1"):
     """What was done. `types` says, by index, what an entry without a type turned out to be.
 
     `warnings` are sentences for `system_logs` (a pattern that matched nothing). `error` is the sentence that names what
@@ -66,15 +88,46 @@ class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
 
 
+def summary(direction: Direction, report: TransferReport) -> str | None:
+    """Return the sentence for `system_logs` on what a transfer moved, None where it moved nothing from or to anywhere.
+
+    What stood in the task itself (`content`) came from nowhere.
+    """
+    sizes = [file.size_bytes for file in report.files if file.url]
+    if not sizes:
+        return None
+    files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
+    seconds = report.seconds
+    took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    return f"{direction}: {files}, {amount(sum(sizes))} in {took}"
+
+
+def amount(size_bytes: float) -> str:
+    """Return so many bytes for a person, in powers of 1000 as the spec counts."""
+    if size_bytes < 1000:
+        return f"{size_bytes:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size_bytes /= 1000
+        if size_bytes < 999.5:
+            return f"{size_bytes:.3g} {unit}"
+    return f"{size_bytes / 1000:,.4g} TB"
+
+
+def unheard(progress: Progress) -> None:
+    """Nobody wants to know."""
+
+
 class Stager(Protocol):
     """Moves one attempt's data on this host. A backend that stages here is given one. Canceling the call stops it.
 
     `root` is the host folder that stands for the task's `/`; `owner` the (uid, gid) that must own what arrives (None: the
-    server's own).
+    server's own). `told` hears how far it is, unless it is over in a moment.
     """
 
-    async def fetch(self, transfers: TransferList, root: Path, owner: tuple[int, int] | None) -> TransferReport:
+    async def fetch(
+        self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
+    ) -> TransferReport:
         """Bring all `inputs` in. Never raises for what is wrong with the data: the report says it."""
 
-    async def deliver(self, transfers: TransferList, root: Path) -> TransferReport:
+    async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
         """Take all `outputs` out, as far as they exist; `files` in the report are sorted by path."""

@@ -294,7 +294,7 @@ def test_a_stop_ends_an_attempt_while_data_moves(backend, phase: Phase) -> None:
 class FaultyStager(ShelfStager):
     """Has a bug."""
 
-    async def fetch(self, transfers, root, owner):
+    async def fetch(self, transfers, root, owner, told=None):
         raise ZeroDivisionError("a bug")
 
 

@@ -13,7 +13,7 @@ from tesk.compute.plan import Plan, make_plan
 from tesk.inside import Inside
 from tesk.settings import LocalSettings
 from tesk.tes.task import Executor, Extension, Task
-from tesk.transfer import Moved, TransferList, TransferReport
+from tesk.transfer import Moved, Told, TransferList, TransferReport, unheard
 
 BOUND_SECONDS = 100
 numbers = itertools.count(1)
@@ -46,7 +46,9 @@ class ShelfStager:
         self.held: asyncio.Event | None = None
         self.busy = asyncio.Event()
 
-    async def fetch(self, transfers: TransferList, root: Path, owner: tuple[int, int] | None) -> TransferReport:
+    async def fetch(
+        self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
+    ) -> TransferReport:
         await self._wait()
         with Inside(root) as inside:
             for entry in transfers.inputs:
@@ -57,7 +59,7 @@ class ShelfStager:
                     inside.chown(entry.path, owner)
         return TransferReport()
 
-    async def deliver(self, transfers: TransferList, root: Path) -> TransferReport:
+    async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
         await self._wait()
         files, missing = [], []
         with Inside(root) as inside:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase
 from tesk.errors import BackendUnavailable, CannotRun
+from tesk.transfer import Progress
 
 
 class ScriptedBackend:
@@ -24,6 +25,7 @@ class ScriptedBackend:
         self.began: list[AttemptId] = []
         self.stopped: list[tuple[AttemptId, float]] = []
         self.most = 0
+        self.moving: dict[AttemptId, Progress] = {}
         self._capacity = capacity
         self._seen: dict[AttemptId, Observation] = {}
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
@@ -74,6 +76,9 @@ class ScriptedBackend:
         self._tell()
         for phase in self.script:
             self.show(attempt, phase)
+
+    def progress(self, attempt):
+        return self.moving.get(attempt)
 
     async def observe(self, attempt):
         return self._seen.get(attempt) or Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.web import Files, serve
+from fakes.web import Chunked, Files, serve
 from tesk.inside import delete_folder
 from tesk.settings import FileRoot, StorageSettings
 from tesk.stager.job import Job, Most, run
@@ -169,7 +169,7 @@ def test_http_inputs_arrive_without_a_question_first(desk: Desk) -> None:
         assert done.error is None
         assert done.types == {0: FILE}
         assert len(web.requests) == 2
-        assert "no folders" in (desk.fetch(Fetch(index=0, path="/x", url=f"{web.url}/d/")).error or "")
+        assert "does not list folders" in (desk.fetch(Fetch(index=0, path="/x", url=f"{web.url}/d/")).error or "")
         lost = desk.fetch(Fetch(index=0, path="/lost", url=f"{web.url}/lost"))
     assert "/lost: the server answers 404" in (lost.error or "")
     assert not lost.retry
@@ -208,6 +208,43 @@ def test_a_limit_of_files_holds(desk: Desk) -> None:
         Deliver(index=0, path="/o/*", url=f"{desk.out}", path_prefix="/"),
     ):
         assert "more than 4 files" in (desk.deliver(output).error or "")
+
+
+@pytest.mark.parametrize(("limit", "all_is_well"), [(9, False), (10, True), (0, True)])
+def test_a_limit_of_bytes_holds_before_anything_moves(desk: Desk, limit: int, all_is_well: bool) -> None:
+    for number in range(2):
+        desk.plant(desk.source / f"t/{number}", "12345")
+        desk.plant(desk.root / f"o/{number}", "12345")
+    roots = desk.settings.file_roots
+    desk.settings = StorageSettings(file_roots=roots, input_bytes_limit=limit, output_bytes_limit=limit)
+    fetched = desk.fetch(Fetch(index=0, path="/in", url=f"{desk.source}/t"))
+    delivered = desk.deliver(Deliver(index=0, path="/o", url=f"{desk.out}/o"))
+    if all_is_well:
+        assert (fetched.error, delivered.error) == (None, None)
+        return
+    assert fetched.error == (
+        "the inputs are 10 bytes, more than the 9 bytes that one task may bring in (setting storage.input_bytes_limit)"
+    )
+    assert delivered.error == (
+        "the outputs are 10 bytes, more than the 9 bytes that one task may take out (setting storage.output_bytes_limit)"
+    )
+    assert not fetched.retry
+    assert not delivered.retry
+    assert not (desk.root / "in").exists()
+    assert tree(desk.out) == {}
+
+
+def test_a_limit_of_bytes_holds_where_no_source_says_its_size(desk: Desk) -> None:
+    desk.settings = StorageSettings(file_roots=(), private_addresses=True, parallel=1, input_bytes_limit=3_500_000)
+    with serve(Chunked, {"/f": b"x" * 2_000_000}) as web:
+        one = desk.fetch(Fetch(index=0, path="/one", url=f"{web.url}/f"))
+        assert (one.error, one.size_bytes) == (None, 2_000_000), "what came twice counts once"
+        two = desk.fetch(*(Fetch(index=n, path=f"/{n}", url=f"{web.url}/f") for n in range(2)))
+    assert two.error == (
+        "the inputs are more than the 3.5 MB that one task may bring in (setting storage.input_bytes_limit)"
+    )
+    assert not two.retry
+    assert sorted(os.listdir(desk.root)) == ["0", "one"]
 
 
 def test_outputs_leave_as_files_and_trees_sorted_by_path(desk: Desk) -> None:
@@ -307,7 +344,20 @@ def test_names_that_are_no_utf8_leave_whole(desk: Desk) -> None:
     done = desk.deliver(Deliver(index=0, path="/o", url=desk.url(desk.out / "o")))
     assert os.listdir(desk.out / "o") == [name]
     assert done.files[0].url == f"file://{desk.out}/o/a%FF%0A%25"
-    assert done.files[0].path == "/o/a\ufffd\n%"
+    assert done.files[0].path == "/o/a%FF\n%"
+
+
+def test_paths_that_look_alike_have_urls_that_do_not(desk: Desk) -> None:
+    for name in (b"a\xff", b"a\xfe", b"a%FF"):
+        desk.plant(desk.root / "o" / os.fsdecode(name))
+    done = desk.deliver(Deliver(index=0, path="/o", url=str(desk.out / "o")))
+    assert [(file.path, file.url) for file in done.files] == [
+        ("/o/a%FE", f"file://{desk.out}/o/a%FE"),
+        ("/o/a%FF", f"{desk.out}/o/a%FF"),
+        ("/o/a%FF", f"file://{desk.out}/o/a%FF"),
+    ]
+    for number, file in enumerate(done.files):
+        assert desk.fetch(Fetch(index=0, path=f"/again{number}", url=file.url)).error is None, "it is a URL like others"
 
 
 def test_a_very_deep_tree_is_refused_in_a_sentence(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from tesk.compute.plan import Plan
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.task import FileType
+from tesk.transfer import Progress
 
 Stream = Literal["stdout", "stderr"]
 
@@ -114,6 +115,9 @@ class Backend(Protocol):
 
     async def observe(self, attempt: AttemptId) -> Observation:
         """Look now, not in a cache. An attempt that a dead server left on this place is emptied first: PREEMPTED, `ours`."""
+
+    def progress(self, attempt: AttemptId) -> Progress | None:
+        """Return the newest that its stager has said of data that moves now, from memory; None where none does, or not here."""
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         """Ask an attempt to end: TERM, the grace, then KILL of all. `observe` says when nothing runs (PREEMPTED)."""

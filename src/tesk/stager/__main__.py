@@ -1,4 +1,7 @@
-"""The stager as a program: reads a job from stdin, writes the report as one line of JSON to stdout."""
+"""The stager as a program: reads a job from stdin, writes to stdout lines of JSON, how far it is and at last the report.
+
+The word `tesk` in a line says what it is, and in which version: `progress/1`, `report/1` (`tesk.transfer`).
+"""
 
 import os
 import sys
@@ -9,6 +12,7 @@ from msgspec import DecodeError, json
 
 from tesk.stager.job import Job, run
 from tesk.stager.parallel import Stop
+from tesk.transfer import Progress, TransferReport
 
 _CLEAN_UP_SECONDS = 1.0
 
@@ -29,8 +33,16 @@ def main() -> int:
     stop = Stop()
     if job.held:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
-    sys.stdout.buffer.write(json.encode(run(job, stop)) + b"\n")
+    report = run(job, stop, told=_say)
+    assert report is not None  # nothing is too much
+    _say(report)
     return 0
+
+
+def _say(line: Progress | TransferReport) -> None:
+    left = memoryview(json.encode(line) + b"\n")
+    while left:
+        left = left[os.write(1, left) :]
 
 
 def _stop_at_the_end_of_stdin(stop: Stop) -> None:

@@ -11,13 +11,15 @@ from msgspec import DecodeError, json, structs
 from tesk.settings import StorageSettings
 from tesk.stager.job import Job, Most, run
 from tesk.stager.parallel import Stop
-from tesk.transfer import TransferList, TransferReport
+from tesk.transfer import Progress, Told, TransferList, TransferReport, unheard
 
 SMALL = Most(files=128, size_bytes=256 * 1024 * 1024)
 """Measured: starting the program takes about 0.12 s of a processor, as long as copying this much or delivering so many files."""
 _STOP_SECONDS = 2.0
 _HANGS_SECONDS = 30.0
+_READ_BYTES = 1024 * 1024
 _NOTHING = TransferReport()
+_decode = json.Decoder(Progress | TransferReport).decode
 
 
 class HostStager:
@@ -32,21 +34,23 @@ class HostStager:
         """Let the threads go when their work is done."""
         self._threads.shutdown()
 
-    async def fetch(self, transfers: TransferList, root: Path, owner: tuple[int, int] | None) -> TransferReport:
+    async def fetch(
+        self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
+    ) -> TransferReport:
         if not transfers.inputs:
             return _NOTHING
         return await self._move(
-            Job(direction="inputs", transfers=transfers, root=str(root), owner=owner, settings=self._settings)
+            Job(direction="inputs", transfers=transfers, root=str(root), owner=owner, settings=self._settings), told
         )
 
-    async def deliver(self, transfers: TransferList, root: Path) -> TransferReport:
+    async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
         if not transfers.outputs:
             return _NOTHING
         return await self._move(
-            Job(direction="outputs", transfers=transfers, root=str(root), owner=None, settings=self._settings)
+            Job(direction="outputs", transfers=transfers, root=str(root), owner=None, settings=self._settings), told
         )
 
-    async def _move(self, job: Job) -> TransferReport:
+    async def _move(self, job: Job, told: Told) -> TransferReport:
         stop = Stop()
         thread = self._threads.submit(run, job, stop, self._small)
         work = asyncio.wrap_future(thread)
@@ -58,10 +62,10 @@ class HostStager:
             if not thread.cancel():  # it is under way
                 await asyncio.wait([work], timeout=_HANGS_SECONDS)
             raise
-        return report if report is not None else await _run_apart(job)
+        return report if report is not None else await _run_apart(job, told)
 
 
-async def _run_apart(job: Job) -> TransferReport:
+async def _run_apart(job: Job, told: Told) -> TransferReport:
     """Run the job in a process of its own, which ends when this call is canceled and when this process dies."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -78,7 +82,7 @@ async def _run_apart(job: Job) -> TransferReport:
     assert process.stderr is not None
     try:
         process.stdin.write(json.encode(structs.replace(job, held=True)) + b"\n")
-        said, complaints = await asyncio.gather(process.stdout.read(), process.stderr.read())
+        report, complaints = await asyncio.gather(_listen(process.stdout, told), process.stderr.read())
     finally:
         process.stdin.close()
         try:
@@ -88,10 +92,27 @@ async def _run_apart(job: Job) -> TransferReport:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    try:
-        return json.decode(said, type=TransferReport)
-    except DecodeError:
-        words = complaints.decode(errors="replace").strip().rpartition("\n")[2]
-        return TransferReport(
-            error=f"the stager ended with {process.returncode} and no report: {words or 'no word'}", retry=True
-        )
+    if report is not None:
+        return report
+    words = complaints.decode(errors="replace").strip().rpartition("\n")[2]
+    return TransferReport(
+        error=f"the stager ended with {process.returncode} and no report: {words or 'no word'}", retry=True
+    )
+
+
+async def _listen(said: asyncio.StreamReader, told: Told) -> TransferReport | None:
+    """Hear a stager to its end. Return its report; None where it ended before it had one."""
+    report = None
+    pieces: list[bytes] = []  # of a line: that of the report may be very long
+    while piece := await said.read(_READ_BYTES):
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            with contextlib.suppress(DecodeError):  # what a library thinks that it has to print
+                line = _decode(b"".join((*pieces, end)))
+                if isinstance(line, Progress):
+                    told(line)
+                else:
+                    report = line
+            pieces.clear()
+        pieces.append(rest)
+    return report

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Inside
+from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
 from tesk.storage.scheme import Entry, Scheme
@@ -87,29 +88,28 @@ def move(
     owner: tuple[int, int] | None,
     threads: int,
     stop: Stop,
+    meter: Meter,
     began: float,
 ) -> TransferReport:
     """Make all folders, then all files. They belong to `owner`, who may change them; the sources stay as they are."""
 
     def bring_one(piece: Piece) -> Moved:
         try:
-            target = inside.open(piece.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            try:
+            with (
+                inside.new_file(piece.path) as target,
+                meter.one(piece.size_bytes, lambda: os.fstat(target).st_size) as one,
+            ):
                 if piece.content is not None:
                     size, mode = _write(target, piece.content), None
                 else:
-                    arrived = schemes.of(piece.url).get(piece.url, target, stop.advance)
+                    arrived = schemes.of(piece.url).get(piece.url, target, one.advance)
                     size, mode = arrived.size_bytes, arrived.mode
+                one.done(size)
                 if mode is not None:
                     # Its owner may change the copy, whatever the source allowed; no copy gains the rights of a set bit.
                     os.fchmod(target, mode & 0o777 | 0o600)
                 if owner is not None:
                     os.fchown(target, *owner)
-            except TransferError:
-                inside.remove(piece.path)
-                raise
-            finally:
-                os.close(target)
         except OSError as error:
             raise told(error, piece.path) from error
         return moved(piece.index, piece.url, piece.path, size)
@@ -117,9 +117,13 @@ def move(
     files: list[Moved] = []
     errors: list[TransferError] = []
     try:
+        made: set[str] = set()
         for piece in found.pieces:
             stop.advance(0)
-            inside.make_folders(piece.path if piece.folder else posixpath.dirname(piece.path), owner=owner)
+            folder = piece.path if piece.folder else posixpath.dirname(piece.path)
+            if folder not in made:
+                inside.make_folders(folder, owner=owner)
+                made.add(folder)
             if piece.folder and piece.mode is not None:
                 inside.chmod(piece.path, piece.mode & 0o777 | 0o700)
     except TransferError as error:
@@ -128,7 +132,14 @@ def move(
         errors.append(told(error, str(error.filename)))
     if not errors:
         pieces = [piece for piece in found.pieces if not piece.folder]
-        files, errors = each(bring_one, pieces, threads=threads, stop=stop, keep_going=False)
+        files, errors = each(
+            bring_one,
+            pieces,
+            threads=threads,
+            stop=stop,
+            keep_going=False,
+            size_bytes=lambda piece: piece.size_bytes or 0,
+        )
     return report(files, found.types, [], errors, began)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -10,10 +10,15 @@ from tesk.errors import TransferError
 from tesk.inside import Inside
 from tesk.settings import StorageSettings
 from tesk.stager import inputs, outputs
+from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop
 from tesk.stager.report import TooMany, report
 from tesk.storage.schemes import Schemes
-from tesk.transfer import TransferList, TransferReport
+from tesk.storage.url import scheme_of
+from tesk.transfer import Direction, Fetch, Told, TransferList, TransferReport
+
+_NEAR = frozenset({"data", "file"})
+"""What other schemes do waits for other machines."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -23,7 +28,7 @@ class Job(Struct, frozen=True, kw_only=True):
     stays open for as long as the work is wanted, and its end, which the parent's death brings too, stops it.
     """
 
-    direction: Literal["inputs", "outputs"]
+    direction: Direction
     transfers: TransferList
     root: str
     owner: tuple[int, int] | None
@@ -32,17 +37,26 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Most(NamedTuple):
-    """How much is small."""
+    """How much is small. What comes from or goes to another machine never is."""
 
     files: int
     size_bytes: int
 
 
-def run(job: Job, stop: Stop, most: Most | None = None) -> TransferReport | None:
-    """Do all of the job, in this process; what is wrong is in the report. None: it is more than `most`, nothing was done."""
+def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None) -> TransferReport | None:
+    """Do all of the job, in this process; what is wrong is in the report. None: it is more than `most`, nothing was done.
+
+    `told` hears once a second how far it is.
+    """
     began = time.monotonic()
     settings = job.settings
     limit = settings.files_limit if most is None else min(settings.files_limit, most.files)
+    if most is not None and not _near(job):
+        return None
+    if job.direction == "inputs":
+        meter = Meter("inputs", stop, limit_bytes=settings.input_bytes_limit)
+    else:
+        meter = Meter("outputs", stop, limit_bytes=settings.output_bytes_limit)
     with Schemes(settings, job.transfers.caller) as schemes, Inside(Path(job.root)) as inside:
         try:
             found: inputs.Survey | outputs.Survey
@@ -50,15 +64,33 @@ def run(job: Job, stop: Stop, most: Most | None = None) -> TransferReport | None
                 found = inputs.survey(job.transfers.inputs, schemes, limit=limit, threads=settings.parallel, stop=stop)
             else:
                 found = outputs.survey(job.transfers.outputs, inside, limit=limit, stop=stop)
+            sizes = [piece.size_bytes for piece in found.pieces if not piece.folder]
+            if most is not None and (None in sizes or sum(filter(None, sizes)) > most.size_bytes):
+                return None
+            meter.expect(sizes)
         except TooMany as error:
             return None if limit < settings.files_limit else report([], {}, [], [error], began)
         except TransferError as error:
             return report([], {}, [], [error], began)
-        sizes = [piece.size_bytes for piece in found.pieces if not piece.folder]
-        if most is not None and (None in sizes or sum(filter(None, sizes)) > most.size_bytes):
-            return None
-        if isinstance(found, inputs.Survey):
-            return inputs.move(
-                found, schemes, inside, owner=job.owner, threads=settings.parallel, stop=stop, began=began
-            )
-        return outputs.move(found, schemes, inside, threads=settings.parallel, stop=stop, began=began)
+        with meter.telling(told):
+            if isinstance(found, inputs.Survey):
+                return inputs.move(
+                    found,
+                    schemes,
+                    inside,
+                    owner=job.owner,
+                    threads=settings.parallel,
+                    stop=stop,
+                    meter=meter,
+                    began=began,
+                )
+            return outputs.move(found, schemes, inside, threads=settings.parallel, stop=stop, meter=meter, began=began)
+
+
+def _near(job: Job) -> bool:
+    """Say whether no other machine has a part in it."""
+    moves = job.transfers.inputs if job.direction == "inputs" else job.transfers.outputs
+    return all(
+        scheme_of(one.url or "") in _NEAR or (isinstance(one, Fetch) and one.content is not None and not one.url)
+        for one in moves
+    )

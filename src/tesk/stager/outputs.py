@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Found, Inside, kind
 from tesk.stager.globs import matcher, parts, pruned
+from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
 from tesk.storage.schemes import Schemes
@@ -73,7 +74,16 @@ def survey(outputs: Iterable[Deliver], inside: Inside, *, limit: int, stop: Stop
     return found
 
 
-def move(found: Survey, schemes: Schemes, inside: Inside, *, threads: int, stop: Stop, began: float) -> TransferReport:
+def move(
+    found: Survey,
+    schemes: Schemes,
+    inside: Inside,
+    *,
+    threads: int,
+    stop: Stop,
+    meter: Meter,
+    began: float,
+) -> TransferReport:
     """Store every piece. One that fails does not keep the others."""
 
     def store(piece: Piece) -> Moved | None:
@@ -86,12 +96,21 @@ def move(found: Survey, schemes: Schemes, inside: Inside, *, threads: int, stop:
         except OSError as error:
             raise told(error, piece.path) from error
         try:
-            size = scheme.put(source, piece.url, stop.advance).size_bytes
+            with meter.one(os.fstat(source).st_size) as one:
+                size = scheme.put(source, piece.url, one.advance).size_bytes
+                one.done(size)
         finally:
             os.close(source)
         return moved(piece.index, piece.url, piece.path, size)
 
-    files, errors = each(store, found.pieces, threads=threads, stop=stop, keep_going=True)
+    files, errors = each(
+        store,
+        found.pieces,
+        threads=threads,
+        stop=stop,
+        keep_going=True,
+        size_bytes=lambda piece: piece.size_bytes,
+    )
     stored = [file for file in files if file is not None]
     return report(stored, found.types, found.warnings, [*found.errors, *errors], began)
 

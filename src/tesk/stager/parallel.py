@@ -1,7 +1,7 @@
 """Several pieces of blocking work at once, in a bounded number of threads, until one fails or somebody says stop."""
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -33,25 +33,51 @@ class Stop:
             raise TransferFailed("stopped: the transfer is no longer wanted")
 
 
+_UNDER_WAY_BYTES = 4 * 1024**3
+"""What moves at once is no larger than this together, unless it is one alone: a large file moves in parallel parts by itself."""
+
+
 def each(
-    act: Callable[[P], R], pieces: Sequence[P], *, threads: int, stop: Stop, keep_going: bool
+    act: Callable[[P], R],
+    pieces: Sequence[P],
+    *,
+    threads: int,
+    stop: Stop,
+    keep_going: bool,
+    size_bytes: Callable[[P], int] = lambda _: 0,
 ) -> tuple[list[R], list[TransferError]]:
-    """Act on every piece; return what came of it and what went wrong, both in no order.
+    """Act on every piece, the large ones first; return what came of it and what went wrong, both in no order.
 
     After an error nothing new is begun, unless `keep_going`. Other exceptions than TransferError are raised.
     """
-    waiting: queue.SimpleQueue[P] = queue.SimpleQueue()
-    for piece in pieces:
-        waiting.put(piece)
+    waiting = deque(sorted(((size_bytes(piece), piece) for piece in pieces), key=lambda one: -one[0]))
     done: list[R] = []
     errors: list[TransferError] = []
+    room = threading.Condition()
+    under_way = 0
+
+    def take() -> tuple[int, P] | None:
+        nonlocal under_way
+        with room:
+            while waiting:
+                # The largest that fits, else the smallest: what is large waits for room, what is small does not wait for it.
+                for one in (waiting[0], waiting[-1]):
+                    if not under_way or under_way + one[0] <= _UNDER_WAY_BYTES:
+                        under_way += one[0]
+                        return waiting.popleft() if one is waiting[0] else waiting.pop()
+                room.wait()
+        return None
+
+    def give_back(size: int) -> None:
+        nonlocal under_way
+        with room:
+            under_way -= size
+            if size:
+                room.notify_all()
 
     def work() -> None:
-        while keep_going or not errors:
-            try:
-                piece = waiting.get_nowait()
-            except queue.Empty:
-                return
+        while (keep_going or not errors) and (taken := take()) is not None:
+            size, piece = taken
             try:
                 stop.advance(0)
                 done.append(act(piece))
@@ -59,6 +85,8 @@ def each(
                 errors.append(error)
                 if stop.asked:
                     return
+            finally:
+                give_back(size)
 
     if min(threads, len(pieces)) <= 1:
         work()

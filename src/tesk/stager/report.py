@@ -4,7 +4,7 @@ import errno
 import time
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
-from tesk.storage.url import printable, shown
+from tesk.storage.url import printable, reported, shown
 from tesk.tes.task import FileType
 from tesk.transfer import Moved, TransferReport
 
@@ -23,8 +23,8 @@ def told(error: OSError, path: str) -> TransferError:
 
 
 def moved(index: int, url: str, path: str, size_bytes: int) -> Moved:
-    """Return a line of the report, in text that JSON can carry."""
-    return Moved(index=index, url=printable(url), path=printable(path), size_bytes=size_bytes)
+    """Return a line of the report, in text that JSON can carry. Two paths that look alike have URLs that do not."""
+    return Moved(index=index, url=reported(url), path=printable(path), size_bytes=size_bytes)
 
 
 def report(

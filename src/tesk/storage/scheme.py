@@ -28,7 +28,8 @@ class Arrived(Struct, frozen=True, kw_only=True):
 
 
 Advance = Callable[[int], None]
-"""Told of bytes as they move. Raises to stop the transfer (a cancel): then nothing readable is left."""
+"""Told of bytes as they move, and of a negative number where so many are to be moved again. Raises to stop the transfer
+(a cancel, a limit): then nothing readable is left."""
 
 
 class Scheme(Protocol):

@@ -7,6 +7,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from tesk.errors import TransferRefused
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_NO_UTF8 = re.compile("[\udc80-\udcff]")  # how `os` writes such bytes in a `str`
 
 
 def scheme_of(url: str) -> str:
@@ -61,5 +62,12 @@ def shown(url: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return `name` as text that JSON can carry: bytes that are no UTF-8 become the replacement character."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """Return `name` as text that JSON can carry: bytes that are no UTF-8 are percent-encoded."""
+    return _NO_UTF8.sub(lambda found: quote_from_bytes(os.fsencode(found[0])), name)
+
+
+def reported(url: str) -> str:
+    """Return `url` as text that JSON can carry and that still names the same thing, and nothing else does."""
+    if url.startswith("/") and _NO_UTF8.search(url):
+        return "file://" + quote_from_bytes(os.fsencode(url), safe="/~!$&()*+,;=:@")
+    return printable(url)

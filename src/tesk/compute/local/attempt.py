@@ -17,7 +17,7 @@ from tesk.errors import CannotRun
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.task import FileType
 from tesk.tes.times import rfc3339
-from tesk.transfer import TransferReport
+from tesk.transfer import Direction, Progress, TransferReport, summary
 
 _FOLLOW_SECONDS = 0.2
 
@@ -49,6 +49,7 @@ class Attempt:
         self._moving: asyncio.Task[TransferReport] | None = None
         self._folder: Folder | None = None
         self._cgroup: Cgroup | None = None
+        self.progress: Progress | None = None
         self.over = asyncio.Event()
 
     def observation(self) -> Observation:
@@ -151,7 +152,7 @@ class Attempt:
         launcher = Launcher(machine, plan, self._folder, self._cgroup)
         root = launcher.root
         if plan.transfer.inputs:
-            report = await self._move(machine.stager.fetch(plan.transfer, root, owner))
+            report = await self._move("inputs", machine.stager.fetch(plan.transfer, root, owner, self._hear))
             self._input_types = report.types
             if self._ended_by(report):
                 return
@@ -170,7 +171,7 @@ class Attempt:
                 break
         if plan.transfer.outputs:
             self._enter(Phase.UPLOADING)
-            report = await self._move(machine.stager.deliver(plan.transfer, root))
+            report = await self._move("outputs", machine.stager.deliver(plan.transfer, root, self._hear))
             self._output_types = report.types
             self._outputs = tuple(
                 OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes)) for file in report.files
@@ -181,7 +182,10 @@ class Attempt:
                 return
         self._end(Phase.EXECUTOR_FAILED if failed else Phase.DONE)
 
-    async def _move(self, transfer: Coroutine[None, None, TransferReport]) -> TransferReport:
+    def _hear(self, progress: Progress) -> None:
+        self.progress = progress
+
+    async def _move(self, direction: Direction, transfer: Coroutine[None, None, TransferReport]) -> TransferReport:
         """Move data; a stop cancels it."""
         self._moving = moving = asyncio.create_task(transfer)
         if self._stopped:
@@ -193,8 +197,10 @@ class Attempt:
                 raise
             return TransferReport()
         finally:
-            self._moving = None
+            self._moving = self.progress = None
         self._notes += report.warnings
+        if (moved := summary(direction, report)) is not None:
+            self._notes.append(moved)
         return report
 
     def _ended_by(self, report: TransferReport) -> bool:

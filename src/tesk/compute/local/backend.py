@@ -26,7 +26,7 @@ from tesk.compute.local.user import User, executor_user, settle_thread
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, StartError
 from tesk.settings import LocalSettings
-from tesk.transfer import Stager
+from tesk.transfer import Progress, Stager
 
 
 class LocalBackend:
@@ -179,6 +179,10 @@ class LocalBackend:
                 ours=True,
             )
         return self._left[attempt]
+
+    def progress(self, attempt: AttemptId) -> Progress | None:
+        ours = self._attempts.get(attempt)
+        return ours.progress if ours is not None else None
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         if (ours := self._attempts.get(attempt)) is not None:
