@@ -3,48 +3,35 @@
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fakes.web import serve
+from fakes import worlds_file, worlds_ftp, worlds_web
+from fakes.worlds import Make, World
 from tesk.errors import TransferFailed, TransferRefused
-from tesk.settings import FileRoot
-from tesk.storage.file import FileScheme
-from tesk.storage.http import HttpScheme
-from tesk.storage.patience import Patience
-from tesk.storage.scheme import Scheme
+from tesk.storage.url import below
 from tesk.tes.task import FileType
 
+WORLDS: dict[str, Make] = {
+    "file": worlds_file.by_url,
+    "path": worlds_file.by_path,
+    "webdav": worlds_web.over_webdav,
+    "https": worlds_web.over_tls,
+    "http": worlds_web.plain,
+    "ftp": worlds_ftp.in_the_open,
+    "ftps": worlds_ftp.over_tls,
+}
+ODD = ["a b", "a#b", "a?b", "a%b", "a%20b", "a\nb", "ä", "a+b&c=d;e", "-", "[x]", "a:b", "'\"<&>"]
 
-@dataclass
-class World:
-    """A scheme, a URL below which things lie, and a way to put one there."""
 
-    scheme: Scheme
-    base: str
-    plant: Callable[[str, bytes], None]
-
-
-@pytest.fixture(params=["file", "plain", "http"])
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    def plant(name: str, data: bytes) -> None:
-        path = tmp_path / "there" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-    if request.param == "http":
-        with serve() as web:
-            scheme = HttpScheme(private=True, patience=Patience(1))
-            yield World(scheme, web.url, lambda name, data: web.files.update({"/" + name: data}))
-            scheme.close()
-        return
-    there = tmp_path / "there"
-    there.mkdir()
-    prefix = "file://" if request.param == "file" else ""
-    yield World(FileScheme((FileRoot(path=str(there), write=True),)), f"{prefix}{there}", plant)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with WORLDS[request.param](folder) as made:
+        yield made
 
 
 @pytest.fixture
@@ -53,8 +40,21 @@ def target() -> Iterator[int]:
         yield file.fileno()
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[int]:
+    with (tmp_path / "source").open("wb+") as file:
+        file.write(b"data")
+        file.flush()
+        yield file.fileno()
+
+
 def nothing(size_bytes: int) -> None:
     """An Advance that lets everything pass."""
+
+
+def stop(size_bytes: int) -> None:
+    """An Advance that lets nothing pass."""
+    raise TransferFailed("stopped")
 
 
 def content(target: int) -> bytes:
@@ -91,55 +91,80 @@ def test_what_is_not_there_is_refused_with_its_name(world: World, target: int) -
 
 def test_a_transfer_stops_when_it_is_told_to(world: World, target: int) -> None:
     world.plant("a", b"x" * 1000)
-
-    def stop(size_bytes: int) -> None:
-        raise TransferFailed("stopped")
-
     with pytest.raises(TransferFailed, match="stopped"):
         world.scheme.get(f"{world.base}/a", target, stop)
 
 
-def test_a_put_is_whole_or_leaves_nothing(world: World, tmp_path: Path) -> None:
-    source = tmp_path / "source"
+def test_a_put_is_whole_or_leaves_nothing(world: World, source: int) -> None:
+    with pytest.raises(TransferFailed, match="stopped"):
+        world.scheme.put(source, f"{world.base}/x/y", stop)
+    assert world.stored("x/y") is None
+    for _ in range(2):
+        told: list[int] = []
+        assert world.scheme.put(source, f"{world.base}/x/y", told.append).size_bytes == 4 == sum(told)
+        assert world.stored("x/y") == b"data"
+
+
+def test_a_put_has_the_last_word(world: World, source: int) -> None:
+    world.plant("x/y", b"something longer")
+    world.scheme.put(source, f"{world.base}/x/y", nothing)
+    assert world.stored("x/y") == b"data"
+
+
+def test_large_and_empty_files_are_stored_whole(world: World, source: int) -> None:
+    data = os.urandom(5_000_001)
+    for length in (len(data), 0):
+        os.ftruncate(source, 0)
+        os.pwrite(source, data[:length], 0)
+        assert world.scheme.put(source, f"{world.base}/large", nothing).size_bytes == length
+        assert world.stored("large") == data[:length]
+
+
+def test_odd_names_survive_both_ways(world: World, source: int, target: int) -> None:
+    names = [name for name in ODD if "\n" not in name or world.lines_in_names]
+    names += [os.fsdecode(b"\xff\xfe")] * world.bytes_in_names
+    for name in names:
+        url = below(world.base, f"{name}/{name}")
+        world.scheme.put(source, url, nothing)
+        assert world.stored(f"{name}/{name}") == b"data"
+        os.ftruncate(target, 0)
+        assert world.scheme.get(url, target, nothing).size_bytes == 4
+    if world.lists:
+        assert {entry.name for entry in world.scheme.list(f"{world.base}/") if entry.type is FileType.FILE} == {
+            f"{name}/{name}" for name in names
+        }
+
+
+def test_the_mode_of_a_file_is_kept_where_there_are_modes(tmp_path: Path) -> None:
+    source, made = tmp_path / "source", tmp_path / "there/y"
     source.write_bytes(b"data")
     source.chmod(0o700)
-    with source.open("rb") as file:
-        if isinstance(world.scheme, HttpScheme):
-            with pytest.raises(TransferRefused, match="cannot store outputs"):
-                world.scheme.put(file.fileno(), f"{world.base}/x/y", nothing)
-            return
-
-        def stop(size_bytes: int) -> None:
-            raise TransferFailed("stopped")
-
-        with pytest.raises(TransferFailed):
-            world.scheme.put(file.fileno(), f"{world.base}/x/y", stop)
-        assert os.listdir(tmp_path / "there/x") == []
-        for _ in range(2):
-            assert world.scheme.put(file.fileno(), f"{world.base}/x/y", nothing).size_bytes == 4
-    made = tmp_path / "there/x/y"
-    assert made.read_bytes() == b"data"
+    made.parent.mkdir()
+    with worlds_file.by_path(made.parent) as world, source.open("rb") as file:
+        world.scheme.put(file.fileno(), str(made), nothing)
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(made.stat().st_mode) == 0o766 & ~umask
     assert made.stat().st_nlink == 1
+    assert os.listdir(made.parent) == ["y"]
 
 
-def test_a_tree_is_listed_parents_first_with_its_empty_folders(world: World, tmp_path: Path, target: int) -> None:
+def test_a_tree_is_listed_parents_first_with_its_empty_folders(world: World, target: int) -> None:
     names = ["b/c d#?%.txt", "b/e/f", "a"]
     for name in names:
         world.plant(name, b"1")
-    if not world.scheme.has_folders:
-        with pytest.raises(TransferRefused, match="no folders"):
+    if not world.lists:
+        with pytest.raises(TransferRefused, match="does not list folders"):
             list(world.scheme.list(f"{world.base}/"))
-        with pytest.raises(TransferRefused, match="no folders"):
-            world.scheme.make_directory(f"{world.base}/x")
         return
-    world.scheme.make_directory(f"{world.base}/z/empty")
-    world.scheme.make_directory(f"{world.base}/z/empty")
+    folders = {"b", "b/e"}
+    if world.folders:
+        for _ in range(2):
+            world.scheme.make_directory(f"{world.base}/z/empty")
+        folders |= {"z", "z/empty"}
     entries = list(world.scheme.list(world.base))
     assert {entry.name for entry in entries if entry.type is FileType.FILE} == set(names)
-    assert {entry.name for entry in entries if entry.type is FileType.DIRECTORY} == {"b", "b/e", "z", "z/empty"}
+    assert {entry.name for entry in entries if entry.type is FileType.DIRECTORY} >= folders
     seen = {""}
     for entry in entries:
         assert entry.name.rpartition("/")[0] in seen
@@ -147,3 +172,20 @@ def test_a_tree_is_listed_parents_first_with_its_empty_folders(world: World, tmp
         if entry.type is FileType.FILE:
             assert world.scheme.get(entry.url, target, nothing).size_bytes == 1
             os.ftruncate(target, 0)
+
+
+def test_a_folder_can_be_made_twice_or_is_none(world: World) -> None:
+    for _ in range(2):
+        world.scheme.make_directory(f"{world.base}/new/one")
+    if world.folders:
+        entry = world.scheme.stat(f"{world.base}/new/one")
+        assert entry is not None
+        assert entry.type is FileType.DIRECTORY
+
+
+def test_what_is_no_folder_is_not_listed(world: World) -> None:
+    world.plant("a", b"1")
+    with pytest.raises(TransferRefused):
+        list(world.scheme.list(f"{world.base}/a"))
+    with pytest.raises(TransferRefused):
+        list(world.scheme.list(f"{world.base}/nothing"))

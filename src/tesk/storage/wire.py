@@ -30,7 +30,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin
 
 from tesk import __version__
-from tesk.errors import TransferRefused
+from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage import address
 from tesk.storage.patience import Again
 from tesk.storage.url import shown
@@ -155,11 +155,13 @@ class Wire:
         own: Mapping[str, str] | None = None,
         body: bytes = b"",
         send: Callable[[socket.socket], None] | None = None,
+        expects: bool = False,
     ) -> Iterator[Answer]:
         """Ask, through redirects, and give the answer.
 
         `own` headers go to the URL's own server only. `body` is sent with its length; `send` writes a body of the length
-        that `headers` name, and may be called once for each redirect that comes after it: it begins anew.
+        that `headers` name; after a redirect it is called again, to begin anew. `expects`: `headers` ask whether it is
+        wanted (Expect: 100-continue).
         """
         place = place_of(url)
         first, secret = place.site, dict(own or {})
@@ -179,7 +181,7 @@ class Wire:
                 keep = False
                 try:
                     peer = line.getpeername()[0]
-                    answer, whole = _exchange(line, method, place, head + body, send)
+                    answer, whole = _exchange(line, method, place, head + body, send, expects=expects)
                     onward = answer.getheader("Location") if answer.status in _REDIRECTS else None
                     if onward is None:
                         yield answer
@@ -260,14 +262,17 @@ def authorization(*, user: str = "", password: str = "", token: str = "") -> str
     return f"Bearer {token}" if token else f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def check(answer: Answer, url: str, *, fine: frozenset[int] = frozenset({200, 206})) -> None:
-    """Raise unless the status is fine: Again for what may pass by, TransferRefused for the rest."""
+def check(
+    answer: Answer, url: str, *, fine: frozenset[int] = frozenset({200, 206}), words: Mapping[int, str] = _HELP
+) -> None:
+    """Raise unless the status is fine: Again for what may pass by, TransferRefused (in `words`) for the rest."""
     if answer.status in fine:
         return
     said = f"the server answers {answer.status} {answer.reason}".rstrip()
     if answer.status in {408, 425, 429} or (answer.status >= 500 and answer.status not in {501, 505, 507}):
         raise Again(said, _after_seconds(answer.header("Retry-After")))
-    raise TransferRefused(": ".join(filter(None, (shown(url), said, _HELP.get(answer.status)))))
+    message = ": ".join(filter(None, (shown(url), said, words.get(answer.status))))
+    raise TransferFailed(message) if answer.status == 507 else TransferRefused(message)
 
 
 def place_of(url: str) -> Place:
@@ -311,14 +316,20 @@ def _head(method: str, place: Place, headers: Mapping[str, str], url: str) -> by
 
 
 def _exchange(
-    line: socket.socket, method: str, place: Place, head: bytes, send: Callable[[socket.socket], None] | None
+    line: socket.socket,
+    method: str,
+    place: Place,
+    head: bytes,
+    send: Callable[[socket.socket], None] | None,
+    *,
+    expects: bool,
 ) -> tuple[Answer, bool]:
     """Send a request, its body only if the server does not decline it first. Says, too, whether all of it was sent."""
     line.sendall(head)
     answer = Answer(line, method, place)
     whole = True
     if send is not None:
-        if readable(line, _EXPECT_SECONDS):
+        if expects and readable(line, _EXPECT_SECONDS):
             # An answer to the head alone. `begin` below passes over the one that says "go on".
             whole = answer.fp.peek(12)[:10] in {b"HTTP/1.1 1", b"HTTP/1.0 1"}
         if whole:

@@ -1,0 +1,123 @@
+"""Store one open file by PUT: whole, from its start again when the line breaks, moved by the kernel where it can be."""
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+
+from tesk.errors import TransferFailed, TransferRefused
+from tesk.storage.patience import Again, Patience
+from tesk.storage.scheme import Advance
+from tesk.storage.url import shown
+from tesk.storage.wire import Wire, check
+
+_PIECE_BYTES = 1024 * 1024
+_STORED = frozenset({200, 201, 204})
+_NO_FOLDER = frozenset({404, 409})
+"""What servers say where the folder of a new file is not there; RFC 4918, 9.7.1 wants 409."""
+_WORDS = {
+    401: "it wants credentials (setting storage.http)",
+    403: "it does not let us store this; other credentials may help (setting storage.http)",
+    404: "it has no such folder, and none can be made",
+    405: "it takes no file here",
+    409: "it has no such folder, and none can be made",
+    413: "it takes no file of this size",
+    501: "it takes no files",
+    507: "it has no room left",
+}
+
+
+class NoFolder(TransferRefused):
+    """The server has no folder for the file."""
+
+
+class _Upload:
+    """One file on its way. `half`: the server may have a part of it, and may show it."""
+
+    def __init__(self, source: int, url: str, advance: Advance, timeout_seconds: float) -> None:
+        self.source = source
+        self.url = url
+        self.advance = advance
+        self.timeout_seconds = timeout_seconds
+        self.size = os.fstat(source).st_size
+        self.sent = 0
+        self.expect = self.size > _PIECE_BYTES  # what is small has been sent before most servers say that they want it
+        self.half = False
+
+    def send(self, line: socket.socket) -> None:
+        """Write the body to a connection."""
+        self.forget()
+        self.half = True
+        if isinstance(line, ssl.SSLSocket):
+            self._through_python(line)
+        else:
+            self._through_the_kernel(line)
+
+    def forget(self) -> None:
+        """What was sent was in vain."""
+        if self.sent:
+            lost, self.sent = self.sent, 0
+            self.advance(-lost)
+
+    def _through_python(self, line: socket.socket) -> None:
+        while self.sent < self.size:
+            piece = os.pread(self.source, min(_PIECE_BYTES, self.size - self.sent), self.sent)
+            if piece:
+                line.sendall(piece)
+            self._moved(len(piece))
+
+    def _through_the_kernel(self, line: socket.socket) -> None:
+        poll = select.poll()
+        poll.register(line, select.POLLOUT)
+        while self.sent < self.size:
+            try:
+                count = os.sendfile(line.fileno(), self.source, self.sent, min(_PIECE_BYTES, self.size - self.sent))
+            except BlockingIOError:
+                if not poll.poll(self.timeout_seconds * 1000):
+                    raise TimeoutError from None
+                continue
+            self._moved(count)
+
+    def _moved(self, count: int) -> None:
+        if count == 0:
+            raise TransferFailed(
+                f"{shown(self.url)}: the file became shorter while it was sent ({self.sent} of {self.size} bytes)"
+            )
+        self.sent += count
+        self.advance(count)
+
+
+def upload(wire: Wire, patience: Patience, source: int, url: str, advance: Advance) -> int:
+    """Store the open regular file `source` at `url`; return its size in bytes.
+
+    Raises NoFolder, TransferRefused or TransferFailed; then nothing readable is left, as far as the server lets us see to it.
+    """
+    state = _Upload(source, url, advance, wire.timeout_seconds)
+    try:
+        patience.act(url, lambda: _once(wire, url, state), advance=advance)
+    finally:
+        if state.half:
+            # Most servers show a file only when it is whole. Of one that does not, or may not have, nothing shall be left.
+            with contextlib.suppress(TransferRefused, Again, OSError), wire.ask(url, "DELETE"):
+                pass
+    return state.size
+
+
+def _once(wire: Wire, url: str, state: _Upload) -> None:
+    """One try at the whole file."""
+    headers = {"Content-Length": str(state.size), "Content-Type": "application/octet-stream"}
+    if state.expect:
+        headers["Expect"] = "100-continue"
+    with wire.ask(url, "PUT", headers, send=state.send, expects=state.expect) as answer:
+        if answer.status == 417 and state.expect:
+            state.expect = False
+            raise Again("the server cannot say beforehand whether it wants a file")
+        state.half = state.half and answer.status >= 500
+        try:
+            check(answer, url, fine=_STORED, words=_WORDS)
+        except TransferRefused as error:
+            if answer.status not in _NO_FOLDER:
+                raise
+            state.forget()
+            raise NoFolder(str(error)) from error
