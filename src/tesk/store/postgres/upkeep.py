@@ -10,6 +10,7 @@ from tesk.store import reads
 from tesk.store.pairs import unpack
 from tesk.store.postgres.database import Database, fetch
 from tesk.store.report import complaints
+from tesk.store.sql import Parameters
 
 _TASKS = 200
 _EVENTS = 2000
@@ -20,6 +21,13 @@ _OLD_TASKS = """
     WHERE t.id > :after AND t.created < :before ORDER BY t.id LIMIT :limit
 """
 _UNTAG = "DELETE FROM tag t USING unnest(:pairs::bigint[], :tagged::text[]) u(pair, id) WHERE t.pair = u.pair AND t.id = u.id"
+# By their age, for which there is an index: a key is as old as its task. In the order in which those who create tasks lock them.
+_FORGET_KEYS = """
+    DELETE FROM idempotency WHERE (owner, key) IN (
+        SELECT k.owner, k.key FROM task t JOIN idempotency k ON k.created = t.created AND k.id = t.id
+        WHERE t.id = ANY(:ids::text[]) ORDER BY k.owner, k.key FOR UPDATE OF k
+    )
+"""
 _OLD_EVENTS = "SELECT position, time FROM event ORDER BY position LIMIT :limit"
 _DROP_EVENTS = "DELETE FROM event WHERE position <= :position"
 
@@ -36,10 +44,10 @@ async def prune_tasks(database: Database, ended_before: float) -> int:
         async with database.transaction() as connection:
             tags = [(pair, task_id) for task_id, own in old for pair in own]
             await fetch(connection, _UNTAG, {"pairs": [pair for pair, _ in tags], "tagged": [of for _, of in tags]})
+            ids: Parameters = {"ids": [of for of, _ in old]}
+            await fetch(connection, _FORGET_KEYS, ids)
             for table in ("body", "attempt", "executor_log", "event", "task"):
-                await fetch(
-                    connection, f"DELETE FROM {table} WHERE id = ANY(:ids::text[])", {"ids": [of for of, _ in old]}
-                )
+                await fetch(connection, f"DELETE FROM {table} WHERE id = ANY(:ids::text[])", ids)
         removed += len(old)
 
 

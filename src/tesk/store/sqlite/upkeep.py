@@ -27,6 +27,10 @@ def prune_tasks(connection: sqlite3.Connection, ended_before: float, after: str)
         connection.executemany(
             "DELETE FROM tag WHERE pair = ? AND id = ?", [(pair, task_id) for pair in unpack(packed)]
         )
+    # By their age, for which there is an index: a key is as old as its task.
+    connection.executemany(
+        "DELETE FROM idempotency WHERE created = (SELECT created FROM task WHERE id = ?1) AND id = ?1", ids
+    )
     for table in ("body", "attempt", "executor_log", "event", "task"):
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", ids)
     return len(ids), rows[-1][0] if rows else None
