@@ -1,12 +1,14 @@
 """What can be done with tasks, whoever asks and over whatever wire: create, get, list, cancel, service info."""
 
+import asyncio
 import socket
 
 from tesk import __version__
 from tesk.caller import Caller
 from tesk.errors import NotFound
 from tesk.settings import DefaultsSettings, Settings
-from tesk.store.rows import Created, ListQuery, NewTask, Page, StoredTask
+from tesk.store.rendered import Rendered, RenderedPage, RenderedTask
+from tesk.store.rows import Created, ListQuery, NewTask
 from tesk.store.store import Store
 from tesk.tes.ids import Ids, is_id
 from tesk.tes.messages import Organization, ServiceInfo, ServiceType
@@ -18,7 +20,7 @@ from tesk.tes.view import View
 _NOTHING = Resources()
 
 
-async def create_task(
+def create_task(
     store: Store,
     ids: Ids,
     defaults: DefaultsSettings,
@@ -28,10 +30,10 @@ async def create_task(
     now: float,
     idempotency_key: str | None = None,
     body_hash: bytes = b"",
-) -> Created:
-    """CreateTask: store a task durably. What it does not ask for is taken from `defaults`, in the row, not in the body.
+) -> asyncio.Future[Created]:
+    """CreateTask: store a task durably; the future ends when it is. What it does not ask for is taken from `defaults`, in the row, not in the body.
 
-    `now` in seconds since the epoch. Raises Overloaded before anything is stored, Unprocessable, Unavailable.
+    `now` in seconds since the epoch. The future ends with Overloaded before anything is stored, Unprocessable, Unavailable.
     """
     task, exact = accepted.task, accepted.extension.cpu_cores
     asked = task.resources or _NOTHING
@@ -50,18 +52,18 @@ async def create_task(
         idempotency_key=idempotency_key,
         body_hash=body_hash,
     )
-    return await store.create(new)
+    return store.create(new)
 
 
-async def get_task(store: Store, caller: Caller, task_id: str, view: View) -> StoredTask:
+async def get_task(rendered: Rendered, caller: Caller, task_id: str, view: View) -> RenderedTask:
     """GetTask. Raises NotFound, also for a task of somebody else."""
-    task = await store.get(task_id, caller, view) if is_id(task_id) else None
+    task = await rendered.get(task_id, caller, view) if is_id(task_id) else None
     if task is None:
         raise no_task(task_id)
     return task
 
 
-async def list_tasks(store: Store, caller: Caller, asked: ListTasks) -> Page:
+async def list_tasks(rendered: Rendered, caller: Caller, asked: ListTasks) -> RenderedPage:
     """ListTasks: one page of the caller's tasks (an admin's: of all), newest first."""
     query = ListQuery(
         owner=None if caller.admin else caller.name,
@@ -71,7 +73,7 @@ async def list_tasks(store: Store, caller: Caller, asked: ListTasks) -> Page:
         page_size=asked.page_size,
         before=asked.page_token,
     )
-    return await store.list(query, asked.view)
+    return await rendered.list(query, asked.view)
 
 
 async def cancel_task(store: Store, caller: Caller, task_id: str, now: float) -> None:

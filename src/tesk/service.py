@@ -112,6 +112,7 @@ async def _serve(
             parameters=sorted(BACKEND_PARAMETERS),
             backend=backend.name,
             public_storage=told(settings.storage),
+            progress=backend.progress,
             metrics=metrics,
             closing=closing,
         )
@@ -269,8 +270,8 @@ class _Http(uvicorn.Server):
         if counter % _LOOK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in [*self.server_state.connections]:
-                if isinstance(connection, Protocol) and connection.is_late(now):
-                    connection.cut()
+                if isinstance(connection, Protocol):
+                    connection.look(now)
         return await super().on_tick(counter)
 
 

@@ -1,5 +1,6 @@
 """What is told to whoever watches the server."""
 
+import asyncio
 import re
 
 from fakes import served as fake
@@ -19,13 +20,13 @@ class Gone:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def ping(self):
-        raise Unavailable("the database does not answer")
+    async def ping(self, retry_after_seconds=None):
+        raise Unavailable("the database does not answer", retry_after_seconds=retry_after_seconds)
 
     get = list = cancel = counts = ping
 
-    async def create(self, _new):
-        raise Unavailable("the database does not answer", retry_after_seconds=5)
+    def create(self, _new):
+        return asyncio.ensure_future(self.ping(5))
 
 
 def test_a_live_server_with_database_and_controller_is_ready(shared):

@@ -16,8 +16,7 @@ async def later(connections, seconds):
     """Look at the connections as if so much time had gone by."""
     now = asyncio.get_running_loop().time() + seconds
     for connection in [*connections]:
-        if connection.is_late(now):
-            connection.cut()
+        connection.look(now)
 
 
 def test_the_head_of_a_request_is_bounded(served):

@@ -1,5 +1,6 @@
 """The five operations over a real socket and a real SQLite file."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -246,7 +247,10 @@ class Full:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def create(self, _new):
+    def create(self, new):
+        return asyncio.ensure_future(self._create(new))
+
+    async def _create(self, _new):
         raise Overloaded("too many submissions wait", retry_after_seconds=3)
 
 
@@ -260,7 +264,7 @@ def test_overload_is_429_with_retry_after_and_nothing_is_stored(tmp_path):
 class Stalled(Full):
     """A store that takes for ever."""
 
-    async def create(self, _new):
+    async def _create(self, _new):
         await self.changed("", State.QUEUED, 0)
         await fake.never()
 

@@ -12,7 +12,7 @@ from fakes.tasks import ended, many, new_task
 from tesk.caller import LOCAL, Caller
 from tesk.errors import Overloaded, Unprocessable
 from tesk.store.reads import LOOKED_AT
-from tesk.store.rows import ListQuery
+from tesk.store.rows import ListQuery, task_of
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import State
 from tesk.tes.task import Extension
@@ -21,13 +21,13 @@ from tesk.tes.view import View
 ANN, BEN = Caller("ann"), Caller("ben")
 
 
-async def pages(store, query: ListQuery, view=View.MINIMAL):
-    """Return every task of a list, page by page."""
+async def pages(store, query: ListQuery):
+    """Return every id of a list, page by page."""
     found, count = [], 0
     while True:
-        page = await store.list(query, view)
-        assert len(page.tasks) <= query.page_size
-        found += page.tasks
+        page = await store.list(query)
+        assert len(page.marks) <= query.page_size
+        found += map(task_of, page.marks)
         count += 1
         if page.next_before is None:
             return found, count
@@ -55,7 +55,8 @@ def test_an_empty_store_says_so(database):
         await store.ping()
         assert await store.newest_id() is None
         assert await store.get(new_task().id, LOCAL, View.FULL) is None
-        assert (await store.list(ListQuery(owner=None), View.FULL)).tasks == ()
+        assert (await store.list(ListQuery(owner=None))).marks == ()
+        assert await store.tasks([new_task().id], View.FULL) == []
         assert await store.counts() == {}
         assert await store.next_due(0.0) is None
         assert await store.check() == []
@@ -140,6 +141,8 @@ def test_one_sees_ones_own_tasks_and_an_admin_all(database):
 
     async def story(store):
         await store.create(new)
+        assert await store.mark(new.id, BEN) is None
+        assert await store.mark(new.id, ANN) == await store.mark(new.id, LOCAL) is not None
         for view in View:
             assert await store.get(new.id, BEN, view) is None
             assert (await store.get(new.id, ANN, view)).id == new.id
@@ -192,8 +195,10 @@ def test_each_view_shows_its_part(database):
         assert json.loads(basic.attempts[0].system_logs) == []
         assert all(log.stdout is log.stderr is None for log in basic.attempts[0].executors)
         for view in (View.BASIC, View.FULL):
-            page = await store.list(ListQuery(owner=None), view)
-            assert page.tasks == (await store.get(plain.id, LOCAL, view), await store.get(new.id, LOCAL, view))
+            both = [await store.get(one.id, LOCAL, view) for one in (plain, new)]
+            assert sorted(await store.tasks([new.id, plain.id], view), key=lambda task: task.id, reverse=True) == both
+            assert (await store.list(ListQuery(owner=None))).marks == tuple(task.mark for task in both)
+            assert [await store.mark(task.id, LOCAL) for task in both] == [task.mark for task in both]
 
     play(database, story)
 
@@ -221,8 +226,8 @@ def test_paging_visits_each_task_of_the_first_page_once_while_tasks_arrive(datab
         await many(store, news)
         found, before = [], None
         while True:
-            page = await store.list(ListQuery(owner=None, page_size=7, before=before), View.BASIC)
-            found += [task.id for task in page.tasks]
+            page = await store.list(ListQuery(owner=None, page_size=7, before=before))
+            found += map(task_of, page.marks)
             await many(store, [new_task() for _ in range(3)])
             before = page.next_before
             if before is None:
@@ -277,8 +282,7 @@ def test_filters_find_what_a_look_at_every_task_finds(database):
                 and new.name.startswith(query.name_prefix)
                 and all(key in new.tags and value in (None, new.tags[key]) for key, value in query.tags)
             ]
-            found, _ = await pages(store, query, dice.choice(list(View)))
-            assert [task.id for task in found] == wanted, query
+            assert (await pages(store, query))[0] == wanted, query
 
     play(database, story)
 
@@ -291,11 +295,11 @@ def test_a_page_looks_at_so_many_rows_and_no_more(database):
         await many(store, news)
         for tags in ((), (("t", "u"),)):
             query = ListQuery(owner=None, name_prefix="rare", tags=tags)
-            first = await store.list(query, View.MINIMAL)
-            assert first.tasks == ()
+            first = await store.list(query)
+            assert first.marks == ()
             assert first.next_before is not None
             found, count = await pages(store, query)
-            assert ([task.id for task in found], count) == ([rare.id], 2)
+            assert (found, count) == ([rare.id], 2)
 
     play(database, story, pending_limit=10**6)
 

@@ -1,6 +1,7 @@
 """Whatever is asked of a store, in any order, with servers that die: one claim, no hole, nobody's late word believed."""
 
 import asyncio
+import json
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,15 +18,28 @@ from fakes.databases import opened
 from fakes.tasks import new_task
 from tesk.caller import LOCAL
 from tesk.errors import LeaseLost
-from tesk.store.rows import ListQuery, Move, Results
+from tesk.store.rendered import Rendered
+from tesk.store.rows import ListQuery, Move, Results, state_of, task_of
+from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import TERMINAL, State, may_move
-from tesk.tes.view import View
+from tesk.tes.view import View, render
 
 ANY = 9
 PICKS = st.sampled_from([0, 1, 2, ANY])
 PLACES = st.sampled_from(["one", "two"])
 REAL = [state for state in State if state not in {State.UNKNOWN, State.PAUSED, State.PREEMPTED}]
 WAYS = st.lists(st.sampled_from([State.RUNNING, State.QUEUED, State.RUNNING, *REAL]), min_size=1, max_size=4)
+
+
+# What a move may write, different each time.
+RESULTS = (
+    lambda what: Results(notes=(what,)),
+    lambda what: Results(metadata={"what": what}),
+    lambda what: Results(start_time=float(what), end_time=float(what)),
+    lambda what: Results(executor_logs=(ExecutorLog(stdout=what, exit_code=0),)),
+    lambda what: Results(output_logs=(OutputFileLog(url="u", path="/p", size_bytes=what),)),
+    lambda what: Results(body=new_task(name=what).body),
+)
 
 
 class Known:
@@ -59,6 +73,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases = {}
         self.living = set()
         self.last_position = 0
+        self.moves = 0
         self.seen: dict[str, list[State]] = {}
         self.open()
 
@@ -70,6 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self):
         self.opened = opened(self.database)
         self.store = self.runner.run(self.opened.__aenter__())
+        self.rendered = Rendered(self.store)
 
     def close(self):
         self.runner.run(self.opened.__aexit__(None, None, None))
@@ -84,6 +100,9 @@ class StoreMachine(RuleBasedStateMachine):
     def run(self, verb):
         return self.runner.run(asyncio.wait_for(verb, 30))
 
+    async def create(self, new):
+        return await self.store.create(new)
+
     def alive(self, place):
         return self.leases[place].id in self.living
 
@@ -95,7 +114,7 @@ class StoreMachine(RuleBasedStateMachine):
         if pick < len(going):
             return going[pick]
         new = new_task(tags={"m": "m"})
-        assert not self.run(self.store.create(new)).repeated
+        assert not self.run(self.create(new)).repeated
         self.known[new.id] = Known()
         return new.id
 
@@ -188,9 +207,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def ask_for_move(self, task, place, *, old, new, attempt, counts):
         known, lease = self.known[task], self.leases[place]
-        move = Move(
-            task_id=task, attempt=attempt, old=old, new=new, time=3.0, counts=counts, results=Results(notes=(f"{new}",))
-        )
+        self.moves += 1
+        results = RESULTS[self.moves % len(RESULTS)](f"{self.moves}")
+        move = Move(task_id=task, attempt=attempt, old=old, new=new, time=3.0, counts=counts, results=results)
         allowed = (
             old is known.state
             and attempt == known.attempts
@@ -245,8 +264,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_shows_what_is_known(self):
-        page = self.run(self.store.list(ListQuery(owner=None, page_size=2047), View.MINIMAL))
-        shown = {task.id: task.state for task in page.tasks if task.id in self.known}
+        page = self.run(self.store.list(ListQuery(owner=None, page_size=2047)))
+        shown = {task_of(mark): state_of(mark) for mark in page.marks if task_of(mark) in self.known}
         assert shown == {task: known.state for task, known in self.known.items()}
         for lease in self.leases.values():
             held = {one.id for one in self.run(self.store.claimed(lease))}
@@ -255,6 +274,20 @@ class StoreMachine(RuleBasedStateMachine):
         assert unheld == {
             task for task, known in self.known.items() if known.holder is not None and known.holder not in self.living
         }
+
+    @invariant()
+    def what_is_kept_of_a_task_shows_it_as_it_stands(self):
+        """A write that changes what is shown and raises no revision would leave the old words here."""
+        query = ListQuery(owner=None, tags=(("m", "m"),), page_size=2047)
+        for view in (View.BASIC, View.FULL):
+            stored = self.run(self.store.tasks([*self.known], view))
+            fresh = {task.id: render(task, view) for task in stored}
+            kept = self.run(self.rendered.list(query, view)).tasks
+            assert [task for task in kept if json.loads(task)["id"] in fresh] == [
+                fresh[task] for task in sorted(fresh, reverse=True)
+            ]
+            for task, shown in fresh.items():
+                assert self.run(self.rendered.get(task, LOCAL, view)).json == shown
 
     @invariant()
     def events_tell_each_state_once_and_in_order(self):

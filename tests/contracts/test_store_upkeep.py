@@ -6,7 +6,7 @@ from fakes.databases import is_postgres, opened, play, raw
 from fakes.tasks import ended, many, new_task
 from tesk.caller import LOCAL
 from tesk.errors import StoreTooNew
-from tesk.store.rows import ListQuery
+from tesk.store.rows import ListQuery, task_of
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.view import View
 
@@ -21,7 +21,7 @@ def test_old_ended_tasks_and_events_are_pruned_with_all_that_belongs_to_them(dat
         counts = await store.prune(tasks_before=100.0, events_before=None)
         assert (counts.tasks, counts.events) == (1, 0)
         query = ListQuery(owner="ann", tags=(("k", "v"),))
-        assert [task.id for task in (await store.list(query, View.FULL)).tasks] == [running.id, recent.id]
+        assert [*map(task_of, (await store.list(query)).marks)] == [running.id, recent.id]
         assert {event.task_id for event in await store.events(after=0, limit=100)} == {recent.id, running.id}
         newest = (await store.events(after=0, limit=100))[-1].position
         counts = await store.prune(tasks_before=None, events_before=1000.0)
@@ -63,7 +63,10 @@ def test_a_store_that_is_opened_again_has_it_all(database):
         await store.create(new)
 
     async def look(store):
-        assert (await store.list(ListQuery(owner=None, tags=(("a", None),)), View.FULL)).tasks[0].body == new.body
+        assert (await store.list(ListQuery(owner=None, tags=(("a", None),)))).marks == (
+            await store.mark(new.id, LOCAL),
+        )
+        assert (await store.get(new.id, LOCAL, View.FULL)).body == new.body
         assert len(await store.events(after=0, limit=9)) == 1
 
     play(database, make)

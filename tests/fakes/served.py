@@ -37,9 +37,10 @@ class Answer:
 class Served:
     """A server that answers. `store` and `connections` are to be used through `run` only: they live in the server's loop."""
 
-    def __init__(self, port, loop, store, closing, connections):
+    def __init__(self, port, loop, store, closing, state):
         self.port = port
-        self.connections = connections
+        self.connections = state.connections
+        self.state = state
         self.store = store
         self.closing = closing
         self._loop = loop
@@ -79,7 +80,15 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store, host="127.0.0.1"):
+def serve(
+    folder,
+    settings=None,
+    *,
+    alive=lambda: True,
+    wrap=lambda store: store,
+    host="127.0.0.1",
+    progress=lambda attempt: None,
+):
     """Serve a store in `folder` until the block ends. `wrap` may put something between application and store."""
     settings = settings or Settings()
     listening = socket.create_server((host, 0))
@@ -99,6 +108,7 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
             parameters=("time_limit_seconds",),
             backend="none",
             public_storage=(),
+            progress=progress,
             metrics=metrics,
             closing=closing,
         )
@@ -127,7 +137,7 @@ def serve(folder, settings=None, *, alive=lambda: True, wrap=lambda store: store
     try:
         assert began.wait(30)
         loop, store, closing, server = ready
-        yield Served(port, loop, store, closing, server.server_state.connections)
+        yield Served(port, loop, store, closing, server.server_state)
         loop.call_soon_threadsafe(closing.set)
         server.should_exit = True
     finally:

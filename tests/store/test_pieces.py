@@ -82,12 +82,11 @@ def test_what_is_missing_is_what_comes_after_and_never_goes_back():
 def test_what_waits_is_bounded_by_count_and_by_bytes_but_one_alone_may_be_large():
     small, large = new_task(body=b"x"), new_task(body=b"x" * 100)
     for pending in (Pending(1, 1000), Pending(10, 100)):
-        with pending.admitted(large), pytest.raises(Overloaded), pending.admitted(small):
-            pass
-        with pending.admitted(small):
-            pass
-    with Pending(10, 10).admitted(large):
-        pass
+        assert pending.enter(large) is None
+        assert isinstance(pending.enter(small), Overloaded)
+        pending.leave([large])
+        assert pending.enter(small) is None
+    assert Pending(10, 10).enter(large) is None
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def shown(view, *, attempts=ATTEMPTS, warnings=()):
         owner="o",
         state=State.RUNNING,
         created=1.5,
+        revision=1,
         body=taken.body,
         extension=Extension(warnings=warnings),
         attempts=attempts,

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tesk.api.browser import Door, door
+from tesk.api.create import Create
 from tesk.api.document import Document
 from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
@@ -20,10 +21,12 @@ from tesk.api.health import Health
 from tesk.api.identity import Identity
 from tesk.api.peer import Peers
 from tesk.api.tes import Tes
+from tesk.compute.backend import AttemptId
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages
+from tesk.transfer import Progress
 
 BASES = ("/ga4gh/tes/v1", "/v1")
 OURS = "/tesk/v1"
@@ -37,13 +40,15 @@ def create_app(
     parameters: Sequence[str],
     backend: str,
     public_storage: Sequence[str],
+    progress: Callable[[AttemptId], Progress | None] = lambda _: None,
     metrics: Metrics | None = None,
     closing: asyncio.Event | None = None,
 ) -> Starlette:
     """Return the application. The store is open before the first request. Raises SettingsError.
 
     `alive` says whether the controller does its rounds; `parameters` are the backend parameters that are supported, in
-    lower case; `public_storage` are the storage locations that service-info tells everybody; `metrics` is what
+    lower case; `public_storage` are the storage locations that service-info tells everybody; `progress` is
+    `Backend.progress`; `metrics` is what
     `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
     wait for a task.
 
@@ -57,10 +62,10 @@ def create_app(
         settings,
         parameters=supported,
         storage=public_storage,
-        metrics=metrics,
         closing=closing or asyncio.Event(),
     )
-    ours = Extensions(store, settings, parameters_=supported, backend=backend)
+    create = Create(store, settings, parameters=supported, metrics=metrics)
+    ours = Extensions(store, settings, parameters_=supported, backend=backend, progress=progress)
     health = Health(store, alive, metrics)
 
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
@@ -70,7 +75,7 @@ def create_app(
     routes = [
         route(method, base + path, handler, label=path)
         for method, path, handler in (
-            ("POST", "/tasks", tes.create),
+            ("POST", "/tasks", create.create),
             ("GET", "/tasks", tes.list),
             ("POST", "/tasks/{id}:cancel", tes.cancel),
         )

@@ -2,24 +2,33 @@
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 _LOOK_SECONDS = 0.25
 """How late the end of a time may be noticed."""
+
+
+class Limited(Protocol):
+    """What is looked after: at `end`, by the loop's clock, it is told that its time is over."""
+
+    end: float
+
+    def expire(self) -> None:
+        """End it."""
 
 
 class Deadlines:
     """Makes limits. `asyncio.timeout` is exact, and sets and cancels a timer each time, which costs as much as a decode."""
 
     def __init__(self) -> None:
-        self._running: set[_Deadline] = set()
+        self._running: set[Limited] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> "_Deadline":
         """Return what raises TimeoutError in the block that it is around, when that takes longer."""
         return _Deadline(self, seconds)
 
-    def start(self, deadline: "_Deadline") -> float:
+    def start(self, deadline: Limited) -> float:
         """Look after one more; return the time of the loop."""
         self._running.add(deadline)
         loop = asyncio.get_running_loop()
@@ -27,7 +36,7 @@ class Deadlines:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)
         return loop.time()
 
-    def stop(self, deadline: "_Deadline") -> None:
+    def stop(self, deadline: Limited) -> None:
         """Look after it no longer."""
         self._running.discard(deadline)
 

@@ -11,6 +11,9 @@ from tesk.tes import messages
 
 Headers = list[tuple[bytes, bytes]]
 
+OFFER: Final = "tesk.offer"
+"""Where in its scope a connection that knows short ways takes one."""
+
 JSON: Final[Headers] = [
     (b"content-type", b"application/json"),
     # Whose task it is depends on who asks, and tasks move.
@@ -20,6 +23,24 @@ JSON: Final[Headers] = [
 
 
 _BODILESS = (204, 304)
+
+BUG: Final = RequestError("the server has a fault; its log says which")
+"""What is answered when we have a bug: the exception goes into the log."""
+
+Answer = Callable[[int, Headers, bytes], object]
+"""Answers a request that went the short way: status, headers and body."""
+
+Again = Callable[[bytes, Answer], bool]
+"""Takes the body of another request with the same head. It answers later, or returns False: that one goes the long way."""
+
+
+def refusal(error: RequestError) -> tuple[int, Headers, bytes]:
+    """Return what an error is answered with: status, headers and body."""
+    headers = JSON
+    if error.retry_after_seconds is not None:
+        headers = [*JSON, (b"retry-after", b"%d" % error.retry_after_seconds)]
+    problems = error.problems if isinstance(error, BadRequest) else ()
+    return error.status, headers, messages.error(error.status, error.title, error.detail, problems)
 
 
 class Disconnected(Exception):  # noqa: N818  it is no error
@@ -54,12 +75,14 @@ class Exchange:
 
     async def refuse(self, error: RequestError, headers: Headers | None = None) -> None:
         """Answer with an error."""
-        more = list(headers or ())
-        if error.retry_after_seconds is not None:
-            more.append((b"retry-after", b"%d" % error.retry_after_seconds))
-        problems = error.problems if isinstance(error, BadRequest) else ()
-        body = messages.error(error.status, error.title, error.detail, problems)
-        await self.answer(error.status, body, JSON + more)
+        status, lines, body = refusal(error)
+        await self.answer(status, body, [*lines, *(headers or ())])
+
+    def goes_again(self, again: Again) -> None:
+        """Offer a short way to requests with this very head on this connection: what was found of the head still holds."""
+        offer: Callable[[Again], None] | None = self.scope.get(OFFER)
+        if offer is not None and not self.cors:
+            offer(again)
 
     async def body(self, limit_bytes: int) -> bytes:
         """Return the body. Raises TooLarge as soon as that is known, Disconnected."""

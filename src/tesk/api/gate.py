@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tesk.api import browser
-from tesk.api.exchange import Disconnected, Exchange, Handler
+from tesk.api.exchange import BUG, Disconnected, Exchange, Handler
 from tesk.api.identity import Identity
 from tesk.api.peer import Peers
 from tesk.errors import Forbidden, RequestError, Unauthenticated
 from tesk.telemetry.metrics import Metrics
 from tesk.tes.ids import is_id
 
-_BUG = RequestError("the server has a fault; its log says which")
 _STRANGER = Forbidden(
     "this server has no authentication and serves its own user only; this connection is another user's. "
     "With users or tokens in the settings others may come"
@@ -101,4 +100,4 @@ class Endpoint:
         finally:
             if not exchange.status:
                 # We have a bug: the exception goes on into the log, the client gets an answer.
-                await exchange.refuse(_BUG)
+                await exchange.refuse(BUG)

@@ -10,9 +10,15 @@ none for the head of a request, nor for the time that a client may take.
 import asyncio
 import re
 import resource
+from functools import partial
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tesk.api.exchange import OFFER, Again, Headers, refusal
+from tesk.errors import BadRequest
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_MOST_DIGITS = 9
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade:", re.IGNORECASE)
 _IGNORED = b"x-not-upgraded:"
 _HEAD_MOST_BYTES = 64 * 1024
@@ -58,13 +64,52 @@ class _Joined:
         self._transport.close()
 
 
+class _ShortWay:
+    """The head of a request that was answered, but for the digits of its Content-Length; and who takes the next body.
+
+    The same bytes mean the same: a client that sends one task after the other is understood, let in and authenticated
+    by its first request on a connection.
+    """
+
+    __slots__ = ("_after", "_before", "_place", "again")
+
+    def __init__(self, head: bytes, digits: re.Match[bytes], again: Again) -> None:
+        self._before = head[: digits.start(1)]
+        self._place = digits.start(1)
+        self._after = head[digits.end(1) :]
+        self.again = again
+
+    def body(self, data: bytes) -> bytes | None:
+        """Return the body where `data` is this head with one whole body, and nothing else."""
+        end = data.find(b"\r", self._place)
+        if not (data.startswith(self._before) and data.startswith(self._after, end)):
+            return None
+        digits, start = data[self._place : end], end + len(self._after)
+        if len(digits) > _MOST_DIGITS or not digits.isdigit() or int(digits) != len(data) - start:
+            return None
+        return data[start:]
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    _between = True
+    """Nothing of the next request has come."""
     _in_head = True
     _head_bytes = 0
     _waits_since: float | None = None
     """Since when the client owes us the rest of a request."""
+    _head = b""
+    """The head that is being parsed, where it came in one piece."""
+    _short: _ShortWay | None = None
+    _answering = False
+    """A request on the short way has no answer yet. What comes meanwhile is held."""
+    _held = b""
+    _idle_since: float | None = None
+    """Since when nothing was asked after an answer on the short way."""
+    _last = False
+    _dated: object = None
+    _common = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(_Joined(transport))  # type: ignore[arg-type]  # it has what uvicorn asks of one
@@ -77,26 +122,106 @@ class Protocol(HttpToolsProtocol):
             next(silent, self).cut()
 
     def data_received(self, data: bytes) -> None:
+        if self._answering:
+            self._held += data
+            self.flow.pause_reading()
+        elif self._short is None or not self._goes_short(self._short, data):
+            self._idle_since = None
+            self._goes_long(data)
+
+    def _goes_short(self, short: _ShortWay, data: bytes) -> bool:
+        body = short.body(data) if self._between and self.cycle.response_complete else None
+        if body is None:
+            return False
+        self._answering = True
+        if not short.again(body, self._answer):
+            self._answering = False
+            return False
+        self._idle_since = None
+        self._unset_keepalive_if_required()
+        return True
+
+    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer on the short way."""
+        self._answering = False
+        if self.transport.is_closing():
+            return
+        self.transport.write(self._whole(status, headers, body))
+        if self._last:
+            self.transport.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            self.flow.resume_reading()
+            self.data_received(held)
+        else:
+            self._idle_since = self.loop.time()
+
+    def _whole(self, status: int, headers: Headers, body: bytes) -> bytes:
+        if self._dated is not self.server_state.default_headers:
+            self._dated = self.server_state.default_headers
+            self._common = _lines(self.server_state.default_headers)
+        common = (STATUS_LINE[status], self._common, _lines(headers))
+        return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (*common, len(body), body)
+
+    def _offer(self, head: bytes, cycle: RequestResponseCycle, again: Again) -> None:
+        digits = _LENGTH.search(head)
+        if digits is not None and cycle.keep_alive:
+            self._short = _ShortWay(head, digits, again)
+
+    def _goes_long(self, data: bytes) -> None:
         if self._waits_since is None:
             self._waits_since = self.loop.time()
         if self._in_head and (b"pgrade:" in data or b"PGRADE:" in data):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(_IGNORED, head) + end + rest
+        if self._in_head:
+            ended = data.find(b"\r\n\r\n")
+            self._head = data[: ended + 4] if ended >= 0 and self._between else b""
         self._head_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > _HEAD_MOST_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own words
+        status, headers, body = refusal(BadRequest("this is no request of HTTP/1.1 that could be understood"))
+        self.transport.write(self._whole(status, [*headers, (b"connection", b"close")], body))
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._between = False
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         self._in_head = False
+        head, self._head = self._head, b""
         super().on_headers_complete()
+        if head:
+            offer = partial(self._offer, head, self.cycle)
+            self.scope[OFFER] = offer  # type: ignore[typeddict-unknown-key]  # a scope may hold more
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._between = self._in_head = True
         self._head_bytes = 0
         self._waits_since = None
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._short = None
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self._answering:
+            self._last = True
+        else:
+            super().shutdown()
+
+    def look(self, now: float) -> None:
+        """End the connection where a request is on its way for too long, or none. `now` is of the loop's clock."""
+        if self.is_late(now):
+            self.cut()
+        elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()
 
     def is_late(self, now: float, seconds: float = _REQUEST_SECONDS) -> bool:
         """Say whether a request has been on its way for so long. `now` is of the loop's clock."""
@@ -106,3 +231,7 @@ class Protocol(HttpToolsProtocol):
         """End the connection, whatever was said."""
         self._waits_since = None
         self.transport.abort()
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -1,7 +1,6 @@
 """How many submissions may wait for the database: more are refused before anything is stored."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from tesk.errors import Overloaded
 from tesk.store.rows import NewTask
@@ -16,16 +15,16 @@ class Pending:
         self._count = 0
         self._bytes = 0
 
-    @contextmanager
-    def admitted(self, new: NewTask) -> Iterator[None]:
-        """Count a submission while it is under way. Raises Overloaded; one alone is always let in."""
+    def enter(self, new: NewTask) -> Overloaded | None:
+        """Count a submission that is now under way, or return why it must not be. One alone is always let in."""
         size = len(new.body)
         if self._count and (self._count >= self._count_limit or self._bytes + size > self._bytes_limit):
-            raise Overloaded("too many submissions wait for the database: send this one again", retry_after_seconds=1)
+            return Overloaded("too many submissions wait for the database: send this one again", retry_after_seconds=1)
         self._count += 1
         self._bytes += size
-        try:
-            yield
-        finally:
-            self._count -= 1
-            self._bytes -= size
+        return None
+
+    def leave(self, news: Sequence[NewTask]) -> None:
+        """Count them no longer: they are stored, or not."""
+        self._count -= len(news)
+        self._bytes -= sum(len(new.body) for new in news)

@@ -20,8 +20,10 @@ _FARTHEST_SECONDS = 600.0
 _ABOVE_ALL = "~"
 """Greater than every id."""
 
-HEAD = "t.id, t.owner, t.state, t.created"
+HEAD = "t.id, t.owner, t.state, t.created, t.revision"
+_MARK = "t.id || '.' || t.revision || '.' || t.state"
 
+MARK = f"SELECT {_MARK}, t.owner FROM task t WHERE t.id = :id"
 EXISTS = "SELECT 1 FROM task LIMIT 1"
 STATE = "SELECT state FROM task WHERE id = :id"
 NEWEST = "SELECT max(id) FROM task"
@@ -67,7 +69,7 @@ def details(tasks: str, view: View) -> str:
     """Return what selects all that a view shows of the tasks that `tasks` selects as `HEAD`; one row an executor log."""
     full = view is View.FULL
     return f"""
-        SELECT t.id, t.owner, t.state, t.created,
+        SELECT {HEAD},
             CASE WHEN coalesce(a.number, 1) = 1 AND coalesce(x.executor, 0) = 0 THEN b.body END, b.extension,
             a.number, a.start_time, a.end_time, a.metadata, a.outputs, {"a.notes" if full else "NULL"},
             x.executor, x.log, {"x.stdout, x.stderr" if full else "NULL, NULL"}
@@ -84,8 +86,13 @@ def waiting(*, limit: int, after: str | None, now: float) -> tuple[str, Paramete
 
 def one(view: View) -> str:
     """Return what selects one task, `:id`."""
-    head = f"SELECT {HEAD} FROM task t WHERE t.id = :id"
-    return head if view is View.MINIMAL else details(head, view)
+    return some("= :id", view)
+
+
+def some(named: str, view: View) -> str:
+    """Return what selects the tasks whose ids fit a condition; in one statement, so that each is of one moment."""
+    heads = f"SELECT {HEAD} FROM task t WHERE t.id {named}"
+    return heads if view is View.MINIMAL else details(heads, view)
 
 
 def events(*, owner: bool, task: bool, visible: str) -> str:
@@ -101,6 +108,7 @@ class PageQuery(NamedTuple):
     """How one page is read.
 
     `floor`, if any, selects how far down the index is looked at (count, lowest id); its answer is `:floor` of `page`.
+    `page` selects one value, the marks with commas between: a row of the driver's for each would cost more than all else.
     """
 
     floor: str | None
@@ -108,8 +116,8 @@ class PageQuery(NamedTuple):
     parameters: dict[str, Value]
 
 
-def page(query: ListQuery, view: View) -> PageQuery:
-    """Return what selects a page and one task more, so that its end is known."""
+def page(query: ListQuery, gather: str) -> PageQuery:
+    """Return what selects a page and one task more, so that its end is known. `gather` is the database's way to join texts."""
     # Pairs with a value are the rarer ones: the first of them is walked.
     tags = sorted(query.tags, key=lambda tag: tag[1] is None)
     by_owner = query.owner is not None and has_own_index(query.owner)
@@ -146,10 +154,10 @@ def page(query: ListQuery, view: View) -> PageQuery:
         rest.append("substr(t.name, 1, length(:prefix)) = :prefix")
 
     conditions = " AND ".join(filter(None, (narrowed, f"{its}.id < :before", f"{its}.id >= :floor", *rest)))
-    selected = f"SELECT {HEAD} FROM {joined} WHERE {conditions} ORDER BY {its}.id DESC LIMIT :wanted"
+    selected = f"SELECT {_MARK} AS mark FROM {joined} WHERE {conditions} ORDER BY {its}.id DESC LIMIT :wanted"
     looked = " AND ".join(filter(None, (narrowed.removesuffix(" AND t.id = w.id"), f"{its}.id < :before")))
     floor = f"""
         SELECT count(*), min(id) FROM
         (SELECT {its}.id FROM {walked} WHERE {looked} ORDER BY {its}.id DESC LIMIT :looked) looked
     """
-    return PageQuery(floor if rest else None, selected if view is View.MINIMAL else details(selected, view), parameters)
+    return PageQuery(floor if rest else None, f"SELECT {gather}(mark, ',') FROM ({selected}) page", parameters)

@@ -1,10 +1,18 @@
 """The values that go into the store and come out of it."""
 
+from typing import NewType
+
 from msgspec import Struct
 
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import State
 from tesk.tes.task import Extension, Task
+
+Mark = NewType("Mark", str)
+"""A task at one revision: its id, revision and state with dots between. While a task's mark stays, nothing that a view shows has changed."""
+
+
+STATES = {state.value: state for state in State}
 
 
 class NewTask(Struct, frozen=True, kw_only=True):
@@ -59,9 +67,14 @@ class StoredTask(Struct, frozen=True, kw_only=True):
     owner: str
     state: State
     created: float
+    revision: int
     body: bytes = b""
     extension: Extension = Extension()
     attempts: tuple[StoredAttempt, ...] = ()
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(f"{self.id}.{self.revision}.{self.state}")
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
@@ -78,7 +91,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 class Page(Struct, frozen=True, kw_only=True):
     """One page. `next_before` is None on the last one; a page may be short, even empty, and yet not be the last."""
 
-    tasks: tuple[StoredTask, ...]
+    marks: tuple[Mark, ...]
     next_before: str | None
 
 
@@ -157,3 +170,13 @@ class PruneCounts(Struct, frozen=True, kw_only=True):
 
     tasks: int
     events: int
+
+
+def task_of(mark: Mark) -> str:
+    """Return the id of the task."""
+    return mark[: mark.index(".")]
+
+
+def state_of(mark: Mark) -> State:
+    """Return the state that the task was in."""
+    return STATES[mark[mark.rindex(".") + 1 :]]

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from tesk.store.rows import (
+    STATES,
     Claimed,
     ListQuery,
+    Mark,
     NewTask,
     Page,
     Results,
@@ -18,18 +20,15 @@ from tesk.store.rows import (
     StoredExecutorLog,
     StoredTask,
     Waiting,
+    task_of,
 )
 from tesk.tes.event import Event
 from tesk.tes.logs import ExecutorLog
-from tesk.tes.state import State
 from tesk.tes.task import Extension, Task
 from tesk.tes.times import rfc3339
-from tesk.tes.view import View
 
 Row = Sequence[Any]
 """A row as the driver made it; the functions below say what is in which place."""
-
-STATES = {state.value: state for state in State}
 
 _PLAIN = Extension()
 _encode = msgspec.json.Encoder().encode
@@ -87,8 +86,8 @@ def executor_row(log: ExecutorLog) -> tuple[bytes, bytes | None, bytes | None]:
 
 
 def minimal(rows: Iterable[Row]) -> list[StoredTask]:
-    """Make tasks of (id, owner, state, created)."""
-    return [StoredTask(id=row[0], owner=row[1], state=STATES[row[2]], created=row[3]) for row in rows]
+    """Make tasks of what `reads.HEAD` selects."""
+    return [StoredTask(id=row[0], owner=row[1], state=STATES[row[2]], created=row[3], revision=row[4]) for row in rows]
 
 
 def detailed(rows: Iterable[Row]) -> list[StoredTask]:
@@ -98,9 +97,9 @@ def detailed(rows: Iterable[Row]) -> list[StoredTask]:
     attempts: dict[str, dict[int, Row]] = {}
     executors: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        task_id, number, executor = row[0], row[6], row[12]
+        task_id, number, executor = row[0], row[7], row[13]
         heads[task_id] = row
-        if row[4] is not None:
+        if row[5] is not None:
             bodies[task_id] = row
         if number is not None:
             attempts.setdefault(task_id, {})[number] = row
@@ -112,8 +111,9 @@ def detailed(rows: Iterable[Row]) -> list[StoredTask]:
             owner=row[1],
             state=STATES[row[2]],
             created=row[3],
-            body=bodies[task_id][4],
-            extension=_PLAIN if (kept := bodies[task_id][5]) is None else _extension(kept),
+            revision=row[4],
+            body=bodies[task_id][5],
+            extension=_PLAIN if (kept := bodies[task_id][6]) is None else _extension(kept),
             attempts=tuple(
                 _attempt(attempt, executors.get((task_id, number), []))
                 for number, attempt in sorted(attempts[task_id].items())
@@ -125,17 +125,18 @@ def detailed(rows: Iterable[Row]) -> list[StoredTask]:
     ]
 
 
-def page(rows: Iterable[Row], query: ListQuery, view: View, end: str | None) -> Page:
+def page(gathered: str | None, query: ListQuery, end: str | None) -> Page:
     """Make a page of what `reads.page` selected. `end` is the lowest id that was looked at, None where it was all."""
-    tasks = minimal(rows) if view is View.MINIMAL else detailed(rows)
-    if len(tasks) > query.page_size:
-        del tasks[query.page_size :]
-        end = tasks[-1].id
-    return Page(tasks=tuple(tasks), next_before=end)
+    # No database promises the order in which it gathers.
+    marks = sorted(map(Mark, gathered.split(",")), reverse=True) if gathered else []
+    if len(marks) > query.page_size:
+        del marks[query.page_size :]
+        end = task_of(marks[-1])
+    return Page(marks=tuple(marks), next_before=end)
 
 
 def _attempt(row: Row, executors: list[Row]) -> StoredAttempt:
-    number, start_time, end_time, metadata, outputs, notes = row[6:12]
+    number, start_time, end_time, metadata, outputs, notes = row[7:13]
     return StoredAttempt(
         number=number,
         log=b"".join(
@@ -150,7 +151,7 @@ def _attempt(row: Row, executors: list[Row]) -> StoredAttempt:
         system_logs=b"[%b]" % (notes or "").encode(),
         executors=tuple(
             StoredExecutorLog(log=log, stdout=stdout, stderr=stderr)
-            for _, log, stdout, stderr in sorted(tuple(executor[12:16]) for executor in executors)
+            for _, log, stdout, stderr in sorted(tuple(executor[13:17]) for executor in executors)
         ),
     )
 

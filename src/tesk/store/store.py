@@ -1,10 +1,23 @@
 """The seam to the database: what is promised, whichever database it is."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from tesk.caller import Caller
-from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.store.rows import (
+    Claimed,
+    Created,
+    Lease,
+    ListQuery,
+    Mark,
+    Move,
+    NewTask,
+    Page,
+    PruneCounts,
+    StoredTask,
+    Waiting,
+)
 from tesk.tes.event import Event
 from tesk.tes.state import State
 from tesk.tes.view import View
@@ -27,17 +40,24 @@ class Store(Protocol):
         """Raise Unavailable where the database does not answer."""
 
     # -- for the API ----------------------------------------------------------------------------------------------------
-    async def create(self, new: NewTask) -> Created:
+    def create(self, new: NewTask) -> asyncio.Future[Created]:
         """Store a task in QUEUED with its first event. Concurrent calls share a commit.
 
-        Raises Unprocessable for a known key with another body, and Overloaded, before anything is stored, when too many wait.
+        A future, for who would rather be told than wait: thousands come in a second. It ends with Unprocessable for a known
+        key with another body, and at once with Overloaded, before anything is stored, when too many wait.
         """
 
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         """Return a task as it stands, None where there is none that the caller may see."""
 
-    async def list(self, query: ListQuery, view: View) -> Page:
+    async def mark(self, task_id: str, caller: Caller) -> Mark | None:
+        """Return a task's mark, None where there is no task that the caller may see."""
+
+    async def list(self, query: ListQuery) -> Page:
         """Return one page. The rows looked at for it are bounded, whatever the filters."""
+
+    async def tasks(self, task_ids: Sequence[str], view: View) -> Sequence[StoredTask]:
+        """Return the tasks with these ids, in any order, each as it stands; those that are gone are left out."""
 
     async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
         """Ask for the end of a task; return its state after that, None where the caller sees no such task.

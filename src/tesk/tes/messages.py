@@ -65,9 +65,14 @@ _encode = msgspec.json.Encoder().encode
 
 def list_tasks(tasks: Sequence[bytes], next_page_token: str | None) -> bytes:
     """Return `tesListTasksResponse` of tasks as JSON. The token is left out on the last page."""
-    if next_page_token is None:
-        return b'{"tasks":[%b]}' % b",".join(tasks)
-    return b'{"tasks":[%b],"next_page_token":%b}' % (b",".join(tasks), _encode(next_page_token))
+    end = b"]}" if next_page_token is None else b'],"next_page_token":%b}' % _encode(next_page_token)
+    if not tasks:
+        return b'{"tasks":[' + end
+    # A page may have megabytes: it is copied once.
+    parts = [*tasks]
+    parts[0] = b'{"tasks":[' + parts[0]
+    parts[-1] += end
+    return b",".join(parts)
 
 
 def create_task(task_id: str) -> bytes:

@@ -1,6 +1,7 @@
 """The parameters of GetTask and ListTasks: from a query string to values, or to all that is wrong with it. Pure."""
 
 import re
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -15,6 +16,9 @@ PAGE_SIZE = 256
 PAGE_SIZE_MOST = 2047
 TAGS_MOST = 64
 """Pairs in one filter; a task rarely has as many tags."""
+
+_SHORT_BYTES = 500
+"""What was made of a query shorter than that is remembered."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
@@ -40,24 +44,24 @@ class ListTasks(Struct, frozen=True, kw_only=True):
     page_token: str | None = None
 
 
-_PLAIN_GET = GetTask()
-_PLAIN_LIST = ListTasks()
-
-
 def get_task(query: bytes) -> GetTask:
     """Read the query string of GetTask. Raises BadRequest."""
-    if not query:
-        return _PLAIN_GET
+    return (_get_task_again if len(query) < _SHORT_BYTES else _get_task)(query)
+
+
+def list_tasks(query: bytes) -> ListTasks:
+    """Read the query string of ListTasks. Raises BadRequest."""
+    return (_list_tasks_again if len(query) < _SHORT_BYTES else _list_tasks)(query)
+
+
+def _get_task(query: bytes) -> GetTask:
     given = _Given(query)
     parameters = GetTask(view=given.view(), wait_seconds=given.seconds("wait"))
     given.refuse()
     return parameters
 
 
-def list_tasks(query: bytes) -> ListTasks:
-    """Read the query string of ListTasks. Raises BadRequest."""
-    if not query:
-        return _PLAIN_LIST
+def _list_tasks(query: bytes) -> ListTasks:
     given = _Given(query)
     parameters = ListTasks(
         view=given.view(),
@@ -69,6 +73,11 @@ def list_tasks(query: bytes) -> ListTasks:
     )
     given.refuse()
     return parameters
+
+
+# Clients ask the same over and over.
+_get_task_again = lru_cache(maxsize=1024)(_get_task)
+_list_tasks_again = lru_cache(maxsize=1024)(_list_tasks)
 
 
 class _Given:

@@ -66,7 +66,7 @@ _encode = msgspec.json.Encoder().encode
 def render(task: TaskPieces, view: View) -> bytes:
     """Return `tesTask` as JSON. The task was read with the same view."""
     if view is View.MINIMAL:
-        return b'{"id":"%b","state":"%b"}' % (task.id.encode(), task.state.encode())
+        return minimal(task.id, task.state)
     full = view is View.FULL
     return b'{"id":"%b","state":"%b","creation_time":"%b",%b,"logs":[%b]}' % (
         task.id.encode(),
@@ -80,6 +80,11 @@ def render(task: TaskPieces, view: View) -> bytes:
             ]
         ),
     )
+
+
+def minimal(task_id: str, state: State) -> bytes:
+    """Return `tesTask` with nothing but what is always there."""
+    return b'{"id":"%b","state":"%b"}' % (task_id.encode(), state.encode())
 
 
 def _without_content(body: bytes) -> bytes:

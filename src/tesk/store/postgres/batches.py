@@ -33,8 +33,8 @@ class Batches(Generic[Asked, Answer]):
         self._running: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    async def ask(self, asked: Asked) -> Answer:
-        """Return the answer to one thing asked."""
+    def ask(self, asked: Asked) -> asyncio.Future[Answer]:
+        """Ask one thing; the future is its answer."""
         loop = asyncio.get_running_loop()
         ask = _Ask[Asked, Answer](asked, loop.create_future())
         self._waiting.append(ask)
@@ -42,7 +42,7 @@ class Batches(Generic[Asked, Answer]):
             # At the end of this turn of the loop: all that is asked in it goes together.
             self._scheduled = True
             loop.call_soon(self._start)
-        return await ask.answer
+        return ask.answer
 
     async def close(self) -> None:
         """Return when all that was asked is answered."""

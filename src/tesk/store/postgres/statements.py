@@ -74,7 +74,8 @@ CANCEL = f"""
         UPDATE task t SET
             state = CASE l.state WHEN 'QUEUED' THEN 'CANCELED' ELSE 'CANCELING' END,
             ended = CASE l.state WHEN 'QUEUED' THEN :time::double precision END,
-            sequence = t.sequence + CASE l.state WHEN 'QUEUED' THEN 2 ELSE 1 END
+            sequence = t.sequence + CASE l.state WHEN 'QUEUED' THEN 2 ELSE 1 END,
+            revision = t.revision + 1
         FROM locked l WHERE t.id = l.id
         RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, l.state AS previous
     ), first AS (
@@ -99,7 +100,8 @@ BEGIN = f"""
         WHERE t.state = 'QUEUED' AND a.lease IN ({LIVING}) ORDER BY t.id FOR UPDATE OF t
     ), moved AS (
         UPDATE task t SET
-            state = 'INITIALIZING', attempts = t.attempts + 1, claim = a.lease, due = 0, sequence = t.sequence + 1
+            state = 'INITIALIZING', attempts = t.attempts + 1, claim = a.lease, due = 0, sequence = t.sequence + 1,
+            revision = t.revision + 1
         FROM locked a WHERE t.id = a.id AND t.state = 'QUEUED'
         RETURNING t.*, a.place, a.time, a.text, a.ordinal
     ), events AS (
@@ -120,7 +122,8 @@ REFUSE = f"""
     WITH locked AS (
         SELECT id FROM task WHERE id = :id AND state = 'QUEUED' AND :lease IN ({LIVING}) FOR UPDATE
     ), moved AS (
-        UPDATE task t SET state = 'SYSTEM_ERROR', ended = :time::double precision, sequence = t.sequence + 1
+        UPDATE task t SET
+            state = 'SYSTEM_ERROR', ended = :time::double precision, sequence = t.sequence + 1, revision = t.revision + 1
         FROM locked l WHERE t.id = l.id AND t.state = 'QUEUED'
         RETURNING t.id, t.owner, t.state, t.attempts, t.sequence
     ), events AS (
@@ -154,6 +157,7 @@ MOVE = f"""
         UPDATE task t SET
             state = a.new,
             sequence = t.sequence + CASE WHEN a.new = a.old THEN 0 ELSE 1 END,
+            revision = t.revision + 1,
             ended = CASE WHEN a.ends THEN a.time END,
             claim = CASE WHEN a.ends OR a.new = 'QUEUED' THEN NULL ELSE t.claim END,
             due = CASE WHEN a.new = 'QUEUED' THEN a.due ELSE t.due END,

@@ -14,7 +14,20 @@ from tesk.store.postgres import asked, statements, upkeep
 from tesk.store.postgres.asked import Begun, Moved
 from tesk.store.postgres.batches import Batches
 from tesk.store.postgres.database import Database, fetch
-from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.store.rows import (
+    STATES,
+    Claimed,
+    Created,
+    Lease,
+    ListQuery,
+    Mark,
+    Move,
+    NewTask,
+    Page,
+    PruneCounts,
+    StoredTask,
+    Waiting,
+)
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
 from tesk.tes.event import Event
@@ -43,7 +56,7 @@ class PostgresStore:
         self._committed = committed
         self._signals = Signals()
         self._database = Database(url, self._heard, self._signals.all_changed)
-        self._creates = Batches(self._create, _key_of)
+        self._creates = Batches(self._create_batch, _key_of)
         self._begins = Batches(self._begin, lambda begun: begun.task_id)
         self._moves = Batches(self._move, lambda moved: moved.move.task_id)
 
@@ -68,11 +81,19 @@ class PostgresStore:
 
     # -- for the API ----------------------------------------------------------------------------------------------------
 
-    async def create(self, new: NewTask) -> Created:
-        with self._pending.admitted(new):
-            created = await self._creates.ask(new)
-        self._signals.work()
-        return created
+    def create(self, new: NewTask) -> asyncio.Future[Created]:
+        if (refusal := self._pending.enter(new)) is None:
+            return self._creates.ask(new)
+        refused: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
+        refused.set_exception(refusal)
+        return refused
+
+    async def _create_batch(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
+        try:
+            return await self._create(news)
+        finally:
+            self._pending.leave(news)
+            self._signals.work()
 
     async def _create(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
         try:
@@ -128,14 +149,23 @@ class PostgresStore:
             return None
         return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)[0]
 
-    async def list(self, query: ListQuery, view: View) -> Page:
-        asked_for = reads.page(query, view)
+    async def mark(self, task_id: str, caller: Caller) -> Mark | None:
+        rows = await self._database.rows(reads.MARK, {"id": task_id})
+        return Mark(rows[0][0]) if rows and caller.may_see(rows[0][1]) else None
+
+    async def list(self, query: ListQuery) -> Page:
+        asked_for = reads.page(query, "string_agg")
         parameters, end = asked_for.parameters, None
         if asked_for.floor is not None:
             looked, lowest = (await self._database.rows(asked_for.floor, parameters))[0]
             if looked == parameters["looked"]:
                 parameters["floor"] = end = lowest
-        return shape.page(await self._database.rows(asked_for.page, parameters), query, view, end)
+        return shape.page((await self._database.rows(asked_for.page, parameters))[0][0], query, end)
+
+    async def tasks(self, task_ids: Sequence[str], view: View) -> Sequence[StoredTask]:
+        statement = reads.some("= ANY(:ids::text[])", view)
+        rows = await self._database.rows(statement, {"ids": [*task_ids]})
+        return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)
 
     async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
         rows = await self._database.rows(
@@ -143,7 +173,7 @@ class PostgresStore:
         )
         if rows:
             self._heard(f"W {task_id}")
-            return shape.STATES[rows[0][0]]
+            return STATES[rows[0][0]]
         task = await self.get(task_id, caller, View.MINIMAL)
         return None if task is None else task.state
 
@@ -155,7 +185,7 @@ class PostgresStore:
         return [shape.event(row) for row in rows]
 
     async def counts(self) -> dict[State, int]:
-        return {shape.STATES[state]: count for state, count in await self._database.rows(reads.COUNTS, {})}
+        return {STATES[state]: count for state, count in await self._database.rows(reads.COUNTS, {})}
 
     async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
         change = self._signals.expect(task_id)

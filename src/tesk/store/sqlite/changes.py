@@ -9,7 +9,7 @@ from tesk.store import shape
 from tesk.store.idempotency import KEY_SECONDS, REUSED
 from tesk.store.pairs import pack, pair_hashes
 from tesk.store.reads import CLAIMED, FROM_CLAIMED
-from tesk.store.rows import Claimed, Created, Lease, Move, NewTask, Results
+from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results
 from tesk.tes.state import TERMINAL, State, may_move
 
 _CHUNKS = (64, 16, 4, 1)
@@ -103,7 +103,7 @@ def cancel(connection: sqlite3.Connection, task_id: str, caller: Caller, time: f
     row = connection.execute("SELECT owner, state FROM task WHERE id = ?", (task_id,)).fetchone()
     if row is None or not caller.may_see(row[0]):
         return None
-    state = shape.STATES[row[1]]
+    state = STATES[row[1]]
     if not may_move(state, State.CANCELING):
         return state
     _step(connection, task_id, state, State.CANCELING, time)
@@ -117,8 +117,8 @@ def _step(connection: sqlite3.Connection, task_id: str, old: State, new: State, 
     """Move a task, with its event. The caller has seen that it is in `old` and may move."""
     ended = time if new in TERMINAL else None
     owner, sequence, attempts = connection.execute(
-        "UPDATE task SET state = ?, sequence = sequence + 1, ended = ?, claim = CASE WHEN ? IS NULL THEN claim END "
-        "WHERE id = ? RETURNING owner, sequence, attempts",
+        "UPDATE task SET state = ?, sequence = sequence + 1, revision = revision + 1, ended = ?, "
+        "claim = CASE WHEN ? IS NULL THEN claim END WHERE id = ? RETURNING owner, sequence, attempts",
         (new.value, ended, ended, task_id),
     ).fetchone()
     _tell(connection, (task_id, owner, sequence, old.value, new.value, attempts, time))
@@ -133,8 +133,8 @@ def _tell(connection: sqlite3.Connection, event: tuple[str, str, int, str, str, 
 def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: float) -> Claimed | None:
     """Claim a QUEUED task with a new attempt. See `Store.begin`."""
     begun = connection.execute(
-        "UPDATE task SET state = 'INITIALIZING', sequence = sequence + 1, attempts = attempts + 1, claim = ?, due = 0 "
-        "WHERE id = ? AND state = 'QUEUED' RETURNING owner, sequence, attempts",
+        "UPDATE task SET state = 'INITIALIZING', sequence = sequence + 1, revision = revision + 1, attempts = attempts + 1, "
+        "claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' RETURNING owner, sequence, attempts",
         (lease.id, task_id),
     ).fetchone()
     if begun is None:
@@ -180,17 +180,17 @@ def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
     guard = (move.task_id, move.old.value, move.attempt, lease.id)
     if move.old is move.new:
         held = connection.execute(
-            "SELECT 1 FROM task WHERE id = ? AND state = ? AND attempts = ? AND claim = ?", guard
-        ).fetchone()
-        if held is None:
+            "UPDATE task SET revision = revision + 1 WHERE id = ? AND state = ? AND attempts = ? AND claim = ?", guard
+        ).rowcount
+        if not held:
             return False
     else:
         if not may_move(move.old, move.new):
             return False
         ended = move.time if move.new in TERMINAL else None
         moved = connection.execute(
-            "UPDATE task SET state = ?, sequence = sequence + 1, ended = ?, due = ?, failures = failures + ?, "
-            "claim = CASE WHEN ? THEN claim END "
+            "UPDATE task SET state = ?, sequence = sequence + 1, revision = revision + 1, ended = ?, due = ?, "
+            "failures = failures + ?, claim = CASE WHEN ? THEN claim END "
             "WHERE id = ? AND state = ? AND attempts = ? AND claim = ? RETURNING owner, sequence",
             (
                 move.new.value,

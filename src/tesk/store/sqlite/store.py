@@ -16,7 +16,20 @@ from tesk.caller import Caller
 from tesk.errors import Unavailable
 from tesk.store import reads, shape
 from tesk.store.pending import Pending
-from tesk.store.rows import Claimed, Created, Lease, ListQuery, Move, NewTask, Page, PruneCounts, StoredTask, Waiting
+from tesk.store.rows import (
+    STATES,
+    Claimed,
+    Created,
+    Lease,
+    ListQuery,
+    Mark,
+    Move,
+    NewTask,
+    Page,
+    PruneCounts,
+    StoredTask,
+    Waiting,
+)
 from tesk.store.shape import Row
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
@@ -73,7 +86,7 @@ class SqliteStore:
             raise
         self._reader = file.connect(self._path)
         self._readers = ThreadPoolExecutor(2, "tesk-read")
-        self._writer = Writer(connection, changes.create, self._committed)
+        self._writer = Writer(connection, changes.create, self._created, self._committed)
 
     async def close(self) -> None:
         await self._writer.close()
@@ -91,11 +104,12 @@ class SqliteStore:
 
     # -- for the API ----------------------------------------------------------------------------------------------------
 
-    async def create(self, new: NewTask) -> Created:
-        with self._pending.admitted(new):
-            created = await self._writer.create(new)
+    def create(self, new: NewTask) -> asyncio.Future[Created]:
+        return self._writer.create(new, self._pending.enter(new))
+
+    def _created(self, news: Sequence[NewTask]) -> None:
+        self._pending.leave(news)
         self._signals.work()
-        return created
 
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         rows = self._rows(reads.one(view), {"id": task_id})
@@ -103,10 +117,17 @@ class SqliteStore:
             return None
         return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)[0]
 
-    async def list(self, query: ListQuery, view: View) -> Page:
-        if query.page_size <= _DIRECT:
-            return _page(self._reader, query, view)
-        return await self._in_thread(partial(_page, query=query, view=view))
+    async def mark(self, task_id: str, caller: Caller) -> Mark | None:
+        rows = self._rows(reads.MARK, {"id": task_id})
+        return Mark(rows[0][0]) if rows and caller.may_see(rows[0][1]) else None
+
+    async def list(self, query: ListQuery) -> Page:
+        return await self._sized(query.page_size, partial(_page, query))
+
+    async def tasks(self, task_ids: Sequence[str], view: View) -> Sequence[StoredTask]:
+        statement = reads.some("IN (SELECT value FROM json_each(:ids))", view)
+        rows = await self._sized(len(task_ids), partial(_rows, statement, {"ids": json.dumps(task_ids)}))
+        return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)
 
     async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
         state = await self._writer.run(
@@ -124,7 +145,7 @@ class SqliteStore:
         return [shape.event(row) for row in rows]
 
     async def counts(self) -> dict[State, int]:
-        return {shape.STATES[state]: count for state, count in await self._in_thread(partial(_rows, reads.COUNTS, {}))}
+        return {STATES[state]: count for state, count in await self._in_thread(partial(_rows, reads.COUNTS, {}))}
 
     async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
         change = self._signals.expect(task_id)
@@ -244,6 +265,10 @@ class SqliteStore:
         """Read here and now: a few rows by an index."""
         return _rows(statement, parameters, self._reader)
 
+    async def _sized(self, amount: int, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Read so many tasks where that is quicker."""
+        return read(self._reader) if amount <= _DIRECT else await self._in_thread(read)
+
     async def _in_thread(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
         def run() -> _T:
             if not hasattr(self._threads, "connection"):
@@ -269,12 +294,11 @@ def _rows(statement: str, parameters: Parameters, connection: sqlite3.Connection
         raise Unavailable(f"the database cannot be read: {error}", retry_after_seconds=5) from error
 
 
-def _page(connection: sqlite3.Connection, query: ListQuery, view: View) -> Page:
-    asked = reads.page(query, view)
+def _page(query: ListQuery, connection: sqlite3.Connection) -> Page:
+    asked = reads.page(query, "group_concat")
     parameters, end = asked.parameters, None
     if asked.floor is not None:
         looked, lowest = _rows(asked.floor, parameters, connection)[0]
         if looked == parameters["looked"]:
             parameters["floor"] = end = lowest
-    rows = _rows(asked.page, parameters, connection)
-    return shape.page(rows, query, view, end)
+    return shape.page(_rows(asked.page, parameters, connection)[0][0], query, end)

@@ -31,10 +31,12 @@ class Writer:
         self,
         connection: sqlite3.Connection,
         create: Callable[[sqlite3.Connection, Sequence[NewTask]], list[Created | Exception]],
+        created: Callable[[Sequence[NewTask]], object],
         committed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._create = create
+        self._created = created
         self._committed = committed
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
@@ -49,11 +51,14 @@ class Writer:
         self._ask(_Ask(change, answer))
         return await answer
 
-    async def create(self, new: NewTask) -> Created:
-        """Store a new task, likewise."""
+    def create(self, new: NewTask, refusal: Exception | None) -> asyncio.Future[Created]:
+        """Store a new task, likewise, unless there is a refusal. `created` is told of it when it is done, well or not."""
         answer: asyncio.Future[Created] = self._loop.create_future()
-        self._ask(_Ask(new, answer))
-        return await answer
+        if refusal is None:
+            self._ask(_Ask(new, answer))
+        else:
+            answer.set_exception(refusal)
+        return answer
 
     async def close(self) -> None:
         """Finish what was asked and let the connection go."""
@@ -74,6 +79,17 @@ class Writer:
             self._queue.put(self._coming)
             self._coming = []
 
+    def _answer(self, asks: list[_Ask[object]], results: list[object]) -> None:
+        for ask, result in zip(asks, results, strict=True):
+            if ask.answer.done():  # who asked was canceled; it has happened all the same
+                continue
+            if isinstance(result, Exception):
+                ask.answer.set_exception(result)
+            else:
+                ask.answer.set_result(result)
+        if news := [ask.change for ask in asks if isinstance(ask.change, NewTask)]:
+            self._created(news)
+
     # -- in the thread ---------------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -91,7 +107,7 @@ class Writer:
                 pass
             closing = more is None
             if asks:
-                self._loop.call_soon_threadsafe(_answer, asks, self._results(asks))
+                self._loop.call_soon_threadsafe(self._answer, asks, self._results(asks))
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _results(self, asks: list[_Ask[object]]) -> list[object]:
@@ -132,16 +148,6 @@ def _run(change: Change[object], connection: sqlite3.Connection) -> object:
         return change(connection)
     except TeskError as error:  # an answer like any other: nothing was written before it
         return error
-
-
-def _answer(asks: list[_Ask[object]], results: list[object]) -> None:
-    for ask, result in zip(asks, results, strict=True):
-        if ask.answer.done():  # who asked was canceled; it has happened all the same
-            continue
-        if isinstance(result, Exception):
-            ask.answer.set_exception(result)
-        else:
-            ask.answer.set_result(result)
 
 
 def _unavailable(error: sqlite3.Error) -> Unavailable:

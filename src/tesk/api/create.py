@@ -1,0 +1,187 @@
+"""CreateTask over HTTP: what is asked most at once, so those that come again and again on one connection go a short way."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from tesk import operations
+from tesk.api.deadline import Deadlines
+from tesk.api.exchange import BUG, JSON, Answer, Exchange, refusal
+from tesk.caller import LOCAL, Caller
+from tesk.errors import BadRequest, Overloaded, Problem, RequestError, Unavailable, UnsupportedMedia
+from tesk.settings import Settings
+from tesk.store.rows import Created
+from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
+from tesk.tes import messages
+from tesk.tes.ids import Ids
+from tesk.tes.validation import Accepted, accept
+
+LABEL = "/tasks"
+PATIENCE_SECONDS = 4.0
+"""How long the store may take to write: after 10 s clients send a task again, to three paths."""
+_CLOSED_SECONDS = 5.0
+"""How long nothing new is taken after the store took longer."""
+_BODY_SECONDS = 60.0
+"""How long a body may be on its way."""
+_KEY_LENGTH = 255
+_LARGE_BYTES = 256 * 1024
+"""A larger body is read beside the loop: a strange one of 8 MiB takes seconds, in which others are to be served."""
+
+
+class Create:
+    """Takes tasks into one store."""
+
+    def __init__(self, store: Store, settings: Settings, *, parameters: Sequence[str], metrics: Metrics) -> None:
+        self.deadlines = Deadlines()
+        self._store = store
+        self._settings = settings
+        self._short_bytes = min(_LARGE_BYTES, settings.server.body_limit_bytes)
+        self._metrics = metrics
+        self._supported = frozenset(parameter.lower() for parameter in parameters)
+        self._ids: Ids | None = None
+        self._pending = 0
+        self._closed_until = 0.0
+
+    async def create(self, exchange: Exchange) -> None:
+        """Answer 429 before anything is read, or stored, where too much is under way."""
+        if self._is_closed():
+            raise Overloaded("the server takes no more tasks right now: send this one again", retry_after_seconds=2)
+        self._pending += 1
+        try:
+            await self._create(exchange)
+        finally:
+            self._pending -= 1
+
+    async def _create(self, exchange: Exchange) -> None:
+        headers = exchange.headers
+        _require_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
+        raw = await self._body(exchange)
+        accepted = self._accept(raw) if len(raw) < _LARGE_BYTES else await asyncio.to_thread(self._accept, raw)
+        key = _idempotency_key(headers.get(b"idempotency-key"))
+        ids = self._ids or await self._make_ids()
+        caller = exchange.caller or LOCAL
+        try:
+            with self.deadlines.within(PATIENCE_SECONDS):
+                created = await operations.create_task(
+                    self._store,
+                    ids,
+                    self._settings.defaults,
+                    caller,
+                    accepted,
+                    now=time.time(),
+                    idempotency_key=key,
+                    body_hash=b"" if key is None else hashlib.sha256(raw).digest(),
+                )
+        except TimeoutError:
+            raise self.too_slow() from None
+        if not created.repeated:
+            self._metrics.submitted()
+        await exchange.answer(200, messages.create_task(created.id))
+        if key is None:
+            exchange.goes_again(partial(self._again, caller))
+
+    def _again(self, caller: Caller, body: bytes, answer: Answer) -> bool:
+        """Take a task whose head is that of one that was taken before. False: it is not plain, and goes the long way."""
+        if self._ids is None or len(body) > self._short_bytes or self._is_closed():
+            return False
+        began = time.perf_counter()
+        try:
+            accepted = self._accept(body)
+        except RequestError:
+            return False  # the long way says what is wrong
+        future = operations.create_task(
+            self._store, self._ids, self._settings.defaults, caller, accepted, now=time.time()
+        )
+        self._pending += 1
+        _Submission(self, future, answer, began)
+        return True
+
+    def ended(self, status: int, seconds: float) -> None:
+        """Count a submission that went the short way."""
+        self._pending -= 1
+        if status == 200:
+            self._metrics.submitted()
+        self._metrics.request(LABEL, "POST", status, seconds)
+
+    def too_slow(self) -> Unavailable:
+        """Take nothing new for a while; return what is answered to who has waited."""
+        self._closed_until = time.monotonic() + _CLOSED_SECONDS
+        return slow("the task may have been stored, or not")
+
+    def _is_closed(self) -> bool:
+        return self._pending >= self._settings.server.pending_limit or time.monotonic() < self._closed_until
+
+    def _accept(self, raw: bytes) -> Accepted:
+        return accept(raw, parameters=self._supported, content_limit_bytes=self._settings.limits.content_bytes)
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        try:
+            with self.deadlines.within(_BODY_SECONDS):
+                return await exchange.body(self._settings.server.body_limit_bytes)
+        except TimeoutError:
+            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+
+    async def _make_ids(self) -> Ids:
+        newest = await self._store.newest_id()
+        if self._ids is None:
+            self._ids = Ids(newest)
+        return self._ids
+
+
+class _Submission:
+    """One task on the short way: no coroutine, no task of the loop, only what is called at its end. See `Deadlines`."""
+
+    __slots__ = ("_answer", "_began", "_create", "_future", "end")
+
+    def __init__(self, create: Create, future: asyncio.Future[Created], answer: Answer, began: float) -> None:
+        self._create = create
+        self._future = future
+        self._answer = answer
+        self._began = began
+        future.add_done_callback(self._done)
+        self.end = create.deadlines.start(self) + PATIENCE_SECONDS
+
+    def expire(self) -> None:
+        """Wait no longer; it may be stored all the same."""
+        self._future.cancel()
+
+    def _done(self, future: asyncio.Future[Created]) -> None:
+        self._create.deadlines.stop(self)
+        status, headers, body = refusal(BUG)
+        try:
+            status, headers, body = 200, JSON, messages.create_task(future.result().id)
+        except RequestError as error:
+            status, headers, body = refusal(error)
+        except asyncio.CancelledError:
+            status, headers, body = refusal(self._create.too_slow())
+        finally:
+            self._create.ended(status, time.perf_counter() - self._began)
+            self._answer(status, headers, body)
+
+
+def slow(what: str) -> Unavailable:
+    """Return what is answered to who has waited for the store."""
+    return Unavailable(f"the database takes too long; {what}", retry_after_seconds=int(_CLOSED_SECONDS))
+
+
+def _require_json(content_type: bytes | None, encoding: bytes | None) -> None:
+    """Refuse what a form of a web page could send, and what we cannot read."""
+    kind = (content_type or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        said = "no Content-Type" if content_type is None else f"Content-Type {kind[:80].decode('latin-1')!r}"
+        raise UnsupportedMedia(f"a task is sent with Content-Type application/json; this came with {said}")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise UnsupportedMedia("a task is sent as it is, without Content-Encoding")
+
+
+def _idempotency_key(given: bytes | None) -> str | None:
+    if given is None:
+        return None
+    key = given.decode("latin-1").strip()
+    if not key or len(key) > _KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        wrong = f"must be 1 to {_KEY_LENGTH} printable characters of ASCII"
+        raise BadRequest(f"Idempotency-Key {wrong}", (Problem("Idempotency-Key", wrong),))
+    return key
