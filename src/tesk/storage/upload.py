@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 
-from tesk.errors import TransferFailed, TransferRefused
+from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
@@ -44,6 +44,7 @@ class _Upload:
         self.sent = 0
         self.expect = self.size > _PIECE_BYTES  # what is small has been sent before most servers say that they want it
         self.half = False
+        self.unwanted: TransferError | None = None
 
     def send(self, line: socket.socket) -> None:
         """Write the body to a connection."""
@@ -85,7 +86,14 @@ class _Upload:
                 f"{shown(self.url)}: the file became shorter while it was sent ({self.sent} of {self.size} bytes)"
             )
         self.sent += count
-        self.advance(count)
+        try:
+            self.advance(count)
+        except TransferError as error:
+            if self.sent < self.size:
+                raise
+            self.unwanted = (
+                error  # raised when the server has answered: what it stores later than that nobody takes away
+            )
 
 
 def upload(wire: Wire, patience: Patience, source: int, url: str, advance: Advance) -> int:
@@ -110,6 +118,8 @@ def _once(wire: Wire, url: str, state: _Upload) -> None:
     if state.expect:
         headers["Expect"] = "100-continue"
     with wire.ask(url, "PUT", headers, send=state.send, expects=state.expect) as answer:
+        if state.unwanted is not None:
+            raise state.unwanted
         if answer.status == 417 and state.expect:
             state.expect = False
             raise Again("the server cannot say beforehand whether it wants a file")
