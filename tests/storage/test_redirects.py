@@ -48,7 +48,8 @@ def main() -> None:
         with tempfile.TemporaryFile() as target:
             try:
                 scheme.get(f"http://{host}:{server.server_port}/on", target.fileno(), lambda size_bytes: None)
-            except TransferRefused:
+            except TransferRefused as refused:
+                assert "no redirect from a public server" in str(refused)
                 print(f"{host}:refused")
             else:
                 print(f"{host}:{os.pread(target.fileno(), 100, 0).decode()}")

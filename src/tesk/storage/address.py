@@ -60,7 +60,10 @@ def refusal(address: str, *, private: bool) -> str | None:
     if bare.is_unspecified or bare.is_multicast:
         return "it is the address of no host"
     if not private and not bare.is_global:
-        return "it is on this machine or in a private network (setting storage.private_addresses)"
+        return (
+            "it is on this machine or in a private network (setting storage.private_addresses; "
+            "no redirect from a public server leads there, whatever that is)"
+        )
     return None
 
 
