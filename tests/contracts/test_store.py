@@ -7,10 +7,10 @@ import random
 import msgspec
 import pytest
 
-from fakes.databases import play, raw
+from fakes.databases import play
 from fakes.tasks import ended, many, new_task
 from tesk.caller import LOCAL, Caller
-from tesk.errors import Overloaded, Unprocessable
+from tesk.errors import Overloaded
 from tesk.store.reads import LOOKED_AT
 from tesk.store.rows import ListQuery, task_of
 from tesk.tes.logs import ExecutorLog, OutputFileLog
@@ -77,50 +77,6 @@ def test_a_creation_may_be_repeated(database):
     play(database, story)
 
 
-def test_the_same_key_and_body_give_the_same_id_for_a_day(database):
-    first = new_task("ann", created=1000.0, idempotency_key="k", body_hash=b"x")
-
-    def again(**changes):
-        return new_task(**{"owner": "ann", "created": 2000.0, "idempotency_key": "k", "body_hash": b"x", **changes})
-
-    async def story(store):
-        assert not (await store.create(first)).repeated
-        same, others = await asyncio.gather(store.create(again()), store.create(again(owner="ben")))
-        assert (same.id, same.repeated) == (first.id, True)
-        assert not others.repeated
-        with pytest.raises(Unprocessable):
-            await store.create(again(body_hash=b"y"))
-        late = await store.create(again(created=1000.0 + 24 * 3600, body_hash=b"y"))
-        assert not late.repeated
-        assert len(await store.events(after=0, limit=10)) == 3
-
-    play(database, story)
-
-
-def test_of_many_at_once_with_the_same_key_one_is_stored(database):
-    news = [new_task(idempotency_key=f"k{n % 3}", body_hash=b"x", tags={"n": str(n)}) for n in range(30)]
-
-    async def story(store):
-        created = await asyncio.gather(*(store.create(new) for new in news))
-        assert len({one.id for one in created}) == 3
-        assert sum(not one.repeated for one in created) == 3
-        assert len(await store.events(after=0, limit=100)) == 3
-
-    play(database, story)
-
-
-def test_old_keys_are_forgotten(database):
-    old = [new_task(created=1000.0 + n, idempotency_key=f"old{n}", body_hash=b"") for n in range(8)]
-
-    async def story(store):
-        await many(store, old)
-        for n in range(2):
-            await store.create(new_task(created=500_000.0, idempotency_key=f"new{n}", body_hash=b""))
-
-    play(database, story)
-    assert raw(database, "SELECT count(*) FROM idempotency") == [(2,)]
-
-
 @pytest.mark.parametrize("limits", [{"pending_limit": 5}, {"pending_bytes": 5 * len(new_task().body)}])
 def test_too_many_that_wait_are_refused_before_anything_is_stored(database, limits):
     news = [new_task() for _ in range(20)]
@@ -153,7 +109,7 @@ def test_one_sees_ones_own_tasks_and_an_admin_all(database):
 
 def test_each_view_shows_its_part(database):
     extension = Extension(untyped_inputs=(0,), warnings=("so",))
-    new, plain = new_task(extension=extension), new_task()
+    new, plain = new_task(extension=extension, cpu_cores=0.5, ram_bytes=2 * 10**9, disk_bytes=3), new_task()
     logs = (
         ExecutorLog(start_time="s", end_time="e", stdout='out "\0\n', stderr="", exit_code=0),
         ExecutorLog(exit_code=3),
@@ -176,6 +132,7 @@ def test_each_view_shows_its_part(database):
         assert (minimal.body, minimal.attempts) == (b"", ())
         for task in (basic, full):
             assert (task.body, task.extension, task.state) == (new.body, extension, State.COMPLETE)
+            assert (task.cpu_cores, task.ram_bytes, task.disk_bytes) == (0.5, 2 * 10**9, 3)
             (attempt,) = task.attempts
             assert json.loads(attempt.log) == {
                 "metadata": {"m": "ä"},

@@ -21,6 +21,7 @@ _ABOVE_ALL = "~"
 """Greater than every id."""
 
 HEAD = "t.id, t.owner, t.state, t.created, t.revision"
+_RESOURCES = "t.cpu_cores, t.ram_bytes, t.disk_bytes"
 _MARK = "t.id || '.' || t.revision || '.' || t.state"
 
 MARK = f"SELECT {_MARK}, t.owner FROM task t WHERE t.id = :id"
@@ -66,13 +67,13 @@ CHECKS = (HOLES, UNSHOWN, UNTOLD, BODILESS, STRAY, CLAIMED_ENDED)
 
 
 def details(tasks: str, view: View) -> str:
-    """Return what selects all that a view shows of the tasks that `tasks` selects as `HEAD`; one row an executor log."""
+    """Return what selects all that a view shows of the tasks that `tasks` selects, resources and all; one row an executor log."""
     full = view is View.FULL
     return f"""
         SELECT {HEAD},
             CASE WHEN coalesce(a.number, 1) = 1 AND coalesce(x.executor, 0) = 0 THEN b.body END, b.extension,
             a.number, a.start_time, a.end_time, a.metadata, a.outputs, {"a.notes" if full else "NULL"},
-            x.executor, x.log, {"x.stdout, x.stderr" if full else "NULL, NULL"}
+            x.executor, x.log, {"x.stdout, x.stderr" if full else "NULL, NULL"}, {_RESOURCES}
         FROM ({tasks}) t JOIN body b ON b.id = t.id
         LEFT JOIN attempt a ON a.id = t.id
         LEFT JOIN executor_log x ON x.id = a.id AND x.number = a.number
@@ -91,8 +92,9 @@ def one(view: View) -> str:
 
 def some(named: str, view: View) -> str:
     """Return what selects the tasks whose ids fit a condition; in one statement, so that each is of one moment."""
-    heads = f"SELECT {HEAD} FROM task t WHERE t.id {named}"
-    return heads if view is View.MINIMAL else details(heads, view)
+    if view is View.MINIMAL:
+        return f"SELECT {HEAD} FROM task t WHERE t.id {named}"
+    return details(f"SELECT {HEAD}, {_RESOURCES} FROM task t WHERE t.id {named}", view)
 
 
 def events(*, owner: bool, task: bool, visible: str) -> str:

@@ -61,13 +61,19 @@ class StoredAttempt(Struct, frozen=True, kw_only=True):
 
 
 class StoredTask(Struct, frozen=True, kw_only=True):
-    """One task as it stands. `body`, `extension` and `attempts` are filled only as far as the view asked for them."""
+    """One task as it stands. Of what has a default here, as much is filled as the view asked for.
+
+    Cores and bytes are those that count for the task, with the defaults of the day when it was stored.
+    """
 
     id: str
     owner: str
     state: State
     created: float
     revision: int
+    cpu_cores: float = 0.0
+    ram_bytes: int = 0
+    disk_bytes: int = 0
     body: bytes = b""
     extension: Extension = Extension()
     attempts: tuple[StoredAttempt, ...] = ()

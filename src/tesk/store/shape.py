@@ -112,6 +112,9 @@ def detailed(rows: Iterable[Row]) -> list[StoredTask]:
             state=STATES[row[2]],
             created=row[3],
             revision=row[4],
+            cpu_cores=row[17],
+            ram_bytes=row[18],
+            disk_bytes=row[19],
             body=bodies[task_id][5],
             extension=_PLAIN if (kept := bodies[task_id][6]) is None else _extension(kept),
             attempts=tuple(
