@@ -16,7 +16,8 @@ class World:
     """A scheme and a URL (no slash at its end) below which things lie, empty at first.
 
     `plant` puts a file there, with the folders above it; `stored` reads one, None where nobody could. `folders`: the source
-    knows empty folders; `lists`: it says what is in one; `bytes_in_names`: names may be no UTF-8.
+    knows empty folders; `lists`: it says what is in one; `bytes_in_names`: names may be no UTF-8; `lines_in_names`: they may
+    hold line breaks.
     """
 
     scheme: Scheme
@@ -26,6 +27,7 @@ class World:
     folders: bool = True
     lists: bool = True
     bytes_in_names: bool = True
+    lines_in_names: bool = True
 
 
 Make = Callable[[Path], contextlib.AbstractContextManager[World]]

@@ -14,7 +14,13 @@ from tesk.settings import FileRoot, StorageSettings
 from tesk.storage.scheme import Scheme
 from tesk.storage.url import scheme_of, shown
 
-_MODULES = {"file": "tesk.storage.file", "http": "tesk.storage.http", "https": "tesk.storage.http"}
+_MODULES = {
+    "file": "tesk.storage.file",
+    "ftp": "tesk.storage.ftp.scheme",
+    "ftps": "tesk.storage.ftp.scheme",
+    "http": "tesk.storage.http",
+    "https": "tesk.storage.http",
+}
 """Who serves what, by `for_caller(settings, caller)`. A module is loaded when a URL asks for it: each costs the stager's start."""
 
 

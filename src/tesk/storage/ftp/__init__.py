@@ -1,0 +1,1 @@
+"""`ftp://` and `ftps://`: its URLs, its lines, its listings, and the scheme that is made of them."""

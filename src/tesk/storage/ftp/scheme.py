@@ -1,0 +1,436 @@
+"""Files of FTP servers: resumed when a line breaks, stored under a name beside and then renamed, in trees of any server's kind."""
+
+import contextlib
+import ftplib
+import os
+import posixpath
+import re
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import ClassVar, TypeVar
+
+from tesk.errors import TransferError, TransferRefused
+from tesk.settings import FtpCredential, StorageSettings
+from tesk.storage import address
+from tesk.storage.ftp.line import Line
+from tesk.storage.ftp.listing import Listed, read
+from tesk.storage.ftp.place import Place, Site, place_of, wire
+from tesk.storage.patience import Again, Patience, wanted
+from tesk.storage.scheme import Advance, Arrived, Entry
+from tesk.storage.url import below, printable, shown
+from tesk.tes.task import FileType
+
+T = TypeVar("T")
+
+_BLOCK_BYTES = 256 * 1024
+_SENDFILE_BYTES = 8 * 1024 * 1024
+_RESUMED_BYTES = 1024 * 1024
+"""A smaller file begins anew when its line breaks, so nobody need ask which version of it this is."""
+_LISTING_BYTES = 128 * 1024 * 1024
+_DEPTH_MAX = 100
+_FULL_HOUSE = re.compile(r"(?i)too many|maximum|limit")
+_MOVED = "the file changed while it was read"
+_HELP = {
+    "530": "it does not let us in; user and password of a host are set in storage.ftp",
+    "534": "it speaks only with TLS: ftps://",
+    "550": "there is no such file, or it may not be had",
+    "552": "no room is left there",
+    "553": "it does not take this name",
+}
+
+
+def for_caller(settings: StorageSettings, caller: str) -> "FtpScheme":
+    """Build the scheme that `caller` gets."""
+    return FtpScheme(
+        tuple(known for known in settings.ftp if not known.callers or caller in known.callers),
+        patience=Patience(settings.tries),
+        connections_per_host=settings.connections_per_host,
+        timeout_seconds=settings.timeout_seconds,
+        private=settings.private_addresses is True,
+        hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
+    )
+
+
+class _Host:
+    """The lines to one host: those that wait for work, by their login, and how many more may be in use."""
+
+    def __init__(self, most: int) -> None:
+        self.free = threading.Semaphore(most)
+        self.busy = 0
+        self.idle: list[tuple[Site, str | None, Line]] = []
+
+
+class _Download:
+    """How far one file is, over all tries, and what the server said about it."""
+
+    def __init__(self, target: int, advance: Advance) -> None:
+        self.target = target
+        self.advance = advance
+        self.done = 0
+        self.seen: Listed | None = None
+
+    def moved(self, count: int) -> None:
+        self.done += count
+        self.advance(count)
+
+    def restart(self) -> None:
+        os.ftruncate(self.target, 0)
+        self.done = 0
+
+
+class FtpScheme:
+    """Files of FTP servers. `credentials` are the caller's own; `private`, `hosts`: see `address`."""
+
+    has_folders: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        credentials: tuple[FtpCredential, ...] = (),
+        *,
+        patience: Patience = Patience(),  # noqa: B008  a frozen value
+        connections_per_host: int = 8,
+        timeout_seconds: float = 60.0,
+        private: bool = False,
+        hosts: address.Hosts = address.EVERYWHERE,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._credentials = {credential.host.lower(): credential for credential in credentials}
+        self._patience = patience
+        self._most = connections_per_host
+        self._timeout_seconds = timeout_seconds
+        self._private = private
+        self._allowed = hosts
+        self._context = context
+        self._hosts: dict[str, _Host] = {}
+        self._folders: set[tuple[Site, str]] = set()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            for host in self._hosts.values():
+                for *_, line in host.idle:
+                    line.close()
+                host.idle.clear()
+
+    def stat(self, url: str) -> Entry | None:
+        place = place_of(url)
+        listed = self._act(url, lambda: self._with(place, lambda line: self._look(line, place, url)))
+        return None if listed is None else _entry(url, "", listed)
+
+    def list(self, url: str) -> Iterator[Entry]:
+        place = place_of(url)
+        pending: list[tuple[str, tuple[str, ...]]] = [("", ())]
+        while pending:
+            inner, above = pending.pop()
+            if len(above) > _DEPTH_MAX:
+                raise TransferRefused(
+                    f"{shown(url)}: folders lie deeper in each other than {_DEPTH_MAX}: {shown(inner)}"
+                )
+            for listed in self._entries(place._replace(path=posixpath.join(place.path, inner)), url):
+                name = posixpath.join(inner, listed.name)
+                if listed.kind == "folder":
+                    if listed.unique and listed.unique in above:
+                        raise TransferRefused(f"{shown(url)}: the link {shown(name)} leads back to a folder above it")
+                    pending.append((name, (*above, listed.unique)))
+                yield _entry(below(url, name), name, listed)
+
+    def get(self, url: str, target: int, advance: Advance) -> Arrived:
+        place, download = place_of(url), _Download(target, advance)
+        self._act(
+            url,
+            lambda: self._with(place, lambda line: self._continue(line, place, url, download)),
+            advance=advance,
+            done=lambda: download.done,
+        )
+        return Arrived(size_bytes=download.done, mode=download.seen.mode if download.seen else None)
+
+    def put(self, source: int, url: str, advance: Advance) -> Arrived:
+        place = place_of(url)
+        if not posixpath.basename(place.path):
+            raise TransferRefused(f"{shown(url)}: names no file")
+        return Arrived(size_bytes=self._act(url, lambda: self._store(source, place, url, advance), advance=advance))
+
+    def make_directory(self, url: str) -> None:
+        place = place_of(url)
+
+        def make(line: Line) -> None:
+            self._make_folders(line, place, place.path, url)
+            if place.path and not line.enter(wire(place.path, url)):
+                raise TransferRefused(f"{shown(url)}: the server does not let us make this folder")
+            line.leave()
+
+        self._act(url, lambda: self._with(place, make))
+
+    def _look(self, line: Line, place: Place, url: str) -> Listed | None:
+        """What is at a place; of a server that knows neither MLST nor SIZE, by the list of the folder above."""
+        found = line.look(wire(place.path, url))
+        if found is None and not line.features & {"MLST", "SIZE"} and posixpath.basename(place.path):
+            folder, name = posixpath.split(place.path)
+            if line.enter(wire(folder, url)):
+                line.leave()
+                return next((one for one in self._listed(line, folder, url) if one.name == name), None)
+        return found
+
+    def _entries(self, place: Place, url: str) -> tuple[Listed, ...]:
+        """What a folder holds, links as what they lead to."""
+
+        def follow(line: Line, listed: Listed) -> Listed:
+            if listed.kind == "link":
+                there = line.look(wire(posixpath.join(place.path, listed.name), url))
+                if there is None:
+                    raise TransferRefused(f"{shown(url)}: the link {shown(listed.name)} leads nowhere")
+                return there._replace(name=listed.name)
+            if listed.kind == "other":
+                raise TransferRefused(f"{shown(url)}: {shown(listed.name)} is neither a file nor a folder")
+            return listed
+
+        def ask(line: Line) -> tuple[Listed, ...]:
+            followed = (follow(line, listed) for listed in self._listed(line, place.path, url))
+            return tuple(sorted(followed, key=lambda listed: listed.name))
+
+        return self._act(url, lambda: self._with(place, ask))
+
+    def _listed(self, line: Line, path: str, url: str) -> tuple[Listed, ...]:
+        if "MLST" in line.features:  # and with it MLSD: RFC 3659, 7.8
+            said = _whole(line, f"MLSD {wire(path, url)}".rstrip(), url)
+            return tuple(read(said, url, machine=True))
+        # A path after LIST may be taken for options or a pattern, so we go there. With -a the list of Unix holds `.`, at least.
+        if not line.enter(wire(path, url)):
+            raise TransferRefused(f"{shown(url)}: there is no such folder")
+        try:
+            said = _whole(line, "LIST -a", url)
+        except ftplib.error_perm:
+            said = b""
+        said = said or _whole(line, "LIST", url)
+        line.leave()
+        return tuple(read(said, url, machine=False))
+
+    def _continue(self, line: Line, place: Place, url: str, download: _Download) -> None:
+        """One try at what is still missing of a file."""
+        path = wire(place.path, url)
+        seen = line.look(path) if "MLST" in line.features else Listed("", "file", line.size_of(path))
+        if seen is None:
+            raise TransferRefused(f"{shown(url)}: there is no such file")
+        if seen.kind == "folder":
+            raise TransferRefused(f"{shown(url)}: is a folder, not a file; its type is DIRECTORY")
+        size = seen.size_bytes
+        if not seen.version and (size or 0) > _RESUMED_BYTES:
+            seen = seen._replace(version=line.changed(path))
+        if download.done and (seen != download.seen or not seen.version or download.done > (size or 0)):
+            download.restart()
+        download.seen = seen
+        if download.done and download.done == size:
+            return
+        os.lseek(download.target, download.done, os.SEEK_SET)
+        try:
+            with line.data(f"RETR {path}", download.done) as data:
+                _receive(data, download, size)
+        except ftplib.error_perm as error:
+            if not download.done or str(error)[:3] == "550":
+                raise
+            download.restart()
+            raise Again("the server does not go on in the middle of a file") from error
+        except (OSError, EOFError):
+            # All is here; what is missing is only the server's last word, which some forget.
+            if size is None or download.done != size:
+                raise
+        if size is not None and download.done != size:
+            if download.done > size:
+                got = download.done
+                download.restart()
+                raise Again(f"{_MOVED}, or the server sends more than it said ({size} bytes expected, {got} got)")
+            raise Again(f"the line broke after {download.done} of {size} bytes")
+
+    def _store(self, source: int, place: Place, url: str, advance: Advance) -> int:
+        """One try at storing a file: beside, then under its name."""
+        folder = posixpath.dirname(place.path)
+        part = posixpath.join(folder, f".tesk-{os.urandom(8).hex()}.part")
+        begun = False
+
+        def send(line: Line) -> int:
+            nonlocal begun
+            begun = True
+            try:
+                size = _send(line, source, wire(part, url), advance)
+            except ftplib.error_perm:
+                if not folder or (place.site, folder) in self._folders:
+                    raise
+                self._make_folders(line, place, folder, url)
+                size = _send(line, source, wire(part, url), advance)
+            there = line.size_of(wire(part, url))
+            if there is not None and there != size:
+                raise Again(f"the server has {there} of {size} bytes")
+            _rename(line, wire(part, url), wire(place.path, url))
+            return size
+
+        try:
+            return self._with(place, send)
+        except (OSError, EOFError, TransferError, Again, ftplib.Error):
+            if begun:
+                with contextlib.suppress(OSError, EOFError, TransferError, Again, ftplib.Error):
+                    self._with(place, lambda line: line.delete(wire(part, url)))
+            raise
+
+    def _make_folders(self, line: Line, place: Place, folder: str, url: str) -> None:
+        """Make a folder and those above it. Which of them are there already, the server need not say."""
+        path = "/" if folder.startswith("/") else ""
+        for name in filter(None, folder.split("/")):
+            path = posixpath.join(path, name)
+            if (place.site, path) not in self._folders:
+                with contextlib.suppress(ftplib.error_perm):
+                    line.mkd(wire(path, url))
+                self._folders.add((place.site, path))
+
+    def _act(
+        self,
+        url: str,
+        act: Callable[[], T],
+        *,
+        advance: Advance = wanted,
+        done: Callable[[], int] = lambda: 0,
+    ) -> T:
+        """Act with patience, and say what ftplib raises in words."""
+
+        def once() -> T:
+            try:
+                return act()
+            except ftplib.error_perm as error:
+                raise _told(error, url) from error
+            except ftplib.error_temp as error:
+                raise Again(f"the server answers {_words(error)}") from error
+            except EOFError as error:
+                raise Again("the line broke") from error
+            except (ftplib.Error, ValueError) as error:
+                raise Again(f"the server does not speak FTP as it should: {_words(error)}") from error
+
+        return self._patience.act(url, once, advance=advance, done=done)
+
+    def _with(self, place: Place, act: Callable[[Line], T]) -> T:
+        """Act on a line to a place's server, one of a bounded number, which is kept where nothing is left open on it."""
+        user, password = self._login(place)
+        with self._lock:
+            host = self._hosts.setdefault(place.site.host, _Host(self._most))
+        with host.free:
+            with self._lock:
+                host.busy += 1
+            line, keep = None, False
+            try:
+                line = self._line(host, place.site, user, password)
+                try:
+                    answer = act(line)
+                except ftplib.error_perm:
+                    keep = True
+                    raise
+                keep = True
+                return answer
+            finally:
+                with self._lock:
+                    host.busy -= 1
+                    if line is not None and keep:
+                        host.idle.append((place.site, user, line))
+                if line is not None and not keep:
+                    line.close()
+
+    def _line(self, host: _Host, site: Site, user: str, password: str) -> Line:
+        """A line that waits for work, or a new one in place of one that waits for other work."""
+        while True:
+            with self._lock:
+                found = next((one for one in reversed(host.idle) if one[:2] == (site, user)), None)
+                if found is not None:
+                    host.idle.remove(found)
+                elif host.idle and len(host.idle) + host.busy > self._most:
+                    host.idle.pop(0)[2].close()
+            if found is None:
+                return self._open(site, user, password)
+            if not _readable(found[2].control):
+                return found[2]
+            found[2].close()  # what waits to be read is its end
+
+    def _open(self, site: Site, user: str, password: str) -> Line:
+        control = address.connect(
+            site.host, site.port, private=self._private, timeout_seconds=self._timeout_seconds, hosts=self._allowed
+        )
+        line = Line(control, site, private=self._private, timeout_seconds=self._timeout_seconds)
+        try:
+            if site.tls:
+                with self._lock:
+                    self._context = self._context or ssl.create_default_context()
+            line.open(user, password, self._context if site.tls else None)
+        except BaseException:
+            line.close()
+            control.close()
+            raise
+        return line
+
+    def _login(self, place: Place) -> tuple[str, str]:
+        if place.user is not None:
+            return place.user, place.password
+        known = self._credentials.get(place.site.authority) or self._credentials.get(place.site.host)
+        return ("anonymous", "") if known is None else (known.user, known.password)
+
+
+def _receive(data: socket.socket, download: _Download, size: int | None) -> None:
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    while count := data.recv_into(buffer):
+        written = 0
+        while written < count:
+            written += os.write(download.target, buffer[written:count])
+        download.moved(count)
+        if size is not None and download.done > size:
+            return
+
+
+def _whole(line: Line, command: str, url: str) -> bytes:
+    """All that a data connection brings."""
+    whole = bytearray()
+    with line.data(command) as data:
+        while piece := data.recv(_BLOCK_BYTES):
+            whole += piece
+            if len(whole) > _LISTING_BYTES:
+                raise TransferRefused(f"{shown(url)}: the list of one folder is longer than {_LISTING_BYTES} bytes")
+    return bytes(whole)
+
+
+def _send(line: Line, source: int, path: str, advance: Advance) -> int:
+    done = os.lseek(source, 0, os.SEEK_SET)  # where the line is encrypted, sendfile begins where the file is
+    with line.data(f"STOR {path}") as data, open(source, "rb", buffering=0, closefd=False) as file:
+        while count := data.sendfile(file, done, _SENDFILE_BYTES):
+            done += count
+            advance(count)
+    return done
+
+
+def _rename(line: Line, old: str, new: str) -> None:
+    try:
+        line.rename(old, new)
+    except ftplib.error_perm:
+        # Some never rename onto a file that is there.
+        line.delete(new)
+        line.rename(old, new)
+
+
+def _readable(line: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _entry(url: str, name: str, listed: Listed) -> Entry:
+    kind = FileType.DIRECTORY if listed.kind == "folder" else FileType.FILE
+    return Entry(url=url, name=name, type=kind, size_bytes=listed.size_bytes, mode=listed.mode)
+
+
+def _words(error: Exception) -> str:
+    text = printable(os.fsdecode(str(error).encode("latin-1", "replace")))
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _told(error: ftplib.error_perm, url: str) -> TransferRefused | Again:
+    said = _words(error)
+    if said.startswith("530") and _FULL_HOUSE.search(said):
+        return Again(f"the server answers {said}")
+    help_ = _HELP.get(said[:3])
+    return TransferRefused(f"{shown(url)}: the server answers {said}" + (f": {help_}" if help_ else ""))

@@ -1,0 +1,85 @@
+"""A real FTP server, pyftpdlib, on a folder and a free port of loopback; with TLS where it is given a certificate."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it stands on asyncore, which Python has up to 3.11
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+    from pyftpdlib.handlers.ftp.control import asynchat
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
+
+USER, PASSWORD = "ann", "s3cret"
+_ALL = "elradfmwMT"
+
+
+@dataclass
+class Ftp:
+    """`commands` are all that were sent, passwords aside; `most` is the most connections that were open at once."""
+
+    port: int
+    commands: list[str]
+    connections: int = 0
+    most: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"://127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *, certificate: Path | None = None, **asked: Any) -> Iterator[Ftp]:
+    """Serve until the end of the block: `ann` may do all, who is anonymous may read. `asked`: attributes of the handler."""
+    users = DummyAuthorizer()
+    users.add_user(USER, PASSWORD, str(folder), perm=_ALL)
+    users.add_anonymous(str(folder))
+    told = Ftp(0, [])
+
+    class Handler(TLS_FTPHandler if certificate else FTPHandler):  # type: ignore[misc]  # a class by what is asked
+        def on_connect(self) -> None:
+            told.connections += 1
+            told.most = max(told.most, len(server.ioloop.socket_map))
+
+        def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+            told.commands.append(line)
+            super().pre_process_command(line, cmd, arg)
+
+        def push(self, data: str) -> None:
+            asynchat.async_chat.push(self, data.encode(errors="surrogateescape"))
+
+        def log(self, *args: object, **named: object) -> None:
+            """Say nothing."""
+
+        logline = log_exception = log
+
+    Handler.authorizer = users
+    Handler.auth_failed_timeout = 0
+    Handler.unicode_errors = "surrogateescape"  # names are bytes, as the file system's are
+    if certificate:
+        Handler.certfile = str(certificate)
+        Handler.tls_control_required = Handler.tls_data_required = True
+    for name, value in asked.items():
+        setattr(Handler, name, value)
+    server = FTPServer(("127.0.0.1", 0), Handler, ioloop=IOLoop())
+    told.port = server.address[1]
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            server.ioloop.loop(0.02, blocking=False)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        thread.join()
+        server.close_all()
