@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from tesk.tes.amounts import amount
 from tesk.tes.task import FileType
 
 Direction = Literal["inputs", "outputs"]
@@ -100,17 +101,6 @@ def summary(direction: Direction, report: TransferReport) -> str | None:
     seconds = report.seconds
     took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     return f"{direction}: {files}, {amount(sum(sizes))} in {took}"
-
-
-def amount(size_bytes: float) -> str:
-    """Return so many bytes for a person, in powers of 1000 as the spec counts."""
-    if size_bytes < 1000:
-        return f"{size_bytes:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        size_bytes /= 1000
-        if size_bytes < 999.5:
-            return f"{size_bytes:.3g} {unit}"
-    return f"{size_bytes / 1000:,.4g} TB"
 
 
 def unheard(progress: Progress) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
-from tesk.transfer import Moved, Progress, TransferReport, amount, summary
+from tesk.tes.amounts import amount
+from tesk.transfer import Moved, Progress, TransferReport, summary
 
 
 def test_how_far_a_transfer_is_is_told_while_it_moves() -> None:

@@ -1,18 +1,23 @@
 """What is TESK's own, below `/tesk/v1`: the rest of a task, and what this server can do."""
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec import Struct
 
 from tesk import __version__, operations
 from tesk.api.exchange import Exchange
 from tesk.caller import LOCAL
+from tesk.compute.backend import AttemptId
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
 from tesk.tes.event import Event
+from tesk.tes.ids import is_id
 from tesk.tes.task import Resources, Task
 from tesk.tes.times import rfc3339
 from tesk.tes.view import View
+from tesk.transfer import Direction, Progress
 
 _EVENTS = 1000
 """Events of one task that are shown; a task has a handful for each attempt."""
@@ -30,8 +35,23 @@ class TaskEvent(Struct, frozen=True, kw_only=True):
     time: str
 
 
+class Transfer(Struct, frozen=True, kw_only=True):
+    """How far the data is that moves now. `size_bytes` None: a source has not said the size of its file."""
+
+    direction: Direction
+    files: int
+    files_done: int
+    size_bytes: int | None
+    size_bytes_done: int
+    bytes_per_second: float
+    seconds: float
+
+
 class TaskDetails(Struct, frozen=True, kw_only=True):
-    """What TESK knows of a task beside its TES body. Resources are those that count, defaults applied."""
+    """What TESK knows of a task beside its TES body. Resources are those that count, defaults applied.
+
+    `transfer` None: none of its data moves now, or another server of the same database moves it.
+    """
 
     id: str
     state: str
@@ -42,6 +62,7 @@ class TaskDetails(Struct, frozen=True, kw_only=True):
     disk_gb: float
     warnings: tuple[str, ...]
     events: tuple[TaskEvent, ...]
+    transfer: Transfer | None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -70,8 +91,17 @@ class Abilities(Struct, frozen=True, kw_only=True):
 class Extensions:
     """Serves what clients of TESK ask; clients of TES never see it."""
 
-    def __init__(self, store: Store, settings: Settings, *, parameters_: tuple[str, ...], backend: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        parameters_: tuple[str, ...],
+        backend: str,
+        progress: Callable[[AttemptId], Progress | None],
+    ) -> None:
         self._store = store
+        self._progress = progress
         self._settings = settings
         auth, server = settings.auth, settings.server
         self._abilities = messages.encode(
@@ -100,7 +130,9 @@ class Extensions:
     async def task(self, exchange: Exchange) -> None:
         """Show the rest of one task, with its events."""
         task_id: str = exchange.scope["path_params"]["id"]
-        task = await operations.get_task(self._store, exchange.caller or LOCAL, task_id, View.FULL)
+        task = await self._store.get(task_id, exchange.caller or LOCAL, View.FULL) if is_id(task_id) else None
+        if task is None:
+            raise operations.no_task(task_id)
         events = await self._store.events(after=0, limit=_EVENTS, task_id=task_id)
         asked, defaults = _decode(task.body).resources or Resources(), self._settings.defaults
         details = TaskDetails(
@@ -113,8 +145,23 @@ class Extensions:
             disk_gb=asked.disk_gb or defaults.disk_gb,
             warnings=task.extension.warnings,
             events=tuple(_event(event) for event in events),
+            transfer=_transfer(self._progress(AttemptId(task.id, task.attempts[-1].number))) if task.attempts else None,
         )
         await exchange.answer(200, messages.encode(details))
+
+
+def _transfer(moving: Progress | None) -> Transfer | None:
+    if moving is None:
+        return None
+    return Transfer(
+        direction=moving.direction,
+        files=moving.files,
+        files_done=moving.files_done,
+        size_bytes=moving.size_bytes,
+        size_bytes_done=moving.size_bytes_done,
+        bytes_per_second=moving.bytes_per_second,
+        seconds=moving.seconds,
+    )
 
 
 def _event(event: Event) -> TaskEvent:

@@ -2,9 +2,13 @@
 
 import argparse
 
-from tesk.cli.output import add_output_argument, print_document, print_table
+from tesk.cli.output import Column, add_output_argument, print_document, print_table
 from tesk.cli.session import Session, add_ids_argument, add_server_argument
-from tesk.client.answers import text_of
+from tesk.client.answers import Document, text_of
+from tesk.errors import ClientError, RequestError
+from tesk.tes.amounts import amount
+
+_MOVES_DATA = ("INITIALIZING", "RUNNING")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,5 +30,33 @@ def run(args: argparse.Namespace) -> int:
     elif args.format == "name":
         print("\n".join(text_of(task, "id") for task in tasks))
     else:
-        print_table([tasks], args.format)
+        moving = {text_of(task, "id"): moved for task in tasks if (moved := _moving(session, task))}
+        print_table([tasks], args.format, _column(moving) if moving else ())
     return 0
+
+
+def _moving(session: Session, task: Document) -> str:
+    """How far a task's data is, "" where none moves or the server is not ours."""
+    if text_of(task, "state") not in _MOVES_DATA:
+        return ""
+    try:
+        moved = session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}")).get("transfer")
+    except (RequestError, ClientError):
+        return ""
+    return _progress(moved) if isinstance(moved, dict) else ""
+
+
+def _progress(moved: Document) -> str:
+    def number(name: str) -> float:
+        value = moved.get(name)
+        return value if isinstance(value, int | float) else 0
+
+    of = f" of {amount(number('size_bytes'))}" if number("size_bytes") else ""
+    return (
+        f"{text_of(moved, 'direction')}: {number('files_done'):.0f} of {number('files'):.0f} files, "
+        f"{amount(number('size_bytes_done'))}{of}, {amount(number('bytes_per_second'))}/s"
+    )
+
+
+def _column(moving: dict[str, str]) -> tuple[Column, ...]:
+    return (("MOVING", lambda task: moving.get(text_of(task, "id"), "")),)

@@ -69,9 +69,9 @@ _WIDE: tuple[Column, ...] = (
 )
 
 
-def print_table(pages: Iterable[list[Document]], form: str) -> None:
-    """Print tasks as rows, page by page as they come; widths are those of the first page."""
-    columns = _WIDE if form == "wide" else _TABLE
+def print_table(pages: Iterable[list[Document]], form: str, more: tuple[Column, ...] = ()) -> None:
+    """Print tasks as rows, page by page as they come, with `more` columns; widths are those of the first page."""
+    columns = (*(_WIDE if form == "wide" else _TABLE), *more)
     widths: list[int] = []
     colored = moving(sys.stdout)
     for page in pages:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from tesk.errors import TransferRefused
 from tesk.stager.parallel import Stop
-from tesk.transfer import Direction, Progress, Told, amount
+from tesk.tes.amounts import amount
+from tesk.transfer import Direction, Progress, Told
 
 _EVERY_SECONDS = 1.0
 _WINDOW = 5  # so many of them make the rate
