@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fakes import served as fake
 from tesk.errors import Overloaded
-from tesk.settings import Settings
+from tesk.settings import DefaultsSettings, Settings
 from tesk.tes.state import State
 
 TASK = {"executors": [{"image": "debian", "command": ["true"]}]}
@@ -165,6 +165,18 @@ def test_what_the_server_defaults_shows_below_tesk_and_not_in_the_answer(served)
     assert served.get(f"/v1/tasks/{task_id}?view=FULL").json()["resources"] == {"ram_gb": 0}
     ours = served.get(f"/tesk/v1/tasks/{task_id}").json()
     assert (ours["cpu_cores"], ours["ram_gb"], ours["disk_gb"], ours["owner"]) == (1, 1, 0, "local")
+
+
+def test_resources_are_those_of_the_day_when_the_task_came_whatever_the_defaults_are_now(tmp_path):
+    def resources(served, task_id):
+        ours = served.get(f"/tesk/v1/tasks/{task_id}").json()
+        return ours["cpu_cores"], ours["ram_gb"], ours["disk_gb"]
+
+    with fake.serve(tmp_path, Settings(defaults=DefaultsSettings(cpu_cores=2.5, ram_gb=0.3, disk_gb=4))) as served:
+        task_id = create(served, resources={"disk_gb": 5})
+        assert resources(served, task_id) == (2.5, 0.3, 5)
+    with fake.serve(tmp_path, Settings(defaults=DefaultsSettings(cpu_cores=1, ram_gb=1, disk_gb=1))) as served:
+        assert resources(served, task_id) == (2.5, 0.3, 5)
 
 
 def test_what_is_ours_stands_below_tesk(served):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
 from msgspec import Struct
 
 from tesk import __version__, operations
@@ -14,14 +13,12 @@ from tesk.store.store import Store
 from tesk.tes import messages, parameters
 from tesk.tes.event import Event
 from tesk.tes.ids import is_id
-from tesk.tes.task import Resources, Task
 from tesk.tes.times import rfc3339
 from tesk.tes.view import View
 from tesk.transfer import Direction, Progress
 
 _EVENTS = 1000
 """Events of one task that are shown; a task has a handful for each attempt."""
-_decode = msgspec.json.Decoder(Task).decode
 
 
 class TaskEvent(Struct, frozen=True, kw_only=True):
@@ -48,7 +45,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
 
 
 class TaskDetails(Struct, frozen=True, kw_only=True):
-    """What TESK knows of a task beside its TES body. Resources are those that count, defaults applied.
+    """What TESK knows of a task beside its TES body. Resources are those that count, with the defaults of the day when it came.
 
     `transfer` None: none of its data moves now, or another server of the same database moves it.
     """
@@ -102,7 +99,6 @@ class Extensions:
     ) -> None:
         self._store = store
         self._progress = progress
-        self._settings = settings
         auth, server = settings.auth, settings.server
         self._abilities = messages.encode(
             Abilities(
@@ -134,15 +130,14 @@ class Extensions:
         if task is None:
             raise operations.no_task(task_id)
         events = await self._store.events(after=0, limit=_EVENTS, task_id=task_id)
-        asked, defaults = _decode(task.body).resources or Resources(), self._settings.defaults
         details = TaskDetails(
             id=task.id,
             state=task.state,
             owner=task.owner,
             creation_time=rfc3339(task.created),
-            cpu_cores=task.extension.cpu_cores or asked.cpu_cores or defaults.cpu_cores,
-            ram_gb=asked.ram_gb or defaults.ram_gb,
-            disk_gb=asked.disk_gb or defaults.disk_gb,
+            cpu_cores=task.cpu_cores,
+            ram_gb=task.ram_bytes / 1e9,
+            disk_gb=task.disk_bytes / 1e9,
             warnings=task.extension.warnings,
             events=tuple(_event(event) for event in events),
             transfer=_transfer(self._progress(AttemptId(task.id, task.attempts[-1].number))) if task.attempts else None,
