@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import resource
 import socket
 from pathlib import Path
+
+import pytest
 
 from fakes.process import Server
 from fakes.served import connect, until
@@ -26,6 +29,22 @@ def test_the_head_of_a_request_is_bounded(served):
             line.sendall(HEAD + more)
             assert line.recv(100).startswith(b"HTTP/1.1 431 ")
     assert served.get("/v1/tasks", X="a" * 30_000).status == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\x00hello"],
+)
+def test_what_is_no_http_is_refused_as_every_bad_request_is(served, data):
+    head, _, body = served.raw(data).partition(b"\r\n\r\n")
+    status, *lines = head.decode().lower().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status.startswith("http/1.1 400 ")
+    assert (headers["content-type"], headers["connection"]) == ("application/json", "close")
+    assert int(headers["content-length"]) == len(body)
+    refused = json.loads(body)
+    assert refused.keys() == served.get("/v1/tasks/none").json().keys()
+    assert (refused["status"], refused["status_code"]) == (400, 400)
 
 
 def test_a_client_that_does_not_finish_its_request_is_cut(served):
