@@ -1,0 +1,158 @@
+"""One object on its way in: in parallel parts of one and the same version, verified against what its store says of it."""
+
+import hashlib
+import os
+import re
+import threading
+import zlib
+from base64 import b64decode
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tesk.errors import TransferRefused
+from tesk.storage.objects.bucket import Bucket, Changed
+from tesk.storage.objects.parts import Part, Parts
+from tesk.storage.objects.pour import pour
+from tesk.storage.patience import Again
+from tesk.storage.scheme import Advance
+from tesk.storage.url import shown
+from tesk.storage.wire import Answer
+
+_PART_BYTES = 32 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+_MD5 = re.compile(r'"([0-9a-f]{32})"')
+
+
+class Checksum(NamedTuple):
+    """What the store says of an object's bytes, in hexadecimal."""
+
+    name: str
+    expected: str
+
+    def of(self, target: int, size_bytes: int, advance: Advance) -> str:
+        """Return what it is of a file."""
+        pieces = (os.pread(target, _PIECE_BYTES, begin) for begin in range(0, size_bytes, _PIECE_BYTES))
+        if self.name == "CRC32":
+            crc = 0
+            for piece in pieces:
+                crc = zlib.crc32(piece, crc)
+                advance(0)
+            return f"{crc:08x}"
+        hasher = hashlib.new(self.name.replace("-", ""), usedforsecurity=False)
+        for piece in pieces:
+            hasher.update(piece)
+            advance(0)
+        return hasher.hexdigest()
+
+
+def checksum_of(header: Callable[[str], str]) -> Checksum | None:
+    """Choose what an object is verified with, from its headers: the quickest that covers it whole.
+
+    Those of multipart uploads are often of the parts' own checksums (`...-7`), CRC32C and CRC64NVME are not in Python.
+    """
+    if header("x-amz-checksum-type") != "COMPOSITE":
+        for name in ("CRC32", "SHA-256", "SHA-1"):
+            said = header(f"x-amz-checksum-{name.replace('-', '').lower()}")
+            if said and "-" not in said:
+                return Checksum(name, b64decode(said).hex())
+    plain = _MD5.fullmatch(header("ETag"))
+    # Encrypted with a key of one's own, an object has an ETag that looks like an MD5 and is none.
+    if plain and header("x-amz-server-side-encryption") in {"", "AES256"} and not header(_OWN_KEY):
+        return Checksum("MD5", plain[1])
+    return None
+
+
+_OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
+
+
+class Incoming:
+    """How far one object is, over all tries."""
+
+    def __init__(self, bucket: Bucket, key: str, url: str, target: int, advance: Advance) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._url = url
+        self._target = target
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._parts: Parts | None = None
+        self._size_bytes = 0
+        self._tag = ""
+        self._checksum: Checksum | None = None
+        self.done_bytes = 0
+
+    def once(self, helpers: threading.Semaphore) -> None:
+        """One try at what is still missing. Raises Again, TransferRefused, TransferFailed, OSError."""
+        try:
+            if self._parts is None:
+                self._begin(helpers)
+            else:
+                self._parts.move(self._range, helpers)
+        except Changed:
+            self._restart()
+            raise
+        if self._checksum is None:
+            return
+        got = self._checksum.of(self._target, self._size_bytes, self._advance)
+        if got != self._checksum.expected:
+            wrong = f"its {self._checksum.name} is {got}, but the server says {self._checksum.expected}"
+            self._restart()
+            raise Again(wrong)
+
+    def _begin(self, helpers: threading.Semaphore) -> None:
+        """Ask for all of it; what the first answer says holds for all parts. Others meanwhile take parts from the end."""
+        with self._bucket.ask("GET", self._key, amz={"x-amz-checksum-mode": "ENABLED"}) as answer:
+            self._bucket.check(answer, self._url)
+            if answer.length is None:
+                raise TransferRefused(f"{shown(self._url)}: the server does not say how large it is")
+            self._size_bytes = answer.length
+            self._tag = answer.header("ETag")
+            self._checksum = checksum_of(answer.header)
+            parts = self._parts = Parts(self._size_bytes, _PART_BYTES)
+            parts.move(self._range, helpers, first=lambda: self._from_the_start(answer, parts))
+
+    def _from_the_start(self, answer: Answer, parts: Parts) -> None:
+        at = 0
+        while (part := parts.take_at(at)) is not None:
+            self._pour(answer, part, parts)
+            at = part.end
+
+    def _range(self, part: Part) -> None:
+        assert self._parts is not None
+        headers = {"Range": f"bytes={part.begin}-{part.end - 1}"}
+        if self._tag.startswith('"'):
+            headers["If-Match"] = self._tag
+        try:
+            with self._bucket.ask("GET", self._key, headers=headers) as answer:
+                self._bucket.check(answer, self._url)
+                wanted = f"bytes {part.begin}-{part.end - 1}/{self._size_bytes}"
+                if answer.header("Content-Range") != wanted or answer.length != part.end - part.begin:
+                    raise Changed(f"the server sent another part than was asked for ({wanted})")
+                part, took = Part(part.number, part.begin, part.begin), part
+                self._pour(answer, took, self._parts)
+        finally:
+            self._parts.give_back(part)
+
+    def _pour(self, answer: Answer, part: Part, parts: Parts) -> None:
+        at = part.begin
+
+        def moved(count: int) -> None:
+            nonlocal at
+            at += count
+            with self._lock:
+                self.done_bytes += count
+            self._advance(count)
+            parts.check()
+
+        try:
+            pour(answer, self._target, at, part.end - at, moved, timeout_seconds=self._bucket.timeout_seconds)
+        finally:
+            parts.give_back(Part(part.number, at, part.end))
+        if at < part.end:
+            raise Again(f"the line broke after {self.done_bytes} of {self._size_bytes} bytes")
+
+    def _restart(self) -> None:
+        os.ftruncate(self._target, 0)
+        lost, self.done_bytes = self.done_bytes, 0
+        self._parts = None
+        self._advance(-lost)

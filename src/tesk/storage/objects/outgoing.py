@@ -1,0 +1,163 @@
+"""One object on its way out: whole in one request, or in parallel parts that become the object when all are there."""
+
+import contextlib
+import hashlib
+import os
+import threading
+from html import escape
+from socket import socket
+
+from tesk.errors import TransferError, TransferFailed
+from tesk.storage.objects.bucket import Bucket
+from tesk.storage.objects.listing import complaint, element
+from tesk.storage.objects.parts import Part, Parts
+from tesk.storage.objects.pour import send
+from tesk.storage.patience import Again, Patience
+from tesk.storage.scheme import Advance
+from tesk.storage.url import shown
+
+_PART_BYTES = 16 * 1024 * 1024
+_PARTS_MAX = 10_000
+_PIECE_BYTES = 1024 * 1024
+_ANSWER_BYTES = 1024 * 1024
+
+
+class Outgoing:
+    """How far one file is, over all tries."""
+
+    def __init__(self, bucket: Bucket, key: str, url: str, source: int, advance: Advance) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._url = url
+        self._source = source
+        self._advance = advance
+        self._lock = threading.Lock()
+        self.size_bytes = os.fstat(source).st_size
+        self.done_bytes = 0
+        part_bytes = max(_PART_BYTES, -(-self.size_bytes // _PARTS_MAX))
+        self._parts = Parts(self.size_bytes, part_bytes)
+        self._upload = ""
+        self._tags: dict[int, str] = {}
+        self._asked_to_complete = False
+
+    def once(self, helpers: threading.Semaphore) -> None:
+        """One try at what is still missing. Raises Again, TransferRefused, TransferFailed, OSError."""
+        if self.size_bytes <= _PART_BYTES:
+            self._send(Part(1, 0, self.size_bytes), {})
+            return
+        if not self._upload:
+            with self._bucket.ask("POST", self._key, {"uploads": ""}, {"Content-Length": "0"}) as answer:
+                self._bucket.check(answer, self._url)
+                self._upload = element(answer.read_at_most(_ANSWER_BYTES), "UploadId")
+            if not self._upload:
+                raise Again("the server begins an upload and does not say its id")
+        self._parts.move(self._store, helpers)
+        self._complete()
+        self._upload = ""
+
+    def leave_nothing(self, patience: Patience) -> None:
+        """Have the parts of an upload that came to nothing deleted, as well as the server lets us."""
+        if self._upload:
+            with contextlib.suppress(TransferError):
+                patience.act(self._url, self._abort)
+
+    def _abort(self) -> None:
+        with self._bucket.ask("DELETE", self._key, {"uploadId": self._upload}) as answer:
+            self._bucket.check(answer, self._url)
+
+    def _store(self, part: Part) -> None:
+        left = part
+        try:
+            self._tags[part.number] = self._send(part, {"partNumber": str(part.number), "uploadId": self._upload})
+            left = Part(part.number, part.end, part.end)
+        finally:
+            self._parts.give_back(left)
+
+    def _send(self, part: Part, query: dict[str, str]) -> str:
+        """Send a part, or all; return its ETag. Signed with its SHA-256, which the server verifies."""
+        size = part.end - part.begin
+        sent = 0
+
+        def moving(count: int) -> None:
+            nonlocal sent
+            sent += count
+            with self._lock:
+                self.done_bytes += count
+            self._parts.check()
+            self._advance(count)
+
+        def send_all(line: socket) -> None:
+            take_back()  # of a request that was redirected
+            there = send(line, self._source, part.begin, size, moving, timeout_seconds=self._bucket.timeout_seconds)
+            if there < size:
+                raise TransferFailed(f"{shown(self._url)}: the file became shorter while it was sent")
+
+        def take_back() -> None:
+            nonlocal sent
+            lost, sent = sent, 0
+            with self._lock:
+                self.done_bytes -= lost
+            self._advance(-lost)
+
+        large = size > _PIECE_BYTES
+        headers = {"Content-Length": str(size)} | ({"Expect": "100-continue"} if large else {})
+        body = b"" if large else os.pread(self._source, size, part.begin)
+        if not large:
+            if len(body) < size:
+                raise TransferFailed(f"{shown(self._url)}: the file became shorter while it was sent")
+            moving(size)
+        stored = False
+        try:
+            with self._bucket.ask(
+                "PUT",
+                self._key,
+                query,
+                headers,
+                body=body,
+                body_sha256=hashlib.sha256(body).hexdigest() if not large else self._sha256(part),
+                send=send_all if large else None,
+                expects=large,
+            ) as answer:
+                self._bucket.check(answer, self._url)
+                stored = True
+                return answer.header("ETag")
+        finally:
+            if not stored:
+                take_back()
+
+    def _sha256(self, part: Part) -> str:
+        hasher = hashlib.sha256()
+        for begin in range(part.begin, part.end, _PIECE_BYTES):
+            hasher.update(os.pread(self._source, min(_PIECE_BYTES, part.end - begin), begin))
+            self._advance(0)
+            self._parts.check()
+        return hasher.hexdigest()
+
+    def _complete(self) -> None:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(tag)}</ETag></Part>"
+            for number, tag in sorted(self._tags.items())
+        )
+        document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        again, self._asked_to_complete = self._asked_to_complete, True
+        self._advance(0)
+        digest = hashlib.sha256(document).hexdigest()
+        with self._bucket.ask(
+            "POST", self._key, {"uploadId": self._upload}, body=document, body_sha256=digest
+        ) as answer:
+            if answer.status == 404 and again and self._is_there():
+                return  # the first time it was done, but the line broke before we heard of it
+            self._bucket.check(answer, self._url)
+            said = complaint(answer.read_at_most(_ANSWER_BYTES))
+        if said.code:  # an error after the server has begun its answer
+            raise Again(f"the server answers {said}")
+
+    def _is_there(self) -> bool:
+        """Say whether the object is the one that these parts make."""
+        try:
+            sums = [bytes.fromhex(tag.strip('"')) for _, tag in sorted(self._tags.items())]
+        except ValueError:
+            return False
+        whole = f'"{hashlib.md5(b"".join(sums), usedforsecurity=False).hexdigest()}-{len(sums)}"'
+        with self._bucket.ask("HEAD", self._key) as answer:
+            return answer.header("ETag") == whole
