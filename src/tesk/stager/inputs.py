@@ -3,7 +3,8 @@
 import os
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Inside
@@ -17,8 +18,7 @@ from tesk.tes.task import FileType
 from tesk.transfer import Fetch, Moved, TransferReport
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True, gc=False):
     """One file or folder that is to be made at `path`. `mode` is the source's, where it has one."""
 
     index: int
@@ -30,8 +30,7 @@ class Piece:
     mode: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """All pieces, folders before what lies in them, and the types that were found out."""
 
     pieces: list[Piece]

@@ -5,7 +5,8 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Found, Inside, kind
@@ -22,8 +23,7 @@ from tesk.transfer import Deliver, Moved, TransferReport
 _PATH_MAX_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True, gc=False):
     """One file (or, with `folder`, an empty folder) of the task's, and where it goes."""
 
     index: int
@@ -33,15 +33,15 @@ class Piece:
     size_bytes: int = 0
 
 
-@dataclass(slots=True)
 class Survey:
     """What the executors left of what the task names."""
 
-    limit: int
-    pieces: list[Piece] = field(default_factory=list)
-    types: dict[int, FileType] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    errors: list[TransferError] = field(default_factory=list)
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.pieces: list[Piece] = []
+        self.types: dict[int, FileType] = {}
+        self.warnings: list[str] = []
+        self.errors: list[TransferError] = []
 
     def check(self, more: int = 0) -> None:
         """Raise TooMany above the limit."""

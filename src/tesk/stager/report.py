@@ -41,7 +41,7 @@ def report(
         errors = sorted(errors, key=lambda one: isinstance(one, TransferFailed))
         error = str(errors[0]) + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
     return TransferReport(
-        files=tuple(sorted(files, key=lambda one: (one.path, one.index))),
+        files=tuple(sorted(files, key=lambda one: (one.path, one.index, one.url))),
         types=types,
         warnings=tuple(warnings),
         error=error,
