@@ -20,6 +20,8 @@ from starlette.applications import Starlette
 
 from tesk.api.app import create_app
 from tesk.api.protocol import Protocol
+from tesk.compute.backend import Backend
+from tesk.compute.containers.backend import ContainersBackend
 from tesk.compute.local.backend import LocalBackend
 from tesk.compute.plan import BACKEND_PARAMETERS
 from tesk.controller.run import Controller
@@ -30,6 +32,7 @@ from tesk.storage.schemes import in_force, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
+from tesk.transfer import Stager
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ async def _serve(
         built.push_async_callback(store.close)
         stager = HostStager(settings.storage)
         built.callback(stager.close)
-        backend = LocalBackend(settings.local, folder / "local", stager)
+        backend = _backend(settings, folder, stager)
         await backend.open()
         built.push_async_callback(backend.close)
         controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)
@@ -128,6 +131,12 @@ async def _serve(
             closing.set()
             http.should_exit = True
             moving.cancel()
+
+
+def _backend(settings: Settings, folder: Path, stager: Stager) -> Backend:
+    if settings.backend == "containers":
+        return ContainersBackend(settings.containers, folder / "containers", stager)
+    return LocalBackend(settings.local, folder / "local", stager)
 
 
 def _tune() -> None:
@@ -180,8 +189,8 @@ async def _wind_down(controller: Controller, settings: Settings, end: _End) -> N
         _log.info("Told to end: nothing new starts, and what runs has %g s to finish", grace)
         await end.unless_at_once(controller.idle(), grace)
     if not end.at_once.is_set():
-        controller.stop_all(settings.local.grace_seconds)
-        await end.unless_at_once(controller.idle(), settings.local.grace_seconds + _LEAVE_SECONDS)
+        controller.stop_all(settings.machine.grace_seconds)
+        await end.unless_at_once(controller.idle(), settings.machine.grace_seconds + _LEAVE_SECONDS)
     controller.stop_all(0.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LEAVE_SECONDS):

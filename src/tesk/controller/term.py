@@ -90,7 +90,7 @@ class Term:
             clock=clock,
             ended=self._ended,
         )
-        self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=settings.local.host_lost_seconds)
+        self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=settings.machine.host_lost_seconds)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}

@@ -1,5 +1,7 @@
 """One frozen tree of settings, read once at start. How it is read, `tesk.settings.load`, is for those who read it: the stager starts without."""
 
+from tesk.settings.containers import ContainersSettings
+from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import (
     AzContainer,
     DrsHost,
@@ -31,6 +33,7 @@ from tesk.settings.tree import (
 __all__ = [
     "AuthSettings",
     "AzContainer",
+    "ContainersSettings",
     "ControllerSettings",
     "DefaultsSettings",
     "DrsHost",
@@ -43,6 +46,7 @@ __all__ = [
     "LimitsSettings",
     "LocalSettings",
     "LogSettings",
+    "MachineSettings",
     "RetentionSettings",
     "S3Bucket",
     "ServerSettings",

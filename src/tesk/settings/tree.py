@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from tesk.settings.containers import ContainersSettings
 from tesk.settings.kinds import Amount, Paths, Port, Positive, Seconds, Secret, says
+from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import StorageSettings
 
 
@@ -70,7 +72,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tokens: Annotated[tuple[Token, ...], says("Bearer tokens.")] = ()
 
 
-class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LocalSettings(MachineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The backend `local`: host programs in a bubblewrap sandbox."""
 
     sandbox: Annotated[
@@ -97,18 +99,6 @@ class LocalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ] = "auto"
     user: Annotated[str, says("As whom executors run where the server is root.")] = "nobody"
-    overcommit_cpu: Annotated[Amount, says("Cores offered for each core of the machine.")] = 1.0
-    cpu_cores: Annotated[Amount, says("Cores offered; 0: all of the machine, times `overcommit_cpu`.")] = 0.0
-    ram_gb: Annotated[Amount, says("Memory offered, in 10^9 bytes; 0: the machine's less 1.")] = 0.0
-    disk_gb: Annotated[Amount, says("Disk offered, in 10^9 bytes; 0: what is free at start.")] = 0.0
-    processes_limit: Annotated[
-        Positive, says("Most processes and threads of one task, where a cgroup can be made.")
-    ] = 4096
-    grace_seconds: Annotated[Seconds, says("Between TERM and KILL.")] = 10.0
-    disk_check_seconds: Annotated[Seconds, says("How often the use of disk is looked at.")] = 2.0
-    host_lost_seconds: Annotated[
-        Seconds, says("How long attempts of another host whose server is gone are waited for.")
-    ] = 300.0
 
 
 class DefaultsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,15 +166,24 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "~/.local/share/tesk"
     )
     database: Annotated[str, says("`postgresql://...`, or a path for SQLite. Not given: `tesk.db` in `data_dir`.")] = ""
-    backend: Annotated[Literal["local"], says("Where tasks run.")] = "local"
+    backend: Annotated[
+        Literal["local", "containers"],
+        says("Where tasks run: as programs of this machine, or in their images by podman or docker."),
+    ] = "local"
     server: ServerSettings = ServerSettings()
     info: InfoSettings = InfoSettings()
     auth: AuthSettings = AuthSettings()
     storage: StorageSettings = StorageSettings()
     local: LocalSettings = LocalSettings()
+    containers: ContainersSettings = ContainersSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     limits: LimitsSettings = LimitsSettings()
     retention: RetentionSettings = RetentionSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     controller: ControllerSettings = ControllerSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def machine(self) -> MachineSettings:
+        """What is set of the backend in use, as far as backends have it in common."""
+        return self.containers if self.backend == "containers" else self.local

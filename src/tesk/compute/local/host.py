@@ -9,7 +9,7 @@ from tesk.compute.backend import Capacity
 from tesk.compute.local.sandbox import ETC, HostKind, HostPath
 from tesk.compute.plan import Plan
 from tesk.errors import CannotRun, StartError
-from tesk.settings import LocalSettings
+from tesk.settings import MachineSettings
 
 UNSAFE = (
     "There is NO SANDBOX (local.sandbox is none): executors see and change all that the server's user may, its database and "
@@ -19,7 +19,7 @@ UNSAFE = (
 _RESERVED_BYTES = 1_000_000_000
 
 
-def capacity(settings: LocalSettings, work: Path) -> Capacity:
+def capacity(settings: MachineSettings, work: Path) -> Capacity:
     """Return what this machine offers to tasks in all."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = settings.cpu_cores or len(os.sched_getaffinity(0)) * settings.overcommit_cpu

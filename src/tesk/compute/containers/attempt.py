@@ -1,0 +1,387 @@
+"""One attempt at a task: images and inputs in, one container after another, outputs out. Goes on where a journal ends."""
+
+import asyncio
+import contextlib
+import errno
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.containers import journal as journals
+from tesk.compute.containers.container import Ended, Execution
+from tesk.compute.containers.engine import Engine, Image
+from tesk.compute.containers.folder import foreign
+from tesk.compute.containers.images import Images, Missing
+from tesk.compute.containers.journal import Journal
+from tesk.compute.containers.prepare import Preparation, Prepared, Streams
+from tesk.compute.containers.reference import reference
+from tesk.compute.local.cgroup import gigabytes
+from tesk.compute.local.disk import used_bytes
+from tesk.compute.plan import Plan, Step
+from tesk.errors import BackendUnavailable, CannotRun
+from tesk.settings import ContainersSettings
+from tesk.tes.logs import ExecutorLog, OutputFileLog
+from tesk.tes.times import rfc3339
+from tesk.transfer import Direction, Progress, Stager, TransferReport, summary
+
+T = TypeVar("T")
+_FOLLOW_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What every attempt is given. `label` tells our containers from others', `prefix` begins their names."""
+
+    settings: ContainersSettings
+    engine: Engine
+    images: Images
+    stager: Stager
+    label: str
+    prefix: str
+    notes: tuple[str, ...]
+
+
+class Attempt:
+    """What the backend knows of one attempt. `changed` is called when it is worth a look."""
+
+    def __init__(
+        self, attempt: AttemptId, folder: Path, journal: Journal, machine: Machine, changed: Callable[[], None]
+    ) -> None:
+        self.id = attempt
+        self.journal = journal
+        self._folder = folder
+        self._machine = machine
+        self._changed = changed
+        self._preparation = Preparation(machine.engine, machine.settings, journal.plan, folder)
+        self.progress: Progress | None = None
+        self._failure: str | None = None
+        self._stopped = False
+        self._execution: Execution | None = None
+        self._streams: Streams | None = None
+        self._work: asyncio.Task[Any] | None = None
+        self._removing: set[asyncio.Task[None]] = set()
+        self.over = asyncio.Event()
+
+    def observation(self) -> Observation:
+        """Return the whole truth, now."""
+        now = self.journal
+        return Observation(
+            attempt=self.id,
+            phase=now.phase,
+            since=now.since,
+            reason=now.reason,
+            notes=now.notes,
+            final=now.final,
+            ours=now.ours,
+            executor_logs=now.logs,
+            output_logs=now.outputs,
+            metadata=now.metadata,
+            input_types=now.input_types,
+            output_types=now.output_types,
+        )
+
+    async def run(self) -> None:
+        """Do all that is left to do. What goes wrong is seen in the observation. Canceled, it leaves what runs alone."""
+        if self.journal.phase.ended:
+            self.over.set()
+            return
+        watching = asyncio.create_task(self._watch_disk())
+        try:
+            await self._do()
+        except asyncio.CancelledError:
+            self.over.set()
+            raise
+        except CannotRun as error:
+            self._end(Phase.SYSTEM_FAILED, str(error), final=True)
+        except Missing as error:
+            self._end(Phase.SYSTEM_FAILED, f"{error}.", final=error.final)
+        except BackendUnavailable as error:
+            self._end(Phase.SYSTEM_FAILED, str(error))
+        except OSError as error:
+            self._end(
+                Phase.SYSTEM_FAILED, f"This machine could not run the task: {error}.", final=error.errno == errno.E2BIG
+            )
+        finally:
+            watching.cancel()
+            if not self.over.is_set() and not self.journal.phase.ended:
+                # Whoever forgets the attempt is told of the fault itself; a task must not rest in its state because of it.
+                self._end(Phase.SYSTEM_FAILED, "A fault of the server's own came in between; its log says more.")
+            self.over.set()
+            self._changed()
+
+    def stop(self, grace_seconds: float, *, failure: str | None = None) -> None:
+        """Ask it to end: TERM, the grace, KILL. With `failure` it ends as SYSTEM_FAILED for that reason."""
+        if self.over.is_set():
+            return
+        self._stopped = True
+        self._failure = self._failure or failure
+        if self._work is not None:
+            self._work.cancel()
+        if self._execution is not None:
+            self._execution.stop(grace_seconds)
+
+    async def removed(self) -> None:
+        """Wait until the containers that have ended are removed, as far as they can be."""
+        await asyncio.gather(*self._removing, return_exceptions=True)
+
+    async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
+        """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
+        sent = 0
+        while executor >= len(self.journal.logs) and not self.over.is_set():
+            if executor == self.journal.step and (streams := self._streams) is not None:
+                written = streams.written(stream)
+                if written.size_bytes > sent:
+                    yield written.tail[sent - written.size_bytes :]
+                    sent = written.size_bytes
+            if not follow:
+                return
+            await self._over_within(_FOLLOW_SECONDS)
+        if executor < len(self.journal.logs):
+            log = self.journal.logs[executor]
+            text = ((log.stdout if stream == "stdout" else log.stderr) or "").encode()
+            size = int(self.journal.metadata.get(f"executors.{executor}.{stream}_size_bytes", len(text)))
+            if size > sent:
+                yield text[sent - size :]
+
+    async def _do(self) -> None:
+        plan = self.journal.plan
+        if self.journal.step < 0:
+            await self._bring_in()
+            if self.journal.phase.ended:
+                return
+        while (step := self._next()) is not None:
+            ended, streams = await self._execute(step)
+            # An image that went away meanwhile is fetched again, another time.
+            if ended.error is not None and not self._stopped:
+                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.")
+                return
+            self._note_end(step, ended, streams)
+            if self._stopped_here():
+                return
+        if plan.transfer.outputs:
+            await self._take_out()
+            if self.journal.phase.ended:
+                return
+        self._end(Phase.EXECUTOR_FAILED if self.journal.failed else Phase.DONE)
+
+    def _next(self) -> Step | None:
+        done = self.journal.failed or self.journal.step >= len(self.journal.plan.steps)
+        return None if done else self.journal.plan.steps[self.journal.step]
+
+    # -- in and out ---------------------------------------------------------------------------------------------------
+    async def _bring_in(self) -> None:
+        plan = self.journal.plan
+        await asyncio.to_thread(self._preparation.empty_root)
+        report, images = await self._until_stopped(self._fetch_all(plan)) or (TransferReport(), {})
+        if self._ended_by(report):
+            return
+        await asyncio.to_thread(self._preparation.make_folders)
+        facts = {f"executors.{step.index}.image": step.image for step in plan.steps}
+        facts |= {f"executors.{step.index}.image_digest": images[step.image].digest for step in plan.steps}
+        self._save(
+            step=0,
+            phase=Phase.RUNNING,
+            since=time.time(),
+            images=images,
+            metadata=facts,
+            input_types=report.types,
+            notes=self._notes("inputs", report),
+        )
+        self._changed()
+
+    async def _fetch_all(self, plan: Plan) -> tuple[TransferReport, dict[str, Image]]:
+        """Fetch inputs and images at the same time; the first that fails ends the other."""
+        machine, root = self._machine, self._preparation.root
+        names = {step.image: reference(step.image, f"executors[{step.index}].image") for step in plan.steps}
+        try:
+            async with asyncio.TaskGroup() as both:
+                inputs = (
+                    both.create_task(machine.stager.fetch(plan.transfer, root, None, self._hear))
+                    if plan.transfer.inputs
+                    else None
+                )
+                images = {image: both.create_task(machine.images.get(name)) for image, name in names.items()}
+        except* (Missing, BackendUnavailable, OSError) as errors:
+            raise errors.exceptions[0] from None
+        report = inputs.result() if inputs is not None else TransferReport()
+        return report, {image: task.result() for image, task in images.items()}
+
+    async def _take_out(self) -> None:
+        if self.journal.phase is not Phase.UPLOADING:
+            self._save(phase=Phase.UPLOADING, since=time.time())
+            self._changed()
+        root = self._preparation.root
+        if self._machine.engine.facts.rootless and await asyncio.to_thread(foreign, root):
+            await self._machine.engine.reclaim(str(root))
+        report = await self._until_stopped(self._machine.stager.deliver(self.journal.plan.transfer, root, self._hear))
+        report = report or TransferReport()
+        self._save(
+            output_types=report.types,
+            outputs=tuple(
+                OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes)) for file in report.files
+            ),
+            notes=self._notes("outputs", report),
+        )
+        if self.journal.failed and report.error is not None and not self._stopped:
+            self._save(notes=(*self.journal.notes, report.error))
+        else:
+            self._ended_by(report)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do something that a stop cancels; None where it did."""
+        task: asyncio.Task[T] = asyncio.create_task(work)
+        self._work = task
+        if self._stopped:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not self._stopped:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                raise
+            return None
+        finally:
+            self._work = self.progress = None
+
+    def _hear(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def _notes(self, direction: Direction, report: TransferReport) -> tuple[str, ...]:
+        moved = summary(direction, report)
+        return (*self.journal.notes, *((moved,) if moved is not None else ()), *report.warnings)
+
+    def _ended_by(self, report: TransferReport) -> bool:
+        if self._stopped_here():
+            return True
+        if report.error is not None:
+            self._end(Phase.SYSTEM_FAILED, report.error, final=not report.retry)
+        return report.error is not None
+
+    # -- executors ----------------------------------------------------------------------------------------------------
+    async def _execute(self, step: Step) -> tuple[Ended, Streams]:
+        machine = self._machine
+        name = f"{machine.prefix}-{self.id}-{step.index}"
+        image = self.journal.images[step.image]
+        if self.journal.began:
+            self._streams = streams = await asyncio.to_thread(self._preparation.reopen, step)
+            self._execution = execution = Execution(machine.engine, name, self._preparation.own(step))
+            if (ended := await execution.adopt()) is not None:
+                return ended, streams
+            streams.close()
+        shown = await self._preparation.left_out(machine.images, image, step, f"{name}-look", machine.label)
+        prepared = await asyncio.to_thread(self._preparation.prepare, step, shown)
+        self._streams = streams = prepared.streams
+        if self._stopped:
+            streams.close()
+            return Ended(), streams
+        if not self.journal.began:
+            self._save(began=True)
+        self._execution = execution = Execution(machine.engine, name, self._preparation.own(step))
+        return await execution.start(
+            self._arguments(step, name, image, prepared), streams.given(), streams.complaints
+        ), streams
+
+    def _arguments(self, step: Step, name: str, image: Image, prepared: Prepared) -> list[str]:
+        labels = dict([self._machine.label.split("=", 1)]) | {
+            "tesk.task": self.id.task_id,
+            "tesk.attempt": str(self.id),
+        }
+        return self._preparation.arguments(
+            step, prepared, name=name, image=image.id, labels=labels, devices=self.journal.devices
+        )
+
+    def _note_end(self, step: Step, ended: Ended, streams: Streams) -> None:
+        """Write down how an executor ended, before anything of its container goes."""
+        self._execution = self._streams = None
+        name = f"{self._machine.prefix}-{self.id}-{step.index}"
+        if not ended.start_time:  # it was stopped before it began
+            self._save(step=step.index + 1, began=False)
+            return
+        stdout, stderr = streams.end()
+        metadata, notes = dict(self.journal.metadata), [*self.journal.notes]
+        for stream, written in (("stdout", stdout), ("stderr", stderr)):
+            if written.cut:
+                metadata[f"executors.{step.index}.{stream}_size_bytes"] = str(written.size_bytes)
+                notes.append(
+                    f"executors[{step.index}]: of the {written.size_bytes} bytes of {stream} only the end is in its log."
+                )
+        if ended.out_of_memory:
+            notes.append(f"executors[{step.index}]: out of memory (limit {gigabytes(self.journal.plan.ram_bytes)}).")
+        log = ExecutorLog(
+            start_time=rfc3339(ended.start_time),
+            end_time=rfc3339(max(ended.start_time, ended.end_time)),
+            stdout=stdout.text(),
+            stderr=stderr.text(),
+            exit_code=ended.exit_code,
+        )
+        failed = ended.exit_code != 0 and not step.ignore_error
+        self._save(
+            step=step.index + 1,
+            began=False,
+            failed=failed,
+            logs=(*self.journal.logs, log),
+            metadata=metadata,
+            notes=tuple(notes),
+        )
+        removing = asyncio.create_task(self._remove(name))
+        self._removing.add(removing)
+
+    async def _remove(self, name: str) -> None:
+        # What cannot be removed now is removed when the attempt is forgotten.
+        with contextlib.suppress(BackendUnavailable):
+            await self._machine.engine.remove([name])
+
+    async def _watch_disk(self) -> None:
+        """Look at what is written: no more than was asked for, and of streams that nobody named only the end."""
+        limit = self.journal.plan.disk_bytes
+        wait = every = self._machine.settings.disk_check_seconds
+        layers: dict[str, str | None] = {}
+        while not await self._over_within(wait):
+            if (streams := self._streams) is not None:
+                streams.trim()
+            if not limit:
+                continue
+            began = time.monotonic()
+            folders = [str(self._preparation.root), str(self._folder / "own")]
+            if (execution := self._execution) is not None:
+                with contextlib.suppress(BackendUnavailable):
+                    folders += filter(None, [await self._layer(execution.name, layers)])
+            used = await asyncio.to_thread(used_bytes, folders)
+            # Looking at very many files takes its time; it takes no more than a twentieth of it.
+            wait = max(every, 20 * (time.monotonic() - began))
+            if used > limit:
+                self.stop(0, failure=f"disk full (limit {gigabytes(limit)})")
+
+    async def _layer(self, name: str, known: dict[str, str | None]) -> str | None:
+        """Where an engine keeps what a container writes in its own root, where this server can look."""
+        if name not in known and (status := await self._machine.engine.status(name)) is not None:
+            known[name] = status.layer
+        return known.get(name)
+
+    # -- states -------------------------------------------------------------------------------------------------------
+    def _stopped_here(self) -> bool:
+        if self._failure is not None:
+            self._end(Phase.SYSTEM_FAILED, self._failure, final=True)
+        elif self._stopped:
+            self._end(Phase.PREEMPTED, "The attempt was stopped.", ours=True)
+        return self._stopped
+
+    def _end(self, phase: Phase, reason: str | None = None, *, final: bool = False, ours: bool = False) -> None:
+        self._save(phase=phase, reason=reason, final=final, ours=ours, since=time.time())
+
+    def _save(self, **changes: Any) -> None:  # noqa: ANN401  the journal's own types
+        self.journal = replace(self.journal, **changes)
+        with contextlib.suppress(FileNotFoundError):  # it was forgotten meanwhile
+            journals.write(self._folder, self.journal)
+
+    async def _over_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.over.wait(), seconds)
+        return self.over.is_set()

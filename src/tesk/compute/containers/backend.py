@@ -1,0 +1,184 @@
+"""Attempts in containers on this machine, behind the Protocol of backends. What runs outlives the server, and is adopted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
+from tesk.compute.containers import hooks
+from tesk.compute.containers import journal as journals
+from tesk.compute.containers.arguments import binds
+from tesk.compute.containers.attempt import Attempt, Machine
+from tesk.compute.containers.engine import Engine, find_engine
+from tesk.compute.containers.folder import Folders, discard, foreign
+from tesk.compute.containers.images import Images
+from tesk.compute.containers.journal import Journal
+from tesk.compute.containers.reference import reference
+from tesk.compute.local.folder import named
+from tesk.compute.local.host import capacity
+from tesk.compute.local.place import identity, place_of, same_home
+from tesk.compute.plan import Plan
+from tesk.errors import StartError
+from tesk.settings import ContainersSettings
+from tesk.transfer import Progress, Stager
+
+_PLACE = "tesk.place"
+
+
+class ContainersBackend:
+    """Runs attempts in containers, with their folders below `work`, staged by `stager`. Use it in one event loop."""
+
+    name = "containers"
+    place = ""
+    says: tuple[str, ...] = ()
+    """Once open: what holds on this machine, a sentence each."""
+
+    def __init__(self, settings: ContainersSettings, work: Path, stager: Stager) -> None:
+        self._settings = settings
+        self._work = work.resolve()
+        self._stager = stager
+        self._folders = Folders(self._work)
+        self._attempts: dict[AttemptId, Attempt] = {}
+        self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
+        self._left: set[AttemptId] = set()
+        self._swept = False
+        self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
+
+    async def open(self) -> None:
+        if (missing := hooks.missing()) is not None and self._settings.network == "nat":
+            raise StartError(missing)
+        engine = await find_engine(self._settings.engine)
+        await asyncio.to_thread(self._folders.prepare)
+        self.place = place_of(self._work)
+        self.says = tuple(_says(engine, self._settings))
+        where = identity(self._work)
+        self._machine = Machine(
+            settings=self._settings,
+            engine=engine,
+            images=Images(engine, self._settings.pull),
+            stager=self._stager,
+            label=f"{_PLACE}={where}",
+            prefix=f"tesk-{where}",
+            notes=self.says[1:],
+        )
+        await self._empty_trash()
+
+    async def close(self) -> None:
+        # Containers go on without us; what this process itself was at, a server after us does again.
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*(attempt.removed() for attempt in self._attempts.values()))
+
+    def owns(self, place: str) -> bool:
+        return same_home(place, self.place)
+
+    def abandoned(self, place: str) -> bool:
+        return same_home(place, self.place)
+
+    async def start(self, attempt: AttemptId, plan: Plan) -> None:
+        if attempt in self._attempts or self._folders.path(attempt).exists():
+            return
+        for step in plan.steps:
+            reference(step.image, f"executors[{step.index}].image")
+        folder = self._folders.path(attempt)
+        binds(plan, str(folder / "root"))
+        journal = Journal(plan=plan, phase=Phase.STAGING, since=time.time(), notes=self._machine.notes)
+        await asyncio.to_thread(self._create, attempt, journal)
+        self._go_on(attempt, journal)
+
+    def _create(self, attempt: AttemptId, journal: Journal) -> None:
+        journals.write(self._folders.create(attempt), journal)
+
+    def _go_on(self, attempt: AttemptId, journal: Journal) -> Attempt:
+        ours = Attempt(
+            attempt, self._folders.path(attempt), journal, self._machine, lambda: self._changes.put_nowait(attempt)
+        )
+        self._attempts[attempt] = ours
+        self._tasks[attempt] = asyncio.create_task(ours.run(), name=f"attempt {attempt}")
+        return ours
+
+    async def observe(self, attempt: AttemptId) -> Observation:
+        if (ours := self._attempts.get(attempt)) is not None:
+            return ours.observation()
+        folder = self._folders.path(attempt)
+        if not folder.exists():
+            return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
+        journal = journals.read(folder)
+        if journal is not None:
+            return self._go_on(attempt, journal).observation()
+        # Its server died before the first word, so before anything ran; or it was another kind of server.
+        await self._remove(attempt)
+        return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
+
+    def progress(self, attempt: AttemptId) -> Progress | None:
+        ours = self._attempts.get(attempt)
+        return ours.progress if ours is not None else None
+
+    async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
+        if (ours := self._attempts.get(attempt)) is not None:
+            ours.stop(grace_seconds)
+
+    async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
+        ours = self._attempts.get(attempt)
+        if ours is not None:
+            ours.stop(0)
+            await ours.over.wait()
+            await ours.removed()
+        if ours is None or ours.journal.began:
+            await self._remove_containers(attempt)
+        await self._remove(attempt)
+        if ours is not None and self._attempts.pop(attempt, None) is not None:
+            await self._tasks.pop(attempt)
+        self._left.discard(attempt)
+
+    async def _remove_containers(self, attempt: AttemptId) -> None:
+        found = await self._machine.engine.labeled(self._machine.label, f"tesk.attempt={attempt}")
+        await self._machine.engine.remove([*found])
+
+    async def _remove(self, attempt: AttemptId) -> None:
+        self._folders.take_away(attempt)
+        await self._empty_trash()
+
+    async def _empty_trash(self) -> None:
+        for away in self._folders.trash():
+            if not await asyncio.to_thread(discard, away) and await asyncio.to_thread(foreign, away):
+                await self._machine.engine.reclaim(str(away))
+                await asyncio.to_thread(discard, away)
+
+    async def existing(self) -> AsyncIterator[AttemptId]:
+        if not self._swept:
+            # What a dead server left without a folder. Of what we start ourselves there is always one.
+            found = await self._machine.engine.labeled(self._machine.label)
+            names = {labels.get("tesk.attempt", "") for labels in found.values()}
+            self._left = {attempt for name in names if (attempt := named(name)) is not None}
+            self._swept = True
+        for attempt in {*await asyncio.to_thread(lambda: [*self._folders.existing()]), *self._left, *self._attempts}:
+            yield attempt
+
+    async def changes(self) -> AsyncIterator[AttemptId]:
+        while True:
+            yield await self._changes.get()
+
+    async def capacity(self) -> Capacity | None:
+        return capacity(self._settings, self._work)
+
+    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+        if (ours := self._attempts.get(attempt)) is not None:
+            async for piece in ours.tail(executor, stream, follow=follow):
+                yield piece
+
+
+def _says(engine: Engine, settings: ContainersSettings) -> list[str]:
+    """What holds here: the engine, then all that a task's owner should know."""
+    facts = engine.facts
+    as_whom = "as this user" if facts.rootless else "as root"
+    says = [f"{facts.kind} {facts.version} runs the containers, {as_whom}."]
+    if settings.network == "host":
+        says.append(
+            "Executors share this machine's network: they can reach this server and all that listens on loopback."
+        )
+    if missing := sorted({"memory", "cpu", "pids"} - facts.controllers):
+        says.append(f"{facts.kind} cannot limit {' and '.join(missing)} here: control groups are not given to it.")
+    return says

@@ -1,0 +1,161 @@
+"""One executor's container, from its start (by us, or by a server before us) until its program has ended."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tesk.compute.containers.engine import Engine, Status, words
+from tesk.compute.containers.memory import watch
+from tesk.compute.containers.waiting import exit_of, gone, starter
+from tesk.compute.local.processes import open_process
+
+_AGAIN_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
+
+_REFUSED = 125
+"""The engine's own code, or a program's."""
+_KILLED = 137
+_CANNOT_EXECUTE, _NOT_FOUND = 126, 127
+_FIRST_PROCESS = "ERROR (catatonit:"
+"""How podman's first process begins what it says of a program that it cannot run."""
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How it went. `error`: why it could not be run, in the engine's words. Times are seconds since the epoch."""
+
+    exit_code: int = 0
+    error: str | None = None
+    out_of_memory: bool = False
+    start_time: float = 0.0
+    end_time: float = 0.0
+
+
+class Execution:
+    """The container `name`; `own` is the folder of its own files. One of `start` and `adopt`, and `stop` at any time."""
+
+    def __init__(self, engine: Engine, name: str, own: Path) -> None:
+        self.name = name
+        self._engine = engine
+        self._own = own
+        self._over = asyncio.Event()
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self, arguments: list[str], streams: tuple[int, int, int], complaints: Callable[[], bytes]
+    ) -> Ended:
+        """Run it to its end. `complaints` gives the end of what went to stderr, the engine's own words among it."""
+        began = time.time()
+        try:
+            pid = self._engine.run(arguments, streams)
+        except (OSError, ValueError) as error:
+            self._over.set()
+            return Ended(error=f"{self._engine.path} cannot be started: {error}")
+        async with self._watching() as watching:
+            return await self._ended(await exit_of(pid), began, complaints, watching)
+
+    async def adopt(self) -> Ended | None:
+        """Wait for the end of what a server before us started; None where it never began, and nothing is left of it."""
+        starting = starter(self.name)
+        async with self._watching() as watching:
+            while True:
+                status = await self._engine.status(self.name)
+                if status is not None and status.ended:
+                    return _told(status, ran_out=await _seen(watching))
+                fd = open_process(starting) if starting is not None else None
+                if status is not None and status.began:
+                    await self._wait(fd, status)
+                elif fd is not None:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(gone(fd), _LOOK_SECONDS)
+                else:
+                    if status is not None:
+                        await self._engine.remove([self.name])
+                    return None
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask the program to end: TERM, the grace, KILL. At once where there is no grace."""
+        task = asyncio.create_task(self._stop(grace_seconds))
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def _stop(self, grace_seconds: float) -> None:
+        if grace_seconds > 0:
+            until = time.monotonic() + grace_seconds
+            await self._signal("TERM")
+            await self._over_within(until - time.monotonic())
+        await self._signal("KILL")
+
+    async def _signal(self, signal: str) -> None:
+        # It may be about to start: then there is nothing yet that hears.
+        while not self._over.is_set() and not await self._engine.signal(self.name, signal):
+            await self._over_within(_AGAIN_SECONDS)
+
+    async def _over_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), max(0.0, seconds))
+
+    async def _wait(self, client: int | None, status: Status) -> None:
+        """Wait for what ends with the container: who started it, or who holds it."""
+        if client is None and status.monitor:
+            with contextlib.suppress(ProcessLookupError):
+                client = os.pidfd_open(status.monitor)
+        await (gone(client) if client is not None else self._engine.wait(self.name))
+        # The engine writes down what it saw a moment later.
+        await asyncio.sleep(_LOOK_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _watching(self) -> AsyncIterator[asyncio.Task[bool]]:
+        """Watch the memory of what runs meanwhile; after the block nothing is stopped any more."""
+        watching = asyncio.create_task(watch(self._own / "pid"))
+        try:
+            yield watching
+        finally:
+            watching.cancel()
+            self._over.set()
+
+    async def _ended(
+        self, code: int, began: float, complaints: Callable[[], bytes], watching: asyncio.Task[bool]
+    ) -> Ended:
+        """Find out what the end of the engine's process means."""
+        ended = Ended(exit_code=code, start_time=self._start_time(began), end_time=time.time())
+        ran_out = await _seen(watching)
+        if code < 0 or code == _REFUSED or (code == _KILLED and not ran_out):
+            status = await self._engine.status(self.name)
+            if status is not None and status.began and not status.ended:
+                # Somebody ended the engine's process, not the container.
+                again = await self.adopt()
+                return again or ended
+            if status is not None and status.ended:
+                return _told(status, ran_out=ran_out)
+            said = words(complaints().decode(errors="replace"))
+            return Ended(error=said if code == _REFUSED else f"{self._engine.path} was ended by somebody")
+        if code == 1 and (said := words(complaints().decode(errors="replace"))).startswith(_FIRST_PROCESS):
+            ended = replace(ended, exit_code=_NOT_FOUND if said.endswith(os.strerror(2)) else _CANNOT_EXECUTE)
+        return replace(ended, out_of_memory=ran_out and code == _KILLED)
+
+    def _start_time(self, began: float) -> float:
+        """When the program began: the engine takes its time before."""
+        with contextlib.suppress(FileNotFoundError):
+            return max(began, (self._own / "pid").stat().st_mtime)
+        return began
+
+
+async def _seen(watching: asyncio.Task[bool]) -> bool:
+    """Say whether memory ran out, as far as it was seen by the end."""
+    await asyncio.wait([watching], timeout=0)
+    return watching.done() and watching.result()
+
+
+def _told(status: Status, *, ran_out: bool) -> Ended:
+    return Ended(
+        exit_code=status.exit_code,
+        out_of_memory=status.exit_code == _KILLED and (ran_out or status.out_of_memory),
+        start_time=status.start_time,
+        end_time=status.end_time,
+    )

@@ -1,0 +1,58 @@
+"""What podman runs beside a container, before its program: OCI hooks, for what its command line has no option for.
+
+One fills in variables that a file of lines cannot hold; the other closes routes: containers behind the engine's bridge
+reach all that listens on this machine, and the credentials that clouds give to their machines.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tesk.compute.containers.environment import script
+from tesk.compute.local.network import refused_routes
+
+_USUAL = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
+
+# The state of the container comes on standard input, as JSON in one line.
+_CLOSE_ROUTES = (
+    'pid=$(sed -n \'s/.*"pid": *\\([0-9][0-9]*\\).*/\\1/p\'); [ -n "$pid" ] || exit 1; '
+    'exec nsenter --net="/proc/$pid/ns/net" sh -c \'ip -batch "$1/routes" && '
+    '{ ip -6 -force -batch "$1/routes6" 2>/dev/null || true; }\' sh "$0"'
+)
+
+
+def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool) -> list[str]:
+    """Write what is needed into a new folder and return the options of podman that name it, none where nothing is needed."""
+    if not odd and not close_routes:
+        return []
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if odd:
+        (folder / "environment.sed").write_text(script(odd))
+        _write(folder / "environment.json", "precreate", "sed", "-f", str(folder / "environment.sed"))
+    if close_routes:
+        for name, routes in zip(("routes", "routes6"), refused_routes(), strict=True):
+            (folder / name).write_text(routes)
+        _write(folder / "network.json", "createRuntime", "sh", "-c", _CLOSE_ROUTES, str(folder))
+    usual = [path for path in _USUAL if os.path.isdir(path)]
+    return [word for path in (*usual, str(folder)) for word in ("--hooks-dir", path)]
+
+
+def missing() -> str | None:
+    """Return the sentence that says which program the hooks lack, None where all are there."""
+    packages = {"sed": "sed", "nsenter": "util-linux", "ip": "iproute2"}
+    for program, package in packages.items():
+        if _find(program) is None:
+            return f"{program} is not installed; try: apt install {package}"
+    return None
+
+
+def _write(path: Path, stage: str, program: str, *arguments: str) -> None:
+    found = _find(program) or f"/usr/bin/{program}"
+    hook = {"path": found, "args": [program, *arguments], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+    path.write_text(json.dumps({"version": "1.0.0", "hook": hook, "when": {"always": True}, "stages": [stage]}))
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
