@@ -4,7 +4,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ _ALL = "elradfmwMT"
 
 @dataclass
 class Ftp:
-    """`commands` are all that were sent, passwords aside; `most` is the most connections that were open at once."""
+    """`commands` are all that were sent; `connections` how many there were in all; `ended` that one of them was left."""
 
-    port: int
-    commands: list[str]
+    port: int = 0
+    commands: list[str] = field(default_factory=list)
     connections: int = 0
-    most: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -40,12 +40,14 @@ def serve(folder: Path, *, certificate: Path | None = None, **asked: Any) -> Ite
     users = DummyAuthorizer()
     users.add_user(USER, PASSWORD, str(folder), perm=_ALL)
     users.add_anonymous(str(folder))
-    told = Ftp(0, [])
+    told = Ftp()
 
     class Handler(TLS_FTPHandler if certificate else FTPHandler):  # type: ignore[misc]  # a class by what is asked
         def on_connect(self) -> None:
             told.connections += 1
-            told.most = max(told.most, len(server.ioloop.socket_map))
+
+        def on_disconnect(self) -> None:
+            told.ended.set()
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             told.commands.append(line)

@@ -17,9 +17,11 @@ _UNIX = re.compile(
     re.DOTALL,
 )
 _DOS = re.compile(
-    r"\d{2,4}[-/.]\d\d[-/.]\d{2,4}\s+\d{1,2}:\d\d(?:\s?[AaPp][Mm])?\s+(?:(?P<folder><(?:DIR|JUNCTION|SYMLINKD)>)|(?P<size>[\d,.]+))\s(?P<name>.+)",
+    r"\d{2,4}[-/.]\d\d[-/.]\d{2,4}\s+\d{1,2}:\d\d(?:\s?[AaPp][Mm])?\s+(?:(?P<folder><(?:DIR|JUNCTION|SYMLINKD)>)\s+|(?P<size>[\d,.]+)\s)(?P<name>.+)",
     re.DOTALL,
 )
+_LINE_MOST = 6000
+"""Longer than a path and what a link leads to."""
 _TOTAL = re.compile(r"(?i)total\s+\d+\s*")
 _KINDS: dict[str, Kind] = {"-": "file", "d": "folder", "l": "link"}
 
@@ -83,14 +85,14 @@ def read(data: bytes, url: str, *, machine: bool) -> Iterator[Listed]:
     """
     for line in data.split(b"\n"):
         text = os.fsdecode(line.removesuffix(b"\r"))
+        if len(text) > _LINE_MOST:
+            raise _strange(url, text)
         if not text:
             continue
         try:
             listed = from_mlsd(text) if machine else from_list(text)
         except ValueError:
-            raise TransferRefused(
-                f"{shown(url)}: the server lists its files in no way that is known here: {shown(text[:100])}"
-            ) from None
+            raise _strange(url, text) from None
         if listed is None or listed.name in {".", ".."}:
             continue
         if not listed.name or "/" in listed.name or "\0" in listed.name:
@@ -98,6 +100,12 @@ def read(data: bytes, url: str, *, machine: bool) -> Iterator[Listed]:
                 f"{shown(url)}: the server lists a file under a name that no file can have: {shown(listed.name[:100])}"
             )
         yield listed
+
+
+def _strange(url: str, text: str) -> TransferRefused:
+    return TransferRefused(
+        f"{shown(url)}: the server lists its files in no way that is known here: {shown(text[:100])}"
+    )
 
 
 def _mode(text: str) -> int:

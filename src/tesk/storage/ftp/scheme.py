@@ -5,10 +5,8 @@ import ftplib
 import os
 import posixpath
 import re
-import select
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeVar
 
@@ -16,6 +14,7 @@ from tesk.errors import TransferError, TransferRefused
 from tesk.settings import FtpCredential, StorageSettings
 from tesk.storage import address
 from tesk.storage.ftp.line import Line
+from tesk.storage.ftp.lines import Lines
 from tesk.storage.ftp.listing import Listed, read
 from tesk.storage.ftp.place import Place, Site, place_of, wire
 from tesk.storage.patience import Again, Patience, wanted
@@ -54,15 +53,6 @@ def for_caller(settings: StorageSettings, caller: str) -> "FtpScheme":
     )
 
 
-class _Host:
-    """The lines to one host: those that wait for work, by their login, and how many more may be in use."""
-
-    def __init__(self, most: int) -> None:
-        self.free = threading.Semaphore(most)
-        self.busy = 0
-        self.idle: list[tuple[Site, str | None, Line]] = []
-
-
 class _Download:
     """How far one file is, over all tries, and what the server said about it."""
 
@@ -97,27 +87,23 @@ class FtpScheme:
         hosts: address.Hosts = address.EVERYWHERE,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        self._credentials = {credential.host.lower(): credential for credential in credentials}
         self._patience = patience
-        self._most = connections_per_host
-        self._timeout_seconds = timeout_seconds
-        self._private = private
-        self._allowed = hosts
-        self._context = context
-        self._hosts: dict[str, _Host] = {}
+        self._lines = Lines(
+            credentials,
+            connections_per_host=connections_per_host,
+            timeout_seconds=timeout_seconds,
+            private=private,
+            hosts=hosts,
+            context=context,
+        )
         self._folders: set[tuple[Site, str]] = set()
-        self._lock = threading.Lock()
 
     def close(self) -> None:
-        with self._lock:
-            for host in self._hosts.values():
-                for *_, line in host.idle:
-                    line.close()
-                host.idle.clear()
+        self._lines.close()
 
     def stat(self, url: str) -> Entry | None:
         place = place_of(url)
-        listed = self._act(url, lambda: self._with(place, lambda line: self._look(line, place, url)))
+        listed = self._act(url, lambda: self._lines.act(place, lambda line: self._look(line, place, url)))
         return None if listed is None else _entry(url, "", listed)
 
     def list(self, url: str) -> Iterator[Entry]:
@@ -141,7 +127,7 @@ class FtpScheme:
         place, download = place_of(url), _Download(target, advance)
         self._act(
             url,
-            lambda: self._with(place, lambda line: self._continue(line, place, url, download)),
+            lambda: self._lines.act(place, lambda line: self._continue(line, place, url, download)),
             advance=advance,
             done=lambda: download.done,
         )
@@ -162,7 +148,7 @@ class FtpScheme:
                 raise TransferRefused(f"{shown(url)}: the server does not let us make this folder")
             line.leave()
 
-        self._act(url, lambda: self._with(place, make))
+        self._act(url, lambda: self._lines.act(place, make))
 
     def _look(self, line: Line, place: Place, url: str) -> Listed | None:
         """What is at a place; of a server that knows neither MLST nor SIZE, by the list of the folder above."""
@@ -191,11 +177,11 @@ class FtpScheme:
             followed = (follow(line, listed) for listed in self._listed(line, place.path, url))
             return tuple(sorted(followed, key=lambda listed: listed.name))
 
-        return self._act(url, lambda: self._with(place, ask))
+        return self._act(url, lambda: self._lines.act(place, ask))
 
     def _listed(self, line: Line, path: str, url: str) -> tuple[Listed, ...]:
         if "MLST" in line.features:  # and with it MLSD: RFC 3659, 7.8
-            said = _whole(line, f"MLSD {wire(path, url)}".rstrip(), url)
+            said = _whole(line, f"MLSD {wire(path, url)}" if path else "MLSD", url)
             return tuple(read(said, url, machine=True))
         # A path after LIST may be taken for options or a pattern, so we go there. With -a the list of Unix holds `.`, at least.
         if not line.enter(wire(path, url)):
@@ -267,11 +253,11 @@ class FtpScheme:
             return size
 
         try:
-            return self._with(place, send)
+            return self._lines.act(place, send)
         except (OSError, EOFError, TransferError, Again, ftplib.Error):
             if begun:
                 with contextlib.suppress(OSError, EOFError, TransferError, Again, ftplib.Error):
-                    self._with(place, lambda line: line.delete(wire(part, url)))
+                    self._lines.act(place, lambda line: line.delete(wire(part, url)))
             raise
 
     def _make_folders(self, line: Line, place: Place, folder: str, url: str) -> None:
@@ -303,73 +289,12 @@ class FtpScheme:
                 raise Again(f"the server answers {_words(error)}") from error
             except EOFError as error:
                 raise Again("the line broke") from error
+            except OSError:
+                raise  # a certificate that is not trusted is a ValueError, too
             except (ftplib.Error, ValueError) as error:
                 raise Again(f"the server does not speak FTP as it should: {_words(error)}") from error
 
         return self._patience.act(url, once, advance=advance, done=done)
-
-    def _with(self, place: Place, act: Callable[[Line], T]) -> T:
-        """Act on a line to a place's server, one of a bounded number, which is kept where nothing is left open on it."""
-        user, password = self._login(place)
-        with self._lock:
-            host = self._hosts.setdefault(place.site.host, _Host(self._most))
-        with host.free:
-            with self._lock:
-                host.busy += 1
-            line, keep = None, False
-            try:
-                line = self._line(host, place.site, user, password)
-                try:
-                    answer = act(line)
-                except ftplib.error_perm:
-                    keep = True
-                    raise
-                keep = True
-                return answer
-            finally:
-                with self._lock:
-                    host.busy -= 1
-                    if line is not None and keep:
-                        host.idle.append((place.site, user, line))
-                if line is not None and not keep:
-                    line.close()
-
-    def _line(self, host: _Host, site: Site, user: str, password: str) -> Line:
-        """A line that waits for work, or a new one in place of one that waits for other work."""
-        while True:
-            with self._lock:
-                found = next((one for one in reversed(host.idle) if one[:2] == (site, user)), None)
-                if found is not None:
-                    host.idle.remove(found)
-                elif host.idle and len(host.idle) + host.busy > self._most:
-                    host.idle.pop(0)[2].close()
-            if found is None:
-                return self._open(site, user, password)
-            if not _readable(found[2].control):
-                return found[2]
-            found[2].close()  # what waits to be read is its end
-
-    def _open(self, site: Site, user: str, password: str) -> Line:
-        control = address.connect(
-            site.host, site.port, private=self._private, timeout_seconds=self._timeout_seconds, hosts=self._allowed
-        )
-        line = Line(control, site, private=self._private, timeout_seconds=self._timeout_seconds)
-        try:
-            if site.tls:
-                with self._lock:
-                    self._context = self._context or ssl.create_default_context()
-            line.open(user, password, self._context if site.tls else None)
-        except BaseException:
-            line.close()
-            control.close()
-            raise
-        return line
-
-    def _login(self, place: Place) -> tuple[str, str]:
-        if place.user is not None:
-            return place.user, place.password
-        known = self._credentials.get(place.site.authority) or self._credentials.get(place.site.host)
-        return ("anonymous", "") if known is None else (known.user, known.password)
 
 
 def _receive(data: socket.socket, download: _Download, size: int | None) -> None:
@@ -410,12 +335,6 @@ def _rename(line: Line, old: str, new: str) -> None:
         # Some never rename onto a file that is there.
         line.delete(new)
         line.rename(old, new)
-
-
-def _readable(line: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(line, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _entry(url: str, name: str, listed: Listed) -> Entry:
