@@ -5,8 +5,10 @@ Every list walks one index from a keyset on; how many of its rows are looked at 
 
 from typing import NamedTuple
 
+from msgspec.structs import asdict
+
 from tesk.store.pairs import has_own_index, pair_hash
-from tesk.store.rows import ListQuery
+from tesk.store.rows import ENDLESS, ListQuery, Room
 from tesk.store.shape import searchable
 from tesk.store.sql import Parameters, Value
 from tesk.tes.view import View
@@ -22,7 +24,7 @@ _ABOVE_ALL = "~"
 
 HEAD = "t.id, t.owner, t.state, t.created, t.revision"
 _RESOURCES = "t.cpu_cores, t.ram_bytes, t.disk_bytes"
-_MARK = "t.id || '.' || t.revision || '.' || t.state"
+_MARK = "t.id || t.revision || t.state"
 
 MARK = f"SELECT {_MARK}, t.owner FROM task t WHERE t.id = :id"
 EXISTS = "SELECT 1 FROM task LIMIT 1"
@@ -35,8 +37,9 @@ COUNTS = """
 
 _WAITING = """
     SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes FROM task
-    WHERE state = 'QUEUED' AND id > :after AND (due <= :now OR due > :far) ORDER BY id LIMIT :limit
+    WHERE state = 'QUEUED' AND id > :after AND (due <= :now OR due > :far) {}ORDER BY id LIMIT :limit
 """
+_WITHIN = "AND cpu_cores <= :cpu_cores AND ram_bytes <= :ram_bytes AND disk_bytes <= :disk_bytes "
 NEXT_DUE = "SELECT min(due) FROM task WHERE due > 0 AND due > :now AND state = 'QUEUED'"
 
 CLAIMED = """
@@ -80,9 +83,12 @@ def details(tasks: str, view: View) -> str:
     """
 
 
-def waiting(*, limit: int, after: str | None, now: float) -> tuple[str, Parameters]:
-    """Return what selects the QUEUED tasks that are due, with its parameters."""
-    return _WAITING, {"after": after or "", "now": now, "far": now + _FARTHEST_SECONDS, "limit": limit}
+def waiting(*, limit: int, after: str | None, now: float, within: Room) -> tuple[str, Parameters]:
+    """Return what selects the QUEUED tasks that are due and ask for no more than `within`, with its parameters."""
+    which: dict[str, Value] = {"after": after or "", "now": now, "far": now + _FARTHEST_SECONDS, "limit": limit}
+    if within == ENDLESS:
+        return _WAITING.format(""), which
+    return _WAITING.format(_WITHIN), {**which, **asdict(within)}
 
 
 def one(view: View) -> str:

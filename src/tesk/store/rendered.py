@@ -7,7 +7,7 @@ the very pieces, never under the one that was looked for.
 from typing import NamedTuple
 
 from tesk.caller import Caller
-from tesk.store.rows import ListQuery, Mark, StoredTask, state_of, task_of
+from tesk.store.rows import ListQuery, Mark, StoredTask, state_of, state_text, task_of
 from tesk.store.store import Store
 from tesk.tes.state import State
 from tesk.tes.view import View, minimal, render
@@ -46,7 +46,7 @@ class Rendered:
         if mark is None:
             return None
         if view is View.MINIMAL:
-            return RenderedTask(state_of(mark), minimal(task_id, state_of(mark)))
+            return RenderedTask(state_of(mark), _minimal(mark))
         json = self._kept[view].find(mark)
         if json is not None:
             return RenderedTask(state_of(mark), json)
@@ -57,7 +57,7 @@ class Rendered:
         """Return one page, each task as it stands. Raises Unavailable."""
         page = await self._store.list(query)
         if view is View.MINIMAL:
-            return RenderedPage([minimal(task_of(mark), state_of(mark)) for mark in page.marks], page.next_before)
+            return RenderedPage([_minimal(mark) for mark in page.marks], page.next_before)
         find = self._kept[view].find
         found = [find(mark) for mark in page.marks]
         if None in found:
@@ -75,6 +75,10 @@ class Rendered:
         json = render(task, view)
         self._kept[view].keep(task.mark, json)
         return json
+
+
+def _minimal(mark: Mark) -> bytes:
+    return minimal(task_of(mark), state_text(mark))
 
 
 class _Kept:

@@ -1,15 +1,18 @@
 """The values that go into the store and come out of it."""
 
+from math import inf
+from string import digits
 from typing import NewType
 
 from msgspec import Struct
 
+from tesk.tes.ids import LENGTH
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import State
 from tesk.tes.task import Extension, Task
 
 Mark = NewType("Mark", str)
-"""A task at one revision: its id, revision and state with dots between. While a task's mark stays, nothing that a view shows has changed."""
+"""A task at one revision: its id, revision and state. While a task's mark stays, nothing that a view shows has changed."""
 
 
 STATES = {state.value: state for state in State}
@@ -80,7 +83,7 @@ class StoredTask(Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> Mark:
-        return Mark(f"{self.id}.{self.revision}.{self.state}")
+        return Mark(f"{self.id}{self.revision}{self.state}")
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
@@ -107,6 +110,18 @@ class Lease(Struct, frozen=True, kw_only=True):
     id: int
     place: str
     expires: float
+
+
+class Room(Struct, frozen=True, kw_only=True, order=True):
+    """How much a server can hold in all. Cores, bytes."""
+
+    cpu_cores: float
+    ram_bytes: int
+    disk_bytes: int
+
+
+ENDLESS = Room(cpu_cores=inf, ram_bytes=2**63 - 1, disk_bytes=2**63 - 1)
+"""Of a server that queues by itself: it takes whatever comes."""
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -180,9 +195,14 @@ class PruneCounts(Struct, frozen=True, kw_only=True):
 
 def task_of(mark: Mark) -> str:
     """Return the id of the task."""
-    return mark[: mark.index(".")]
+    return mark[:LENGTH]
 
 
 def state_of(mark: Mark) -> State:
     """Return the state that the task was in."""
-    return STATES[mark[mark.rindex(".") + 1 :]]
+    return STATES[state_text(mark)]
+
+
+def state_text(mark: Mark) -> str:
+    """Return the same as it is stored."""
+    return mark[LENGTH:].lstrip(digits)

@@ -4,11 +4,13 @@ JSON is put together from stored pieces, never parsed on the way out.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+from msgspec.structs import asdict
 
 from tesk.store.rows import (
+    ENDLESS,
     STATES,
     Claimed,
     ListQuery,
@@ -16,12 +18,14 @@ from tesk.store.rows import (
     NewTask,
     Page,
     Results,
+    Room,
     StoredAttempt,
     StoredExecutorLog,
     StoredTask,
     Waiting,
     task_of,
 )
+from tesk.store.sql import Value
 from tesk.tes.event import Event
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.task import Extension, Task
@@ -131,7 +135,7 @@ def detailed(rows: Iterable[Row]) -> list[StoredTask]:
 def page(gathered: str | None, query: ListQuery, end: str | None) -> Page:
     """Make a page of what `reads.page` selected. `end` is the lowest id that was looked at, None where it was all."""
     # No database promises the order in which it gathers.
-    marks = sorted(map(Mark, gathered.split(",")), reverse=True) if gathered else []
+    marks = cast("list[Mark]", sorted(gathered.split(","), reverse=True)) if gathered else []
     if len(marks) > query.page_size:
         del marks[query.page_size :]
         end = task_of(marks[-1])
@@ -170,6 +174,21 @@ def event(row: Row) -> Event:
         state=STATES[state],
         attempt=attempt,
         time=time,
+    )
+
+
+def room_parameters(room: Room) -> dict[str, Value]:
+    """Return what is stored of a room: nothing where it has no end."""
+    return dict.fromkeys(asdict(room)) if room == ENDLESS else asdict(room)
+
+
+def rooms(rows: Iterable[Row]) -> list[Room]:
+    """Make rooms of (cpu_cores, ram_bytes, disk_bytes), each once, in order."""
+    return sorted(
+        {
+            ENDLESS if None in row else Room(cpu_cores=row[0], ram_bytes=row[1], disk_bytes=row[2])
+            for row in map(tuple, rows)
+        }
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tesk.caller import Caller
 from tesk.store.rows import (
+    ENDLESS,
     Claimed,
     Created,
     Lease,
@@ -15,6 +16,7 @@ from tesk.store.rows import (
     NewTask,
     Page,
     PruneCounts,
+    Room,
     StoredTask,
     Waiting,
 )
@@ -78,8 +80,18 @@ class Store(Protocol):
         """Return when the task may have left `seen`, or at the timeout. May return early, never late by more than a second."""
 
     # -- for the controller -------------------------------------------------------------------------------------------------
-    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
-        """Take a new lease. One of the same place that still lives ends: no place but "" has two servers."""
+    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
+        """Take a new lease. One of the same place that still lives ends: no place but "" has two servers.
+
+        `room` is what the server has for tasks; others ask for it.
+        """
+
+    async def others(self, lease: Lease, seconds: float) -> Sequence[Room]:
+        """Return what servers of other places have for tasks, each once, in order: of those that live.
+
+        Where several servers may share the database, also of those that lived within the last `seconds`: who is started
+        anew comes back for its tasks.
+        """
 
     async def renew(self, lease: Lease, seconds: float) -> Lease:
         """Prolong a lease. Raises LeaseLost once it has ended, by time or because another server ended it."""
@@ -87,8 +99,11 @@ class Store(Protocol):
     async def release(self, lease: Lease) -> None:
         """End a lease; what it had claimed is free for others. Twice is once."""
 
-    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        """Return QUEUED tasks that are due, oldest first, from after an id. Due too far ahead, after the clock was set back, is due."""
+    async def waiting(self, *, limit: int, after: str | None, now: float, within: Room = ENDLESS) -> Sequence[Waiting]:
+        """Return QUEUED tasks that are due and ask for no more than `within`, oldest first, from after an id.
+
+        Due too far ahead, after the clock was set back, is due.
+        """
 
     async def next_due(self, now: float) -> float | None:
         """Return when the next QUEUED task that is not due yet will be."""

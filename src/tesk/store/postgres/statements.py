@@ -199,8 +199,13 @@ ACQUIRE = f"""
     ), ended AS (
         UPDATE lease SET expires = {_NOW} WHERE place = :place AND place <> '' AND expires > {_NOW}
     )
-    INSERT INTO lease (place, name, expires) VALUES (:place, :name, {_NOW} + :seconds::double precision)
+    INSERT INTO lease (place, name, expires, cpu_cores, ram_bytes, disk_bytes)
+    VALUES (:place, :name, {_NOW} + :seconds::double precision, :cpu_cores, :ram_bytes, :disk_bytes)
     RETURNING id, expires
+"""
+OTHERS = f"""
+    SELECT cpu_cores, ram_bytes, disk_bytes FROM lease
+    WHERE place <> :place AND expires > {_NOW} - :seconds::double precision
 """
 RENEW = f"""
     UPDATE lease SET expires = {_NOW} + :seconds::double precision WHERE id = :id AND expires > {_NOW} RETURNING expires

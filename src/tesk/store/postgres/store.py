@@ -15,6 +15,7 @@ from tesk.store.postgres.asked import Begun, Moved
 from tesk.store.postgres.batches import Batches
 from tesk.store.postgres.database import Database, fetch
 from tesk.store.rows import (
+    ENDLESS,
     STATES,
     Claimed,
     Created,
@@ -25,6 +26,7 @@ from tesk.store.rows import (
     NewTask,
     Page,
     PruneCounts,
+    Room,
     StoredTask,
     Waiting,
 )
@@ -199,8 +201,8 @@ class PostgresStore:
 
     # -- for the controller -------------------------------------------------------------------------------------------------
 
-    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
-        parameters: Parameters = {"place": place, "name": name, "seconds": seconds}
+    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
+        parameters = {"place": place, "name": name, "seconds": seconds, **shape.room_parameters(room)}
         lease_id, expires = (await self._database.rows(statements.ACQUIRE, parameters))[0]
         return Lease(id=lease_id, place=place, expires=expires)
 
@@ -214,8 +216,11 @@ class PostgresStore:
         await self._database.rows(statements.RELEASE, {"id": lease.id})
         self._signals.work()
 
-    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        rows = await self._database.rows(*reads.waiting(limit=limit, after=after, now=now))
+    async def others(self, lease: Lease, seconds: float) -> Sequence[Room]:
+        return shape.rooms(await self._database.rows(statements.OTHERS, {"place": lease.place, "seconds": seconds}))
+
+    async def waiting(self, *, limit: int, after: str | None, now: float, within: Room = ENDLESS) -> Sequence[Waiting]:
+        rows = await self._database.rows(*reads.waiting(limit=limit, after=after, now=now, within=within))
         return [shape.waiting(row) for row in rows]
 
     async def next_due(self, now: float) -> float | None:

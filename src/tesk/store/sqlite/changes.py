@@ -9,7 +9,7 @@ from tesk.store import shape
 from tesk.store.idempotency import KEY_SECONDS, REUSED
 from tesk.store.pairs import pack, pair_hashes
 from tesk.store.reads import CLAIMED, FROM_CLAIMED
-from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results
+from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results, Room
 from tesk.tes.state import TERMINAL, State, may_move
 
 _CHUNKS = (64, 16, 4, 1)
@@ -234,7 +234,7 @@ def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, r
         connection.execute("UPDATE body SET body = ? WHERE id = ?", (results.body, task_id))
 
 
-def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float) -> tuple[int, list[int]]:
+def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float, room: Room) -> tuple[int, list[int]]:
     """Record a new lease; return its id, and those of its place that it ends. Old ones that no task remembers go."""
     connection.execute(
         "DELETE FROM lease WHERE ended IS NOT NULL AND id NOT IN (SELECT claim FROM task WHERE claim IS NOT NULL)"
@@ -243,7 +243,9 @@ def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float
         "UPDATE lease SET ended = ? WHERE place = ? AND place <> '' AND ended IS NULL RETURNING id", (time, place)
     ).fetchall()
     (lease_id,) = connection.execute(
-        "INSERT INTO lease (place, name) VALUES (?, ?) RETURNING id", (place, name)
+        "INSERT INTO lease (place, name, cpu_cores, ram_bytes, disk_bytes) "
+        "VALUES (:place, :name, :cpu_cores, :ram_bytes, :disk_bytes) RETURNING id",
+        {"place": place, "name": name, **shape.room_parameters(room)},
     ).fetchone()
     return lease_id, [row[0] for row in ended]
 

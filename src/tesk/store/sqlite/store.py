@@ -17,6 +17,7 @@ from tesk.errors import Unavailable
 from tesk.store import reads, shape
 from tesk.store.pending import Pending
 from tesk.store.rows import (
+    ENDLESS,
     STATES,
     Claimed,
     Created,
@@ -27,6 +28,7 @@ from tesk.store.rows import (
     NewTask,
     Page,
     PruneCounts,
+    Room,
     StoredTask,
     Waiting,
 )
@@ -158,8 +160,10 @@ class SqliteStore:
 
     # -- for the controller -------------------------------------------------------------------------------------------------
 
-    async def acquire(self, place: str, name: str, seconds: float) -> Lease:
-        lease_id, ended = await self._writer.run(partial(changes.add_lease, place=place, name=name, time=clock.time()))
+    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
+        lease_id, ended = await self._writer.run(
+            partial(changes.add_lease, place=place, name=name, time=clock.time(), room=room)
+        )
         for other in ended:
             self._leases.drop(other)
         self._leases.hold(lease_id, seconds)
@@ -175,8 +179,16 @@ class SqliteStore:
         await self._writer.run(partial(changes.end_lease, lease_id=lease.id, time=clock.time()))
         self._signals.work()
 
-    async def waiting(self, *, limit: int, after: str | None, now: float) -> Sequence[Waiting]:
-        rows = self._rows(*reads.waiting(limit=limit, after=after, now=now))
+    async def others(self, lease: Lease, seconds: float) -> Sequence[Room]:  # noqa: ARG002  a file has one server
+        rows = self._rows(
+            "SELECT cpu_cores, ram_bytes, disk_bytes FROM lease "
+            "WHERE place <> :place AND id IN (SELECT value FROM json_each(:living))",
+            {"place": lease.place, "living": self._leases.living()},
+        )
+        return shape.rooms(rows)
+
+    async def waiting(self, *, limit: int, after: str | None, now: float, within: Room = ENDLESS) -> Sequence[Waiting]:
+        rows = self._rows(*reads.waiting(limit=limit, after=after, now=now, within=within))
         return [shape.waiting(row) for row in rows]
 
     async def next_due(self, now: float) -> float | None:
