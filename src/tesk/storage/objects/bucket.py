@@ -54,6 +54,11 @@ class Bucket:
         """The longest silence of the server."""
         return self._wire.timeout_seconds
 
+    @property
+    def is_private_line(self) -> bool:
+        """Say whether TLS protects what is sent."""
+        return not self._endpoint.lower().startswith("http:")
+
     @contextlib.contextmanager
     def ask(
         self,

@@ -4,14 +4,19 @@ import contextlib
 import hashlib
 import os
 import threading
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from html import escape
 from socket import socket
+from typing import NamedTuple
 
 from tesk.errors import TransferError, TransferFailed
 from tesk.storage.objects.bucket import Bucket
 from tesk.storage.objects.listing import complaint, element
 from tesk.storage.objects.parts import Part, Parts
 from tesk.storage.objects.pour import send
+from tesk.storage.objects.signature import UNSIGNED
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
@@ -20,6 +25,13 @@ _PART_BYTES = 16 * 1024 * 1024
 _PARTS_MAX = 10_000
 _PIECE_BYTES = 1024 * 1024
 _ANSWER_BYTES = 1024 * 1024
+
+
+class Stored(NamedTuple):
+    """A part that the server has."""
+
+    tag: str
+    crc32: str
 
 
 class Outgoing:
@@ -37,7 +49,7 @@ class Outgoing:
         part_bytes = max(_PART_BYTES, -(-self.size_bytes // _PARTS_MAX))
         self._parts = Parts(self.size_bytes, part_bytes)
         self._upload = ""
-        self._tags: dict[int, str] = {}
+        self._stored: dict[int, Stored] = {}
         self._asked_to_complete = False
 
     def once(self, helpers: threading.Semaphore) -> None:
@@ -46,7 +58,9 @@ class Outgoing:
             self._send(Part(1, 0, self.size_bytes), {})
             return
         if not self._upload:
-            with self._bucket.ask("POST", self._key, {"uploads": ""}, {"Content-Length": "0"}) as answer:
+            with self._bucket.ask(
+                "POST", self._key, {"uploads": ""}, {"Content-Length": "0"}, amz={"x-amz-checksum-algorithm": "CRC32"}
+            ) as answer:
                 self._bucket.check(answer, self._url)
                 self._upload = element(answer.read_at_most(_ANSWER_BYTES), "UploadId")
             if not self._upload:
@@ -68,13 +82,13 @@ class Outgoing:
     def _store(self, part: Part) -> None:
         left = part
         try:
-            self._tags[part.number] = self._send(part, {"partNumber": str(part.number), "uploadId": self._upload})
+            self._stored[part.number] = self._send(part, {"partNumber": str(part.number), "uploadId": self._upload})
             left = Part(part.number, part.end, part.end)
         finally:
             self._parts.give_back(left)
 
-    def _send(self, part: Part, query: dict[str, str]) -> str:
-        """Send a part, or all; return its ETag. Signed with its SHA-256, which the server verifies."""
+    def _send(self, part: Part, query: dict[str, str]) -> Stored:
+        """Send a part, or all. The server verifies its checksum."""
         size = part.end - part.begin
         sent = 0
 
@@ -107,36 +121,48 @@ class Outgoing:
                 raise TransferFailed(f"{shown(self._url)}: the file became shorter while it was sent")
             moving(size)
         stored = False
+        crc32, sha256 = self._sums(part) if large else self._sums_of([body])
         try:
             with self._bucket.ask(
                 "PUT",
                 self._key,
                 query,
                 headers,
+                amz={"x-amz-checksum-crc32": crc32},
                 body=body,
-                body_sha256=hashlib.sha256(body).hexdigest() if not large else self._sha256(part),
+                body_sha256=sha256,
                 send=send_all if large else None,
                 expects=large,
             ) as answer:
                 self._bucket.check(answer, self._url)
                 stored = True
-                return answer.header("ETag")
+                return Stored(answer.header("ETag"), crc32)
         finally:
             if not stored:
                 take_back()
 
-    def _sha256(self, part: Part) -> str:
-        hasher = hashlib.sha256()
-        for begin in range(part.begin, part.end, _PIECE_BYTES):
-            hasher.update(os.pread(self._source, min(_PIECE_BYTES, part.end - begin), begin))
-            self._advance(0)
-            self._parts.check()
-        return hasher.hexdigest()
+    def _sums(self, part: Part) -> tuple[str, str]:
+        def pieces() -> Iterator[bytes]:
+            for begin in range(part.begin, part.end, _PIECE_BYTES):
+                yield os.pread(self._source, min(_PIECE_BYTES, part.end - begin), begin)
+                self._advance(0)
+                self._parts.check()
+
+        return self._sums_of(pieces())
+
+    def _sums_of(self, pieces: Iterable[bytes]) -> tuple[str, str]:
+        """The CRC32, for the server to verify and to keep, and what is signed."""
+        crc, hasher = 0, None if self._bucket.is_private_line else hashlib.sha256()
+        for piece in pieces:
+            crc = zlib.crc32(piece, crc)
+            if hasher is not None:
+                hasher.update(piece)
+        return b64encode(crc.to_bytes(4, "big")).decode(), UNSIGNED if hasher is None else hasher.hexdigest()
 
     def _complete(self) -> None:
         parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(tag)}</ETag></Part>"
-            for number, tag in sorted(self._tags.items())
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(one.tag)}</ETag><ChecksumCRC32>{one.crc32}</ChecksumCRC32></Part>"
+            for number, one in sorted(self._stored.items())
         )
         document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         again, self._asked_to_complete = self._asked_to_complete, True
@@ -155,7 +181,7 @@ class Outgoing:
     def _is_there(self) -> bool:
         """Say whether the object is the one that these parts make."""
         try:
-            sums = [bytes.fromhex(tag.strip('"')) for _, tag in sorted(self._tags.items())]
+            sums = [bytes.fromhex(one.tag.strip('"')) for _, one in sorted(self._stored.items())]
         except ValueError:
             return False
         whole = f'"{hashlib.md5(b"".join(sums), usedforsecurity=False).hexdigest()}-{len(sums)}"'

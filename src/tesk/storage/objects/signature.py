@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 NO_BODY = hashlib.sha256(b"").hexdigest()
+UNSIGNED = "UNSIGNED-PAYLOAD"
+"""Stands for the sum of a body that TLS protects."""
 
 
 class Keys(NamedTuple):
