@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 
 from tesk.inside.delete import delete, empty
 from tesk.inside.resolve import LINKS_MAX, Root
+from tesk.inside.whole import whole_file
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -27,9 +28,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems, and kernels, without files that have no name say."""
 
 
 class Found(NamedTuple):
@@ -104,30 +102,8 @@ class Inside:
         """
         with _named(path), self._parent(path) as (folder, name):
             beside = f".tesk-{zlib.crc32(os.fsencode(name)):08x}.part"
-            unnamed = True
-            try:
-                made = os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, mode, dir_fd=folder)
-            except OSError as error:
-                if error.errno not in _NO_UNNAMED:
-                    raise
-                unnamed = False
-                _unlink(beside, folder)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                made = os.open(beside, flags, mode, dir_fd=folder)
-            try:
+            with whole_file(folder, name, mode, beside=beside) as made:
                 yield made
-                if unnamed and not _link(made, name, folder):
-                    _unlink(beside, folder)
-                    _link(made, beside, folder)
-                    unnamed = False
-                if not unnamed:
-                    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                if not unnamed:
-                    _unlink(beside, folder)
-                raise
-            finally:
-                os.close(made)
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """Look at what is at `path`, or return None where there is nothing (also behind a link that leads nowhere)."""
@@ -235,20 +211,6 @@ def delete_folder(folder: Path) -> None:
     """
     with contextlib.suppress(FileNotFoundError), Inside(folder.parent) as above:
         above.remove_tree(folder.name)
-
-
-def _link(file: int, name: str, folder: int) -> bool:
-    """Give an open file a name; say whether there was none of that name yet."""
-    try:
-        os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=folder)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _unlink(name: str, folder: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
 
 
 @contextlib.contextmanager

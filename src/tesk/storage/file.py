@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
+from tesk.inside import whole_file
 from tesk.settings import FileRoot, StorageSettings
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import below, path_of, shown
@@ -132,19 +133,9 @@ class FileScheme:
             with self._folder(folder_path, url, name) as folder:
                 # The umask decides, as for any program that this user runs; programs stay programs.
                 mode = 0o666 | os.fstat(source).st_mode & 0o111
-                target = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
-                try:
-                    try:
-                        size = copy(source, target, advance, reflink=self._reflink)
-                        # A task is COMPLETE only when that survives a loss of power; so must what it made.
-                        os.fsync(target)
-                    finally:
-                        os.close(target)
-                    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
-                except (OSError, TransferError):
-                    with contextlib.suppress(OSError):
-                        os.unlink(beside, dir_fd=folder)
-                    raise
+                # A task is COMPLETE only when that survives a loss of power; so must what it made.
+                with whole_file(folder, name, mode, beside=beside, durable=True) as target:
+                    size = copy(source, target, advance, reflink=self._reflink)
                 _sync_folder(folder)
         except OSError as error:
             raise _told(error, url) from error
