@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 import postgres
+from fakes import engine as engines
 
 # Who starts the tests in the background has them ignore Ctrl-C, and all that they start would ignore it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,3 +26,13 @@ def postgres_server() -> Iterator[postgres.Server]:
 def postgres_url(postgres_server: postgres.Server) -> str:
     """Give the URL of an empty database."""
     return postgres_server.new_database()
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+    """Give a real container engine with an image of busybox, one for the whole session; skip where there is none."""
+    try:
+        with engines.running(tmp_path_factory.mktemp("engine")) as engine, engines.in_environment(engine):
+            yield engine
+    except engines.Missing as missing:
+        pytest.skip(str(missing))

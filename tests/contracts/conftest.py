@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import local
+from fakes.engine import containers
 
-BACKENDS = {"local": local}
+BACKENDS = {"local": local, "containers": containers}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -20,4 +21,6 @@ def database(request: pytest.FixtureRequest, tmp_path) -> str:
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path):
     """Give a function that opens a backend."""
+    if request.param == "containers":
+        request.getfixturevalue("engine")
     return lambda stager=None: BACKENDS[request.param](tmp_path, stager)

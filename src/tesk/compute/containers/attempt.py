@@ -27,7 +27,7 @@ from tesk.errors import BackendUnavailable, CannotRun
 from tesk.settings import ContainersSettings
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.times import rfc3339
-from tesk.transfer import Direction, Progress, Stager, TransferReport, summary
+from tesk.transfer import Direction, Progress, Stager, Told, TransferReport, summary
 
 T = TypeVar("T")
 _FOLLOW_SECONDS = 0.2
@@ -198,18 +198,16 @@ class Attempt:
         """Fetch inputs and images at the same time; the first that fails ends the other."""
         machine, root = self._machine, self._preparation.root
         names = {step.image: reference(step.image, f"executors[{step.index}].image") for step in plan.steps}
+        inputs = asyncio.ensure_future(_fetched(machine.stager, plan, root, self._hear))
+        images = {image: asyncio.ensure_future(machine.images.get(name)) for image, name in names.items()}
+        both = (inputs, *images.values())
         try:
-            async with asyncio.TaskGroup() as both:
-                inputs = (
-                    both.create_task(machine.stager.fetch(plan.transfer, root, None, self._hear))
-                    if plan.transfer.inputs
-                    else None
-                )
-                images = {image: both.create_task(machine.images.get(name)) for image, name in names.items()}
-        except* (Missing, BackendUnavailable, OSError) as errors:
-            raise errors.exceptions[0] from None
-        report = inputs.result() if inputs is not None else TransferReport()
-        return report, {image: task.result() for image, task in images.items()}
+            await asyncio.gather(*both)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        return inputs.result(), {image: found.result() for image, found in images.items()}
 
     async def _take_out(self) -> None:
         if self.journal.phase is not Phase.UPLOADING:
@@ -385,3 +383,7 @@ class Attempt:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.over.wait(), seconds)
         return self.over.is_set()
+
+
+async def _fetched(stager: Stager, plan: Plan, root: Path, told: Told) -> TransferReport:
+    return await stager.fetch(plan.transfer, root, None, told) if plan.transfer.inputs else TransferReport()
