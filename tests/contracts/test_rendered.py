@@ -5,10 +5,9 @@ import json
 
 import pytest
 
-from fakes.databases import is_postgres, opened, play, raw
-from fakes.tasks import ended, many, new_task
+from fakes.databases import is_postgres, opened, play
+from fakes.tasks import many, new_task
 from tesk.caller import LOCAL, Caller
-from tesk.store.migrate import migrations
 from tesk.store.rendered import Rendered
 from tesk.store.rows import ListQuery, Move, Results
 from tesk.tes.state import State
@@ -164,30 +163,6 @@ def test_what_is_kept_is_bounded_and_the_latest_stays(database):
         assert watched.read == 203
 
     play(database, story)
-
-
-def test_a_database_of_the_first_version_is_brought_up_to_date_with_what_is_in_it(database):
-    """Take away what came later, and open it again."""
-    new = new_task(tags={"a": "b"})
-
-    async def fill(store):
-        await store.create(new)
-        await ended(store, new, notes=("so",))
-
-    play(database, fill)
-    raw(database, "ALTER TABLE task DROP COLUMN revision")
-    raw(database, "DELETE FROM version WHERE version > 1" if is_postgres(database) else "PRAGMA user_version = 1")
-
-    async def look(store):
-        shown = await Rendered(store).get(new.id, LOCAL, View.FULL)
-        assert json.loads(shown.json)["logs"][0]["system_logs"] == ["so"]
-        assert await store.mark(new.id, LOCAL) == f"{new.id}.1.COMPLETE"
-        assert await store.check() == []
-
-    play(database, look)
-    dialect = "postgres" if is_postgres(database) else "sqlite"
-    version = "SELECT max(version) FROM version" if is_postgres(database) else "PRAGMA user_version"
-    assert raw(database, version) == [(len(migrations(dialect)),)]
 
 
 def test_many_who_ask_at_once_are_all_shown_the_newest(database):

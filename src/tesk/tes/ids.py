@@ -6,9 +6,11 @@ import re
 import threading
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+LENGTH = 26
+"""Letters of an id."""
 _STOCK_BYTES = 4096
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_ID = re.compile(rf"[{_ALPHABET}]{{26}}\Z")
+_ID = re.compile(rf"[{_ALPHABET}]{{{LENGTH}}}\Z")
 
 
 def is_id(text: str) -> bool:

@@ -82,9 +82,9 @@ def render(task: TaskPieces, view: View) -> bytes:
     )
 
 
-def minimal(task_id: str, state: State) -> bytes:
+def minimal(task_id: str, state: str) -> bytes:
     """Return `tesTask` with nothing but what is always there."""
-    return b'{"id":"%b","state":"%b"}' % (task_id.encode(), state.encode())
+    return f'{{"id":"{task_id}","state":"{state}"}}'.encode()
 
 
 def _without_content(body: bytes) -> bytes:
