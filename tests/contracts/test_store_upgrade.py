@@ -1,5 +1,7 @@
 """What every store promises to who had an older TESK: the database is brought up to date, with all that is in it."""
 
+import re
+
 from fakes.databases import is_postgres, play, raw
 from fakes.tasks import new_task
 from tesk.caller import LOCAL
@@ -23,7 +25,7 @@ def of_version_one(database, new):
         begin = [f"PRAGMA application_id = {0x7465736B}", "PRAGMA user_version = 1"]
     for statement in (
         *begin,
-        *filter(str.strip, steps[0].sql.split(";")),
+        *filter(str.strip, re.sub("--.*", "", steps[0].sql).split(";")),
         "INSERT INTO task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes,"
         f" name) VALUES ('{new.id}', 'local', 'QUEUED', 1, 1, 0, 0, 0, 1, 1, 1, '')",
         f"INSERT INTO body (id, body, pairs) VALUES ('{new.id}', {body}, '')",
