@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import worlds_file, worlds_ftp, worlds_web
+from fakes import worlds_file, worlds_ftp, worlds_objects, worlds_web
 from fakes.worlds import Make, World
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.url import below
@@ -22,6 +22,7 @@ WORLDS: dict[str, Make] = {
     "http": worlds_web.plain,
     "ftp": worlds_ftp.in_the_open,
     "ftps": worlds_ftp.over_tls,
+    "s3": worlds_objects.over_s3,
 }
 ODD = ["a b", "a#b", "a?b", "a%b", "a%20b", "a\nb", "ä", "a+b&c=d;e", "-", "[x]", "a:b", "'\"<&>"]
 

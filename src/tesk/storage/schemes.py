@@ -20,6 +20,7 @@ _MODULES = {
     "ftps": "tesk.storage.ftp.scheme",
     "http": "tesk.storage.http",
     "https": "tesk.storage.http",
+    "s3": "tesk.storage.objects.s3",
 }
 """Who serves what, by `for_caller(settings, caller)`. A module is loaded when a URL asks for it: each costs the stager's start."""
 

@@ -10,6 +10,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # how `os` writes such bytes in a `str`
 
 
+_LETTERS = frozenset({"file", "s3", "gs", "az", "abfs", "abfss"})
+"""Schemes in whose URLs `?` and `#` are letters of a name like others."""
+
+
 def scheme_of(url: str) -> str:
     """Return the scheme in lower case; a plain absolute path (as Nextflow and Cromwell write) is `file`; "" for neither."""
     if url.startswith("/"):
@@ -24,7 +28,7 @@ def below(url: str, name: str) -> str:
     if url.startswith("/"):
         return f"{url.rstrip('/')}/{name}"
     query = ""
-    if scheme_of(url) != "file":  # a file's name may hold these; elsewhere they end the path
+    if scheme_of(url) not in _LETTERS:
         cut = re.search(r"[?#]", url)
         if cut:
             url, query = url[: cut.start()], url[cut.start() :]
@@ -55,8 +59,10 @@ def path_of(url: str) -> str:
 
 def shown(url: str) -> str:
     """Return `url` for a message: without user and password, without the query (which may be a signature), on one line."""
-    if scheme_of(url) != "file":
+    scheme = scheme_of(url)
+    if scheme != "file" and not scheme.startswith("abfs"):  # where what stands before the `@` is the container
         url = re.sub(r"(?<=://)[^/?#]*@", "", url)
+    if scheme not in _LETTERS:
         url = re.sub(r"\?[^#]*", "?...", url)
     return printable(url).replace("\n", "\\n").replace("\r", "\\r")
 
