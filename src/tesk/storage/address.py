@@ -33,6 +33,8 @@ class Hosts:
 
     def refusal(self, host: str, address: str | None = None) -> str | None:
         """Say why `host`, as a URL has it, must not be called (at `address`, once that is known), or None."""
+        if not self.allowed and not self.denied:
+            return None
         names = {_plain(host), _plain(address or host)}
         if any(_means(entry, name) for entry in self.denied for name in names):
             return "setting storage.hosts_denied names it"

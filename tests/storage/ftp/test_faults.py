@@ -47,7 +47,8 @@ def test_a_line_that_is_cut_is_resumed(handler: type[ftp_old.Old], target: int) 
 @pytest.mark.parametrize("handler", [ftp_old.CutsAndBeginsAnew, ftp_old.Forgets, ftp_old.NeverOpens])
 def test_what_cannot_go_on_begins_anew(handler: type[ftp_old.Old], target: int) -> None:
     with ftp_old.serve(handler, {"/a": DATA}) as server, scheme(tries=9, timeout_seconds=0.5) as ftp:
-        assert ftp.get(f"{server.url}/a", target, nothing).size_bytes == len(DATA)
+        told: list[int] = []
+        assert ftp.get(f"{server.url}/a", target, told.append).size_bytes == len(DATA) == sum(told)
         assert content(target) == DATA
 
 
@@ -104,7 +105,8 @@ def test_who_is_not_let_in_is_told_the_setting_and_not_the_password(target: int)
 
 def test_a_file_of_which_less_is_kept_is_stored_again(source: int) -> None:
     with ftp_old.serve(ftp_old.KeepsLess) as server, scheme(tries=3) as ftp:
-        ftp.put(source, f"{server.url}/x", nothing)
+        told: list[int] = []
+        assert ftp.put(source, f"{server.url}/x", told.append).size_bytes == 4 == sum(told)
         assert server.files == {b"/x": b"data"}
 
 

@@ -53,22 +53,31 @@ def for_caller(settings: StorageSettings, caller: str) -> "FtpScheme":
     )
 
 
-class _Download:
-    """How far one file is, over all tries, and what the server said about it."""
+class _Upload:
+    """How far one file is, over all tries."""
 
-    def __init__(self, target: int, advance: Advance) -> None:
-        self.target = target
+    def __init__(self, file: int, advance: Advance) -> None:
+        self.file = file
         self.advance = advance
         self.done = 0
-        self.seen: Listed | None = None
 
     def moved(self, count: int) -> None:
         self.done += count
         self.advance(count)
 
     def restart(self) -> None:
-        os.ftruncate(self.target, 0)
-        self.done = 0
+        done, self.done = self.done, 0
+        self.advance(-done)
+
+
+class _Download(_Upload):
+    """How far one file is, and what the server said about it."""
+
+    seen: Listed | None = None
+
+    def restart(self) -> None:
+        os.ftruncate(self.file, 0)
+        super().restart()
 
 
 class FtpScheme:
@@ -137,7 +146,9 @@ class FtpScheme:
         place = place_of(url)
         if not posixpath.basename(place.path):
             raise TransferRefused(f"{shown(url)}: names no file")
-        return Arrived(size_bytes=self._act(url, lambda: self._store(source, place, url, advance), advance=advance))
+        upload = _Upload(source, advance)
+        self._act(url, lambda: self._store(place, url, upload), advance=advance)
+        return Arrived(size_bytes=upload.done)
 
     def make_directory(self, url: str) -> None:
         place = place_of(url)
@@ -210,7 +221,7 @@ class FtpScheme:
         download.seen = seen
         if download.done and download.done == size:
             return
-        os.lseek(download.target, download.done, os.SEEK_SET)
+        os.lseek(download.file, download.done, os.SEEK_SET)
         try:
             with line.data(f"RETR {path}", download.done) as data:
                 _receive(data, download, size)
@@ -230,30 +241,29 @@ class FtpScheme:
                 raise Again(f"{_MOVED}, or the server sends more than it said ({size} bytes expected, {got} got)")
             raise Again(f"the line broke after {download.done} of {size} bytes")
 
-    def _store(self, source: int, place: Place, url: str, advance: Advance) -> int:
+    def _store(self, place: Place, url: str, upload: _Upload) -> None:
         """One try at storing a file: beside, then under its name."""
         folder = posixpath.dirname(place.path)
         part = posixpath.join(folder, f".tesk-{os.urandom(8).hex()}.part")
         begun = False
 
-        def send(line: Line) -> int:
+        def send(line: Line) -> None:
             nonlocal begun
             begun = True
             try:
-                size = _send(line, source, wire(part, url), advance)
+                _send(line, wire(part, url), upload)
             except ftplib.error_perm:
                 if not folder or (place.site, folder) in self._folders:
                     raise
                 self._make_folders(line, place, folder, url)
-                size = _send(line, source, wire(part, url), advance)
+                _send(line, wire(part, url), upload)
             there = line.size_of(wire(part, url))
-            if there is not None and there != size:
-                raise Again(f"the server has {there} of {size} bytes")
+            if there is not None and there != upload.done:
+                raise Again(f"the server has {there} of {upload.done} bytes")
             _rename(line, wire(part, url), wire(place.path, url))
-            return size
 
         try:
-            return self._lines.act(place, send)
+            self._lines.act(place, send)
         except (OSError, EOFError, TransferError, Again, ftplib.Error):
             if begun:
                 with contextlib.suppress(OSError, EOFError, TransferError, Again, ftplib.Error):
@@ -302,7 +312,7 @@ def _receive(data: socket.socket, download: _Download, size: int | None) -> None
     while count := data.recv_into(buffer):
         written = 0
         while written < count:
-            written += os.write(download.target, buffer[written:count])
+            written += os.write(download.file, buffer[written:count])
         download.moved(count)
         if size is not None and download.done > size:
             return
@@ -319,13 +329,12 @@ def _whole(line: Line, command: str, url: str) -> bytes:
     return bytes(whole)
 
 
-def _send(line: Line, source: int, path: str, advance: Advance) -> int:
-    done = os.lseek(source, 0, os.SEEK_SET)  # where the line is encrypted, sendfile begins where the file is
-    with line.data(f"STOR {path}") as data, open(source, "rb", buffering=0, closefd=False) as file:
-        while count := data.sendfile(file, done, _SENDFILE_BYTES):
-            done += count
-            advance(count)
-    return done
+def _send(line: Line, path: str, upload: _Upload) -> None:
+    upload.restart()
+    os.lseek(upload.file, 0, os.SEEK_SET)  # where the line is encrypted, sendfile begins where the file is
+    with line.data(f"STOR {path}") as data, open(upload.file, "rb", buffering=0, closefd=False) as file:
+        while count := data.sendfile(file, upload.done, _SENDFILE_BYTES):
+            upload.moved(count)
 
 
 def _rename(line: Line, old: str, new: str) -> None:
