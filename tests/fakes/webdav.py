@@ -17,10 +17,13 @@ class Dav(web.Files):
     folder: Path
 
     def parse_request(self) -> bool:
-        if not super().parse_request():
-            return False
+        good = super().parse_request()
+        if good:
+            self.noted()
+        return good
+
+    def noted(self) -> None:
         self.server.requests.append(dict(self.headers.items()) | {"path": self.path, "method": self.command})
-        return True
 
     @property
     def place(self) -> bytes:
@@ -50,14 +53,14 @@ class Dav(web.Files):
             self.body()
             self.plain(409)
         else:
-            there = os.path.exists(self.place)
-            self.store(self.body())
-            self.plain(204 if there else 201)
-
-    def store(self, data: bytes) -> None:
-        with open(self.place + b".new", "wb") as file:
-            file.write(data)
-        os.rename(self.place + b".new", self.place)
+            status, data = 204 if os.path.exists(self.place) else 201, self.body()
+            if len(data) < int(self.headers["Content-Length"]):
+                self.close_connection = True
+                return
+            with open(self.place + b".new", "wb") as file:
+                file.write(data)
+            os.rename(self.place + b".new", self.place)
+            self.plain(status)
 
     def do_DELETE(self) -> None:
         if not os.path.exists(self.place):
@@ -138,15 +141,15 @@ class Full(Dav):
     """Has no room left, and says so when it has seen a part of a file that it then forgets to take away."""
 
     def do_PUT(self) -> None:
-        Path(os.fsdecode(self.place)).write_bytes(self.rfile.read(10))
+        Path(os.fsdecode(self.place)).write_bytes(self.body()[:10])
         self.plain(507)
-        self.close_connection = True
 
 
 class Declines(Dav):
     """Wants no file, and says so before it has seen one."""
 
     def handle_expect_100(self) -> bool:
+        self.noted()
         self.plain(403)
         self.close_connection = True
         return False
@@ -194,12 +197,23 @@ class Hostile(Dav):
 class Endless(Dav):
     """Each folder holds a folder."""
 
+    name = "again"
+
     def do_PROPFIND(self) -> None:
         self.body()
         here = self.path.rstrip("/") + "/"
         both = "".join(
             f"<D:response><D:href>{href}</D:href><D:propstat><D:prop><D:resourcetype><D:collection/></D:resourcetype>"
             f"</D:prop><D:status>{SPEC}</D:status></D:propstat></D:response>"
-            for href in (here, here + "again/")
+            for href in (here, f"{here}{self.name}/")
         )
         self.listed(both)
+
+
+class KeepsHalves(Dav):
+    """Stores what comes where everybody can see it, and what came before the end of the line, too."""
+
+    def do_PUT(self) -> None:
+        data = self.body()
+        Path(os.fsdecode(self.place)).write_bytes(data)
+        self.plain(201)

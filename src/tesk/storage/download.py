@@ -1,37 +1,97 @@
-"""Bring one file in over HTTP: resumed when the line breaks, two versions never mixed, moved by the kernel where it can be."""
+"""Bring one file in over HTTP: resumed when the line breaks, two versions never mixed, in parts where that is quicker.
+
+One connection brings the file from its start. While it is slower than a line can be, another one takes over the second half
+of what is still missing, and so on for as long as the last one made it quicker.
+"""
 
 import contextlib
 import fcntl
 import os
 import re
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Mapping
 
+from tesk.errors import TransferError
+from tesk.storage import digest
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Advance
 from tesk.storage.wire import Answer, Wire, check, readable
 
 _PIPE_BYTES = 1024 * 1024
+_BUFFER_BYTES = 256 * 1024
+_PARTS_FROM_BYTES = 64 * 1024 * 1024
+_PART_LEAST_BYTES = 16 * 1024 * 1024
+_LOOK_SECONDS = 0.5
+_FAST_BYTES_PER_SECOND = 1e9
+"""A connection that is as quick as this is held up by the machine, not by the line: more of them would only cost more."""
+_HELPS = 1.1
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
 
 
-class _Download:
-    """How far one file is, over all tries. `validator` is what If-Range takes, so that two versions are never mixed."""
+class _Part:
+    """A stretch of the file that one connection brings. `end` None: not known yet. It comes nearer when another takes the rest."""
 
-    def __init__(self, target: int, advance: Advance) -> None:
-        self.target = target
-        self.advance = advance
-        self.done = 0
-        self.validator: str | None = None
+    def __init__(self, at: int, end: int | None) -> None:
+        self.at = at
+        self.end = end
 
-    def moved(self, count: int) -> None:
-        self.done += count
-        self.advance(count)
+    @property
+    def missing(self) -> bool:
+        return self.end is None or self.at < self.end
 
-    def restart(self) -> None:
-        os.ftruncate(self.target, 0)
-        lost, self.done = self.done, 0
-        self.advance(-lost)
+
+class _Kernel:
+    """Moves bytes from a connection to the file through a pipe, past this program."""
+
+    def __init__(self, target: int, timeout_seconds: float) -> None:
+        self._target = target
+        self._timeout_seconds = timeout_seconds
+        self._out, self._into = os.pipe2(os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # a user may have too many large pipes
+            fcntl.fcntl(self._into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._into)
+
+    def move(self, line: socket.socket, most: int, at: int) -> int:
+        """Move what is there to the place `at`; return how much, 0 at the end."""
+        while True:
+            try:
+                count = os.splice(line.fileno(), self._into, min(most, _PIPE_BYTES))
+                break
+            except BlockingIOError:
+                if not readable(line, self._timeout_seconds):
+                    raise TimeoutError from None
+        moved = 0
+        while moved < count:
+            moved += os.splice(self._out, self._target, count - moved, offset_dst=at + moved)
+        return count
+
+
+class _Buffer:
+    """Moves bytes from a connection whose end this program is (TLS) to the file, by one buffer that stays in the cache."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+
+    def close(self) -> None:
+        self._buffer.release()
+
+    def move(self, line: socket.socket, most: int, at: int) -> int:
+        """Move as much as fits to the place `at`; return how much, less only at the end."""
+        filled, most = 0, min(most, _BUFFER_BYTES)
+        while filled < most:
+            count = line.recv_into(self._buffer[filled:most])
+            if count == 0:
+                break
+            filled += count
+        _write(self._target, self._buffer[:filled], at)
+        return filled
 
 
 def download(
@@ -39,85 +99,226 @@ def download(
 ) -> int:
     """Bring what lies at `url` into the empty regular file `target`; return its size in bytes, which was verified.
 
-    `own` headers go to the URL's own server only. Raises TransferRefused or TransferFailed.
+    So was its checksum, where the server names one. `own` headers go to the URL's own server only. Raises TransferRefused or
+    TransferFailed. `advance` may be called from several threads.
     """
-    state = _Download(target, advance)
-    patience.act(url, lambda: _continue(wire, url, state, own), advance=advance, done=lambda: state.done)
-    return state.done
+    whole = _Download(wire, url, target, advance, own)
+    patience.act(url, whole.proceed, advance=advance, done=lambda: whole.done)
+    return whole.done
 
 
-def _continue(wire: Wire, url: str, state: _Download, own: Mapping[str, str] | None) -> None:
-    """One try at what is still missing of a file."""
-    headers = {}
-    if state.done and state.validator:
-        headers = {"Range": f"bytes={state.done}-", "If-Range": state.validator}
-    with wire.ask(url, "GET", headers, own=own) as answer:
-        if answer.status == 416 and state.done:
-            state.restart()
-            raise Again("the file became shorter while it was read")
-        check(answer, url)
-        total: int | None = None
-        if answer.status == 206:
-            part = _CONTENT_RANGE.match(answer.header("Content-Range"))
-            if part is None or int(part[1]) != state.done:
-                state.restart()
-                raise Again("the server sent another part than was asked for")
-            total = int(part[2]) if part[2] != "*" else None
-        elif state.done:
-            state.restart()
-        tag = answer.header("ETag")
-        state.validator = tag if tag.startswith('"') else answer.getheader("Last-Modified")
-        if total is None and answer.length is not None:
-            total = state.done + answer.length
-        os.lseek(state.target, state.done, os.SEEK_SET)
-        if answer.length is not None and not isinstance(answer.line, ssl.SSLSocket):
-            _splice(answer, state, wire.timeout_seconds)
-        else:
-            _read(answer, state)
-        if total is not None and state.done != total:
-            raise Again(f"the line broke after {state.done} of {total} bytes")
+class _Download:
+    """How far one file is, over all tries. `validator` is what If-Range takes, so that two versions are never mixed."""
 
+    def __init__(self, wire: Wire, url: str, target: int, advance: Advance, own: Mapping[str, str] | None) -> None:
+        self._wire = wire
+        self._url = url
+        self._target = target
+        self._advance = advance
+        self._own = own
+        self._lock = threading.Lock()
+        self.done = 0
+        self._begin_anew()
+        self._stopped = False
+        self._helpers: list[threading.Thread] = []
+        self._lines: set[socket.socket] = set()
 
-def _splice(answer: Answer, state: _Download, timeout_seconds: float) -> None:
-    """Move a body of known length from the socket to the file inside the kernel, through a pipe."""
-    left = answer.length or 0
-    if left:
-        early = answer.read1(_PIPE_BYTES)  # what came with the headers lies in Python's buffer; this empties it
-        _write(state.target, early)
-        state.moved(len(early))
-        left -= len(early)
-    out, into = os.pipe2(os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # a user may have too many large pipes
-            fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        while left:
+    def _begin_anew(self) -> None:
+        self._advance(-self.done) if self.done else None
+        self.done = 0
+        self._total: int | None = None
+        self._validator: str | None = None
+        self._digest: digest.Digest | None = None
+        self._in_parts = False
+        self._waiting = [_Part(0, None)]
+        self._moving: list[_Part] = []
+        self._changed = False
+
+    def proceed(self) -> None:
+        """One try at what is still missing."""
+        if self._changed:
+            self._begin_anew()
+        self._stopped = False
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        self._seen, self._rate, self._more = self.done, 0.0, True
+        try:
+            while self._waiting or self._helpers:
+                while (part := self._next()) is not None:
+                    self._bring(part, helps=False)
+                self._join()  # what one of them left is waiting now
+        finally:
+            self._stopped = True
+            with self._lock:
+                for line in self._lines:
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(
+                            line, socket.SHUT_RDWR
+                        )  # that of TLS would take the state from its reader
+            self._join()
+        os.ftruncate(self._target, self.done)
+        if self._digest is not None:
+            found = digest.of(self._target, self._digest.name, self._advance)
+            if found != self._digest:
+                self._changed = True
+                raise Again(f"the server names {self._digest} for it, but sent {found}")
+
+    def _join(self) -> None:
+        while self._helpers:
+            self._helpers.pop().join()
+
+    def _help(self) -> None:
+        try:
+            while (part := self._next()) is not None:
+                self._bring(part, helps=True)
+        except (Again, OSError, TransferError):
+            self._more = False  # the first connection meets the same, if it is more than a line that broke
+
+    def _next(self) -> _Part | None:
+        """A part that waits, or the second half of the longest that moves."""
+        with self._lock:
+            if self._waiting:
+                part = self._waiting.pop(0)
+            else:
+                longest = max(self._moving, key=lambda one: (one.end or 0) - one.at, default=None)
+                if not self._in_parts or longest is None or longest.end is None:
+                    return None
+                if longest.end - longest.at < 2 * _PART_LEAST_BYTES:
+                    return None
+                middle = (longest.at + longest.end) // 2  # far ahead of what its connection moves at this moment
+                part = _Part(middle, longest.end)
+                longest.end = middle
+            self._moving.append(part)
+            return part
+
+    def _bring(self, part: _Part, *, helps: bool) -> None:
+        """Bring a part, or raise and leave what is missing of it to the next."""
+        try:
+            self._ask(part, helps=helps)
+        finally:
+            with self._lock:
+                if part in self._moving:
+                    self._moving.remove(part)
+                    if part.missing:
+                        self._waiting.append(part)
+
+    def _ask(self, part: _Part, *, helps: bool) -> None:
+        headers = {}
+        ranged = self._validator is not None and (part.at > 0 or part.end != self._total)
+        if ranged:
+            last = "" if part.end in {None, self._total} else (part.end or 0) - 1
+            headers = {"Range": f"bytes={part.at}-{last}", "If-Range": self._validator or ""}
+        with self._wire.ask(self._url, "GET", headers, own=self._own, at_once=helps) as answer:
+            if answer.status == 416 and ranged:
+                self._changed = True
+                raise Again("the file became shorter while it was read")
+            check(answer, self._url)
+            if answer.status == 206:
+                self._check_part(answer, part)
+            else:
+                if self.done or helps:
+                    if helps or self._helpers:
+                        self._changed = not helps
+                        raise Again("the server sent the whole file, not the part that was asked for")
+                    self._begin_anew()
+                    part.at, part.end = 0, None
+                    self._waiting, self._moving = [], [part]
+                self._learn(answer, part)
+            with self._lock:
+                self._lines.add(answer.line)
             try:
-                count = os.splice(answer.line.fileno(), into, min(left, _PIPE_BYTES))
-            except BlockingIOError:
-                if not readable(answer.line, timeout_seconds):
-                    raise Again(f"the server was silent for {timeout_seconds:.0f} s") from None
-                continue
-            if count == 0:
-                return
-            waiting = count
-            while waiting:
-                waiting -= os.splice(out, state.target, waiting)
-            left -= count
-            state.moved(count)
-    finally:
-        os.close(out)
-        os.close(into)
-    answer.close()
+                if answer.length is None:
+                    self._read_to_the_end(answer, part)
+                else:
+                    self._read(answer, part, helps=helps)
+            finally:
+                with self._lock:
+                    self._lines.discard(answer.line)
+            if part.missing:
+                raise Again(f"the line broke after {self.done} of {self._total} bytes")
+
+    def _check_part(self, answer: Answer, part: _Part) -> None:
+        said = _CONTENT_RANGE.match(answer.header("Content-Range"))
+        tag = answer.header("ETag")
+        if (
+            said is None
+            or int(said[1]) != part.at
+            or (said[2] != "*" and self._total not in {None, int(said[2])})
+            or (tag and tag != self._validator and (self._validator or "").startswith('"'))
+        ):
+            self._changed = True
+            raise Again("the server sent another part than was asked for")
+        if part.end is None:
+            self._total = part.end = int(said[2]) if said[2] != "*" else part.at + (answer.length or 0)
+
+    def _learn(self, answer: Answer, part: _Part) -> None:
+        """Take from an answer that holds the whole file what it says of it."""
+        self._total = part.end = answer.length
+        tag = answer.header("ETag")
+        self._validator = tag if tag.startswith('"') else answer.getheader("Last-Modified")
+        self._digest = digest.named(
+            of_file=(answer.header("Repr-Digest"), answer.header("Digest")),
+            of_answer=(answer.header("Content-Digest"), answer.header("Content-MD5")),
+        )
+        self._in_parts = (
+            tag.startswith('"')
+            and "bytes" in answer.header("Accept-Ranges").lower()
+            and (answer.length or 0) >= _PARTS_FROM_BYTES
+        )
+
+    def _moved(self, part: _Part, count: int) -> None:
+        part.at += count
+        with self._lock:
+            self.done += count
+        self._advance(count)
+        if self._stopped:
+            raise Again("stopped")
+
+    def _consider_help(self) -> None:
+        """See how quick it is; take one more connection while the last one helped."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        rate = (self.done - self._seen) / (now - self._look_at + _LOOK_SECONDS)
+        self._look_at, self._seen = now + _LOOK_SECONDS, self.done
+        self._more = self._more and _HELPS * self._rate < rate < _FAST_BYTES_PER_SECOND
+        if self._in_parts and self._more and len(self._helpers) < self._wire.connections_per_host - 1:
+            self._rate = rate
+            self._helpers.append(threading.Thread(target=self._help, daemon=True))
+            self._helpers[-1].start()
+
+    def _read(self, answer: Answer, part: _Part, *, helps: bool) -> None:
+        """Move a body of known length past Python's buffers: inside the kernel, or for TLS by one buffer of ours."""
+        left = answer.length or 0
+        if left and part.missing:
+            early = answer.read1(_PIPE_BYTES)  # what came with the headers lies in Python's buffer; this empties it
+            _write(self._target, early, part.at)
+            left -= len(early)
+            self._moved(part, len(early))
+        tls = isinstance(answer.line, ssl.SSLSocket)
+        mover = _Buffer(self._target) if tls else _Kernel(self._target, self._wire.timeout_seconds)
+        with contextlib.closing(mover):
+            while left and (missing := (part.end or 0) - part.at) > 0:
+                count = mover.move(answer.line, min(left, missing), part.at)
+                if count == 0:
+                    return
+                left -= count
+                self._moved(part, count)
+                if not helps:
+                    self._consider_help()
+        if left:
+            answer.will_close = True  # another connection brings the rest
+        answer.close()
+
+    def _read_to_the_end(self, answer: Answer, part: _Part) -> None:
+        """Read a body whose length its server does not know."""
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        while count := answer.readinto(buffer):
+            _write(self._target, buffer[:count], part.at)
+            self._moved(part, count)
+        part.end = self._total = part.at
 
 
-def _read(answer: Answer, state: _Download) -> None:
-    buffer = memoryview(bytearray(_PIPE_BYTES))
-    while count := answer.readinto(buffer):
-        _write(state.target, buffer[:count])
-        state.moved(count)
-
-
-def _write(target: int, data: bytes | memoryview) -> None:
+def _write(target: int, data: bytes | memoryview, at: int) -> None:
     written = 0
     while written < len(data):
-        written += os.write(target, data[written:])
+        written += os.pwrite(target, data[written:], at + written)

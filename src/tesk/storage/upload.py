@@ -10,7 +10,7 @@ from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
-from tesk.storage.wire import Wire, check
+from tesk.storage.wire import Wire, check, hang_up
 
 _PIECE_BYTES = 1024 * 1024
 _STORED = frozenset({200, 201, 204})
@@ -19,9 +19,9 @@ _NO_FOLDER = frozenset({404, 409})
 _WORDS = {
     401: "it wants credentials (setting storage.http)",
     403: "it does not let us store this; other credentials may help (setting storage.http)",
-    404: "it has no such folder, and none can be made",
+    404: "it has no folder for it and makes none, or has a folder of this very name",
     405: "it takes no file here",
-    409: "it has no such folder, and none can be made",
+    409: "it has no folder for it and makes none, or has a folder of this very name",
     413: "it takes no file of this size",
     501: "it takes no files",
     507: "it has no room left",
@@ -50,10 +50,14 @@ class _Upload:
         """Write the body to a connection."""
         self.forget()
         self.half = True
-        if isinstance(line, ssl.SSLSocket):
-            self._through_python(line)
-        else:
-            self._through_the_kernel(line)
+        try:
+            if isinstance(line, ssl.SSLSocket):
+                self._through_python(line)
+            else:
+                self._through_the_kernel(line)
+        except TransferError:
+            hang_up(line)
+            raise
 
     def forget(self) -> None:
         """What was sent was in vain."""

@@ -7,7 +7,7 @@ Who speaks HTTP makes one `Wire` for one caller, closes it at the end, and asks 
         check(answer, url)                  # TransferRefused or Again for what is no success
         document = answer.read_at_most(1 << 20)
 
-- A connection is kept for the next request if the answer was read to its end; `connections_per_host` bounds those in use
+- A connection is kept for the next request if the answer was read to its end (the body of a refusal is read for you); `connections_per_host` bounds those in use
   and those kept, together. A thread that has one may not ask for a second one to the same host: it might wait for ever.
 - Credentials go to the host (and port, where the key names one) that the URL itself names, and nowhere that it leads to;
   user and password in the URL win over those of the settings. `own` headers are treated likewise.
@@ -39,11 +39,14 @@ _REDIRECTS_MAX = 10
 _SMALL_BYTES = 64 * 1024
 _EXPECT_SECONDS = 1.0
 """So long a server may take to say that it wants a body; many never say it."""
+_HANG_UP_SECONDS = 0.5
 _SAFE = "%/:=&?~+!$,;'@()*[]|"
 _URL = re.compile(
     r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]\x00-\x20\x7f]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?",
     re.DOTALL,
 )
+_BARE = frozenset({"HEAD", "PUT", "DELETE", "MKCOL"})
+"""What is answered by a status; a body is for people."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HELP = {
     401: "it wants credentials (setting storage.http)",
@@ -80,7 +83,12 @@ class Place(NamedTuple):
 
 
 class Answer(http.client.HTTPResponse):
-    """What a server says; `line` is the connection, from which a body may be taken past Python. `place`: who said it at last."""
+    """What a server says; `line` is the connection, from which a body may be taken past Python. `place`: who said it at last.
+
+    `said` is the body of a refusal, if it is short, which was read.
+    """
+
+    said = b""
 
     def __init__(self, line: socket.socket, method: str, place: Place) -> None:
         super().__init__(line, method=method)
@@ -129,12 +137,12 @@ class Wire:
         context: ssl.SSLContext | None = None,
     ) -> None:
         self._authorizations = {host.lower(): value for host, value in (authorizations or {}).items()}
-        self._most = connections_per_host
         self._private = private
         self._allowed = hosts
         self._context = context
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
+        self.connections_per_host = connections_per_host
         self.timeout_seconds = timeout_seconds
 
     def close(self) -> None:
@@ -156,12 +164,13 @@ class Wire:
         body: bytes = b"",
         send: Callable[[socket.socket], None] | None = None,
         expects: bool = False,
+        at_once: bool = False,
     ) -> Iterator[Answer]:
         """Ask, through redirects, and give the answer.
 
         `own` headers go to the URL's own server only. `body` is sent with its length; `send` writes a body of the length
         that `headers` name; after a redirect it is called again, to begin anew. `expects`: `headers` ask whether it is
-        wanted (Expect: 100-continue).
+        wanted (Expect: 100-continue). `at_once`: raise Again where all connections that there may be are in use.
         """
         place = place_of(url)
         first, secret = place.site, dict(own or {})
@@ -176,25 +185,26 @@ class Wire:
             # Credentials are for the server that the URL names, not for one that it points to.
             known = {**sent, **secret} if place.site == first else sent
             head = _head(method, place, known, url)
-            with self._host(place.site.host) as host:
+            with self._host(place.site.host, at_once=at_once) as host:
                 line = self._line(host, place.site, private)
-                keep = False
+                answer, whole = Answer(line, method, place), False
                 try:
                     peer = line.getpeername()[0]
-                    answer, whole = _exchange(line, method, place, head + body, send, expects=expects)
+                    whole = _exchange(answer, head + body, send, expects=expects)
                     onward = answer.getheader("Location") if answer.status in _REDIRECTS else None
+                    bare = answer.status >= 300 or method in _BARE
+                    if bare and answer.length is not None and answer.length < _SMALL_BYTES:
+                        answer.said = answer.read()  # now the connection can be used again
                     if onward is None:
                         yield answer
-                    if not answer.isclosed() and answer.length is not None and answer.length <= _SMALL_BYTES:
-                        answer.read()
-                    keep = whole and answer.isclosed() and not answer.will_close
                 except http.client.HTTPException as error:
                     raise _strange(error) from error
                 finally:
-                    if keep:
+                    if whole and answer.isclosed() and not answer.will_close:
                         with self._lock:
                             host.idle.append((place.site, private, line))
                     else:
+                        answer.close()  # it has the connection open, too
                         line.close()
             if onward is None:
                 return
@@ -208,18 +218,20 @@ class Wire:
         raise TransferRefused(f"{shown(url)}: is redirected more than {_REDIRECTS_MAX} times")
 
     @contextlib.contextmanager
-    def _host(self, name: str) -> Iterator[_Host]:
+    def _host(self, name: str, *, at_once: bool) -> Iterator[_Host]:
         """Wait until one more connection to this host may be used."""
         with self._lock:
-            host = self._hosts.setdefault(name, _Host(self._most))
-        with host.free:
+            host = self._hosts.setdefault(name, _Host(self.connections_per_host))
+        if not host.free.acquire(blocking=not at_once):
+            raise Again("all connections to this host are in use")
+        with self._lock:
+            host.busy += 1
+        try:
+            yield host
+        finally:
             with self._lock:
-                host.busy += 1
-            try:
-                yield host
-            finally:
-                with self._lock:
-                    host.busy -= 1
+                host.busy -= 1
+            host.free.release()
 
     def _line(self, host: _Host, site: Site, private: bool) -> socket.socket:
         """A connection that waits for work, or a new one in place of one that waits for other work."""
@@ -228,7 +240,7 @@ class Wire:
                 found = next((one for one in reversed(host.idle) if one[:2] == (site, private)), None)
                 if found is not None:
                     host.idle.remove(found)
-                elif host.idle and len(host.idle) + host.busy > self._most:
+                elif host.idle and len(host.idle) + host.busy > self.connections_per_host:
                     host.idle.pop(0)[2].close()
             if found is None:
                 return self._connect(site, private)
@@ -302,6 +314,13 @@ def readable(line: socket.socket, timeout_seconds: float) -> bool:
     return bool(poll.poll(timeout_seconds * 1000))
 
 
+def hang_up(line: socket.socket) -> None:
+    """Say that no more comes, and give the server a moment to see to it: what is asked next shall not overtake that."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_WR)  # that of TLS would say nothing to a server that is in a request
+        readable(line, _HANG_UP_SECONDS)
+
+
 def _head(method: str, place: Place, headers: Mapping[str, str], url: str) -> bytes:
     host = place.site.authority
     if place.site.port == (443 if place.site.tls else 80):
@@ -315,33 +334,24 @@ def _head(method: str, place: Place, headers: Mapping[str, str], url: str) -> by
         raise TransferRefused(f"{shown(url)}: a header for it has letters that HTTP does not know") from error
 
 
-def _exchange(
-    line: socket.socket,
-    method: str,
-    place: Place,
-    head: bytes,
-    send: Callable[[socket.socket], None] | None,
-    *,
-    expects: bool,
-) -> tuple[Answer, bool]:
-    """Send a request, its body only if the server does not decline it first. Says, too, whether all of it was sent."""
-    line.sendall(head)
-    answer = Answer(line, method, place)
+def _exchange(answer: Answer, head: bytes, send: Callable[[socket.socket], None] | None, *, expects: bool) -> bool:
+    """Send a request, its body only if the server does not decline it first, and begin its answer; say whether all was sent."""
+    answer.line.sendall(head)
     whole = True
     if send is not None:
-        if expects and readable(line, _EXPECT_SECONDS):
+        if expects and readable(answer.line, _EXPECT_SECONDS):
             # An answer to the head alone. `begin` below passes over the one that says "go on".
             whole = answer.fp.peek(12)[:10] in {b"HTTP/1.1 1", b"HTTP/1.0 1"}
         if whole:
             try:
-                send(line)
+                send(answer.line)
             except OSError:
                 # A server that has seen enough says why and hangs up: what it says is of more use than that it did.
-                if not readable(line, 0):
+                if not readable(answer.line, 0):
                     raise
                 whole = False
     answer.begin()
-    return answer, whole
+    return whole
 
 
 def _strange(error: http.client.HTTPException) -> Again:
