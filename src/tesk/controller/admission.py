@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tesk.compute.backend import Capacity
-from tesk.store.rows import Claimed, Waiting
+from tesk.store.rows import ENDLESS, Claimed, Room, Waiting
 
 _SUMS_LIMIT = 2_000
 """How many sums of sizes are looked at for the head's room; beyond that there is none, which is always safe."""
@@ -46,9 +46,16 @@ class Need:
         )
 
 
-def need(task: Waiting | Claimed | Capacity) -> Need:
-    """Return what a task asks for or holds, or what a backend has."""
+def need(task: Waiting | Claimed | Capacity | Room) -> Need:
+    """Return what a task asks for or holds, or what a backend or another server has."""
     return Need(round(task.cpu_cores * 1000), task.ram_bytes, task.disk_bytes)
+
+
+def room(capacity: Capacity | None) -> Room:
+    """Return what other servers are told of a backend."""
+    if capacity is None:
+        return ENDLESS
+    return Room(cpu_cores=capacity.cpu_cores, ram_bytes=capacity.ram_bytes, disk_bytes=capacity.disk_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,13 @@ def too_large(waiting: Iterable[Waiting], capacity: Capacity) -> tuple[Refused, 
         or task.disk_bytes > capacity.disk_bytes
     )
     return tuple(Refused(task, _too_large(task, capacity)) for task in doubtful if not need(task).within(total))
+
+
+def nobodys(refused: Iterable[Refused], others: Sequence[Room]) -> list[Refused]:
+    """Return those that no other server could hold either: for them a refusal is final."""
+    return [
+        each for each in refused if not any(other == ENDLESS or need(each.task).within(need(other)) for other in others)
+    ]
 
 
 def _beside(head: Need, running: Sequence[Need], total: Need) -> Need:

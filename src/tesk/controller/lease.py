@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tesk.errors import LeaseLost, Unavailable
-from tesk.store.rows import Lease
+from tesk.store.rows import ENDLESS, Lease, Room
 from tesk.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -28,10 +28,10 @@ class Tenure:
         self.lease = lease
 
     @classmethod
-    async def take(cls, store: Store, place: str, name: str, seconds: float) -> "Tenure":
+    async def take(cls, store: Store, place: str, name: str, seconds: float, room: Room = ENDLESS) -> "Tenure":
         """Take a new lease. Raises Unavailable."""
         taken = time.monotonic()
-        return cls(store, await store.acquire(place, name, seconds), seconds=seconds, taken=taken)
+        return cls(store, await store.acquire(place, name, seconds, room), seconds=seconds, taken=taken)
 
     def sure(self) -> None:
         """Raise LeaseLost unless the lease certainly still holds."""

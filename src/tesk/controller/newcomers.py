@@ -23,11 +23,16 @@ class Newcomers:
         self._store = store
         self._clock = clock
         self._known: float | None = None
+        self._anew = False
         self._next = 0.0
 
     def known(self, now: float) -> None:
         """All that waited at `now` were seen elsewhere."""
         self._known = now
+
+    def forget(self) -> None:
+        """All that wait are to be looked at again."""
+        self._anew = True
 
     def due_in(self) -> float:
         """Return how many seconds to wait before another look, so that many small ones cost no more than a large one."""
@@ -37,6 +42,8 @@ class Newcomers:
         """Yield the newcomers, all that wait at the first time. Where it breaks off, the next look begins there again."""
         now = self._clock()
         self._next = time.monotonic() + _EVERY_SECONDS
+        if self._anew:
+            self._known, self._anew = None, False
         after = None if self._known is None else id_before(self._known - _LATE_SECONDS)
         while True:
             rows = await self._store.waiting(limit=_PAGE, after=after, now=now)

@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable
 
-from tesk.compute.backend import Backend
+from tesk.compute.backend import Backend, Capacity
+from tesk.controller.admission import room
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop, Why
 from tesk.controller.lease import Tenure
 from tesk.controller.term import Term
-from tesk.errors import LeaseLost, Unavailable
+from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
@@ -59,22 +60,28 @@ class Controller:
             self._beat()
             try:
                 async with asyncio.timeout(self._settings.controller.lease_seconds):
+                    capacity = await self._backend.capacity()
                     tenure = await Tenure.take(
-                        self._store, self._backend.place, self._name, self._settings.controller.lease_seconds
+                        self._store,
+                        self._backend.place,
+                        self._name,
+                        self._settings.controller.lease_seconds,
+                        room(capacity),
                     )
-            except (Unavailable, TimeoutError) as gone:
+            except (Unavailable, BackendUnavailable, TimeoutError) as gone:
                 _log.warning("No lease: %s; will try again", gone or "the database took too long")
                 await asyncio.sleep(delay_seconds(failures, 1.0, _LONGEST_WAIT_SECONDS, 0.5 + random.random() / 2))
                 failures += 1
                 continue
             failures = 0
-            await self._hold(tenure)
+            await self._hold(tenure, capacity)
 
-    async def _hold(self, tenure: Tenure) -> None:
+    async def _hold(self, tenure: Tenure, capacity: Capacity | None) -> None:
         term = self._term = Term(
             self._store,
             self._backend,
             tenure,
+            capacity,
             settings=self._settings,
             limits=self._limits,
             clock=self._clock,

@@ -10,7 +10,7 @@ from math import inf
 from typing import TypeVar
 
 from tesk.compute.backend import AttemptId, Backend, Capacity
-from tesk.controller.admission import Need, Refused, admit, need, too_large
+from tesk.controller.admission import Need, Refused, admit, need, nobodys, room, too_large
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop
 from tesk.controller.lease import Tenure
@@ -20,7 +20,7 @@ from tesk.controller.sweep import Sweeper
 from tesk.controller.workqueue import WorkQueue
 from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
 from tesk.settings import Settings
-from tesk.store.rows import Claimed, Waiting
+from tesk.store.rows import ENDLESS, Claimed, Room, Waiting
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes.ids import made_at
@@ -66,6 +66,7 @@ class Term:
         store: Store,
         backend: Backend,
         tenure: Tenure,
+        capacity: Capacity | None,
         *,
         settings: Settings,
         limits: Limits,
@@ -90,7 +91,8 @@ class Term:
             clock=clock,
             ended=self._ended,
         )
-        self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=settings.machine.host_lost_seconds)
+        self._lost_seconds = settings.machine.host_lost_seconds
+        self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=self._lost_seconds)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
         self._failures: dict[Hashable, int] = {}
@@ -101,8 +103,8 @@ class Term:
         self._window_old = self._due_old = True
         self._window_due = inf
         self._stirred = True  # something came or went since the last choice: else it would come out the same
-        self._capacity: Capacity | None = None
-        self._capacity_known = False
+        self._capacity = capacity
+        self._others: Sequence[Room] = []
         self.held: dict[str, Held] = {}
         self.draining = False
         self.idle = asyncio.Event()
@@ -242,13 +244,11 @@ class Term:
         if self.draining or len(self._clearing) > _CLEARING_LIMIT:
             return
         await self._fill_window()
-        if not self._capacity_known:
-            self._capacity = await self._backend.capacity()
-            self._capacity_known = True
         if self._stirred:
             self._stirred = False
             await self._choose()
-        if self._window_old and self._capacity is not None:  # others wait behind the window, or just came
+        # Others wait behind the window, or just came, or are left out of it.
+        if (self._window_old or self._others) and self._capacity is not None:
             self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
 
     async def _choose(self) -> None:
@@ -271,8 +271,25 @@ class Term:
             await asyncio.sleep(0)  # a file answers at once, and others want their turn between two pages
 
     async def _refuse(self, refused: Sequence[Refused]) -> None:
+        if not refused:
+            return
+        await self._look_around()
         now, lease = self._clock(), self._tenure.lease
-        await asyncio.gather(*(self._store.refuse(lease, each.task.id, each.note, now) for each in refused))
+        await asyncio.gather(
+            *(self._store.refuse(lease, each.task.id, each.note, now) for each in nobodys(refused, self._others))
+        )
+
+    async def _look_around(self) -> None:
+        """See what other servers could hold: what is too large for this one is theirs, as long as they are there."""
+        if self._capacity is None:
+            return
+        others = await self._store.others(self._tenure.lease, self._lost_seconds)
+        if others != self._others:
+            self._others = others
+            self._window_old = True
+            self._window.clear()
+            self._newcomers.forget()
+            self._jobs.add(Chore.ADMIT)
 
     async def _fill_window(self) -> None:
         """Read the oldest that wait, unless enough of them are known and nothing says that there are older ones."""
@@ -280,12 +297,14 @@ class Term:
         due = now >= self._window_due
         if due or (self._window_old and len(self._window) <= _WINDOW // 2):
             self._window_old = False  # before the read: a signal may come while it is under way
-            rows = await self._store.waiting(limit=_WINDOW, after=None, now=now)
+            # What waits for another server must not fill the window.
+            within = room(self._capacity) if self._others else ENDLESS
+            rows = await self._store.waiting(limit=_WINDOW, after=None, now=now, within=within)
             self._window = [task for task in rows if task.id not in self._beginning and task.id not in self.held]
             self._stirred = True
             # More may wait behind a full page: then it is read again as soon as half of it is used up.
             self._window_old |= len(rows) == _WINDOW
-            if len(rows) < _WINDOW:
+            if len(rows) < _WINDOW and not self._others:
                 self._newcomers.known(now)
         if due or self._due_old:
             self._due_old = False
@@ -296,6 +315,7 @@ class Term:
     async def _sweep(self) -> None:
         self._beat()
         self._jobs.add_later(Chore.SWEEP, self._settings.sweep_seconds)
+        await self._look_around()
         unheld = await self._sweeper.adopt()
         rows = await self._store.claimed(self._tenure.lease)
         for task_id in self.held.keys() - {row.id for row in rows}:

@@ -39,7 +39,8 @@ _WAITING = """
     SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes FROM task
     WHERE state = 'QUEUED' AND id > :after AND (due <= :now OR due > :far) {}ORDER BY id LIMIT :limit
 """
-_WITHIN = "AND cpu_cores <= :cpu_cores AND ram_bytes <= :ram_bytes AND disk_bytes <= :disk_bytes "
+# Cores count in thousandths.
+_WITHIN = "AND cpu_cores < :cpu_cores + 0.0005 AND ram_bytes <= :ram_bytes AND disk_bytes <= :disk_bytes "
 NEXT_DUE = "SELECT min(due) FROM task WHERE due > 0 AND due > :now AND state = 'QUEUED'"
 
 CLAIMED = """
