@@ -254,6 +254,7 @@ def test_a_task_over_its_time_limit_ends_without_a_retry(tmp_path):
 
 
 def test_what_ended_long_ago_is_removed(tmp_path, monkeypatch):
+    # Nobody wants to set how often that is done; a setting for this test alone would be one too many.
     monkeypatch.setattr(term, "_PRUNE_SECONDS", 0.1)
     backend = ScriptedBackend(script=WHOLE)
 
