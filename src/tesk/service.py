@@ -126,7 +126,7 @@ async def _serve(
             await http.accepting.wait()
             announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
             _tune()
-            await _wind_down(controller, settings, end)
+            await _wind_down(controller, settings, end, outlived=settings.backend == "containers")
             # Who waits for a task is answered before the server goes.
             closing.set()
             http.should_exit = True
@@ -180,10 +180,16 @@ class _End:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
-async def _wind_down(controller: Controller, settings: Settings, end: _End) -> None:
-    """Wait for a signal; then let what runs finish, then stop it and queue it again."""
+async def _wind_down(controller: Controller, settings: Settings, end: _End, *, outlived: bool) -> None:
+    """Wait for a signal; then let what runs finish, then stop it and queue it again.
+
+    `outlived`: what runs goes on without this server, and the next one takes it over; but a person's Ctrl-C ends all.
+    """
     await end.orderly.wait()
     controller.drain()
+    if outlived and not end.at_once.is_set():
+        _log.info("Told to end: containers that run go on, and the next server on this data folder takes them over")
+        return
     grace = settings.shutdown.grace
     if not end.at_once.is_set():
         _log.info("Told to end: nothing new starts, and what runs has %g s to finish", grace)

@@ -15,7 +15,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     `controllers` are the control groups that it may use, `cores` what the machine has. `init`: it has a first process for
     containers, which passes signals on and buries what is left to it. `images_file` changes whenever an image comes or
-    goes; None where there is none to look at.
+    goes; None where there is none to look at. `rootless_network` is what gives containers of a user a way out.
     """
 
     kind: str
@@ -24,6 +24,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     controllers: frozenset[str]
     cores: int
     init: bool
+    rootless_network: str = "slirp4netns"
     images_file: str | None = None
 
 
@@ -113,7 +114,7 @@ def _bind(bind: Bind) -> tuple[str, str]:
 def _network(mode: str, facts: Facts) -> str:
     if mode == "nat":
         # As podman does by itself. With docker it is the name of its own network.
-        return "slirp4netns" if facts.kind == "podman" and facts.rootless else "bridge"
+        return facts.rootless_network if facts.kind == "podman" and facts.rootless else "bridge"
     return "none" if mode == "off" else mode
 
 

@@ -61,6 +61,7 @@ class Attempt:
         self.progress: Progress | None = None
         self._failure: str | None = None
         self._stopped = False
+        self._grace_seconds = 0.0
         self._execution: Execution | None = None
         self._streams: Streams | None = None
         self._work: asyncio.Task[Any] | None = None
@@ -119,6 +120,7 @@ class Attempt:
         if self.over.is_set():
             return
         self._stopped = True
+        self._grace_seconds = grace_seconds
         self._failure = self._failure or failure
         if self._work is not None:
             self._work.cancel()
@@ -270,6 +272,8 @@ class Attempt:
         if self.journal.began:
             self._streams = streams = await asyncio.to_thread(self._preparation.reopen, step)
             self._execution = execution = Execution(machine.engine, name, self._preparation.own(step))
+            if self._stopped:
+                execution.stop(self._grace_seconds)
             if (ended := await execution.adopt()) is not None:
                 return ended, streams
             streams.close()

@@ -272,6 +272,7 @@ def _podman(out: str) -> Facts:
         controllers=frozenset(info.host.controllers or ()),
         cores=info.host.cpus,
         init=any(os.access(place, os.X_OK) for place in _INITS),
+        rootless_network=info.host.rootless_network or "slirp4netns",
         images_file=str(graph / f"{info.store.driver}-images/images.json"),
     )
 
@@ -350,6 +351,7 @@ class _Security(Struct):
 class _Host(Struct):
     controllers: tuple[str, ...] | None = msgspec.field(default=None, name="cgroupControllers")
     cpus: int = 0
+    rootless_network: str = msgspec.field(default="", name="rootlessNetworkCmd")
     security: _Security = msgspec.field(default_factory=_Security)
 
 

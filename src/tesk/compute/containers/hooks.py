@@ -18,13 +18,29 @@ _USUAL = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 # The state of the container comes on standard input, as JSON in one line.
 _CLOSE_ROUTES = (
     'pid=$(sed -n \'s/.*"pid": *\\([0-9][0-9]*\\).*/\\1/p\'); [ -n "$pid" ] || exit 1; '
-    'exec nsenter --net="/proc/$pid/ns/net" sh -c \'ip -batch "$1/routes" && '
-    '{ ip -6 -force -batch "$1/routes6" 2>/dev/null || true; }\' sh "$0"'
+    'exec nsenter --net="/proc/$pid/ns/net" sh "$0/close" "$0"'
 )
 
+# Inside the network of the container. The way out goes by the gateway of the engine's bridge, which is this machine
+# itself; a way out that is there stays when its gateway can be reached by nothing else.
+_CLOSE = """ip -batch "$1/routes" || exit 1
+ip -6 -force -batch "$1/routes6" 2>/dev/null
+"""
+_CLOSE_BRIDGE = """ip route show scope link | while read -r net rest; do
+    ip route replace unreachable "$net" || exit 1
+done
+ip -6 route show proto kernel | while read -r net _ device _; do
+    ip -6 route del "$net" dev "$device" && ip -6 route add unreachable "$net"
+done
+exit 0
+"""
 
-def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool) -> list[str]:
-    """Write what is needed into a new folder and return the options of podman that name it, none where nothing is needed."""
+
+def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool, bridge: bool) -> list[str]:
+    """Write what is needed into a new folder and return the options of podman that name it, none where nothing is needed.
+
+    `bridge`: containers share a network with each other and this machine, which is closed as well.
+    """
     if not odd and not close_routes:
         return []
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -34,6 +50,7 @@ def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool) -> 
     if close_routes:
         for name, routes in zip(("routes", "routes6"), refused_routes(), strict=True):
             (folder / name).write_text(routes)
+        (folder / "close").write_text(_CLOSE + (_CLOSE_BRIDGE if bridge else ""))
         _write(folder / "network.json", "createRuntime", "sh", "-c", _CLOSE_ROUTES, str(folder))
     usual = [path for path in _USUAL if os.path.isdir(path)]
     return [word for path in (*usual, str(folder)) for word in ("--hooks-dir", path)]

@@ -160,7 +160,14 @@ class Preparation:
 
     def _hooks(self, own: Path, odd: dict[str, str]) -> tuple[str, ...]:
         if self._engine.facts.kind == "podman":
-            return tuple(write_hooks(own / "hooks", odd, close_routes=self._settings.network == "nat"))
+            return tuple(
+                write_hooks(
+                    own / "hooks",
+                    odd,
+                    close_routes=self._settings.network == "nat",
+                    bridge=not self._engine.facts.rootless,
+                )
+            )
         if odd:
             raise CannotRun(
                 f"The value of {next(iter(odd))} has several lines, or is very long; docker takes such values in its "
