@@ -1,7 +1,8 @@
 """Feed a store without HTTP. Arguments: database, then `rate` and seconds or `fill` and how many; prints tasks per second.
 
 `rate` goes the way of POST /tasks from the bytes of the body on, from 64 coroutines. `fill` stores small tasks whose
-tag `run` has 2,500 tasks a value, four runs under way at a time, from as many coroutines as make it quick.
+tag `run` has 2,500 tasks a value, four runs under way at a time, from as many coroutines as make it quick. The first one
+sleeps: on a server with one core the others wait.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ async def fill(database: str, amount: int) -> float:
     store = store_at(database, pending_limit=1_000_000)
     await store.open()
     ids, left, begun = Ids(), iter(range(amount)), time.perf_counter()
-    body = tasks.encode(tasks.bare("true"))
+    sleeps, body = tasks.encode(tasks.bare("sleep", "3600")), tasks.encode(tasks.bare("true"))
 
     async def some() -> None:
         for number in left:
@@ -39,7 +40,7 @@ async def fill(database: str, amount: int) -> float:
                     id=ids.make(now),
                     owner="local",
                     name=f"task-{number}",
-                    body=body,
+                    body=body if number else sleeps,
                     extension=Extension(),
                     tags={"run": str(number // (A_RUN * AT_ONCE) * AT_ONCE + number % AT_ONCE), "step": "align"},
                     cpu_cores=1.0,

@@ -4,6 +4,7 @@ Mark and pieces are two reads, between which a task may move. So what was render
 the very pieces, never under the one that was looked for.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tesk.caller import Caller
@@ -58,9 +59,8 @@ class Rendered:
         page = await self._store.list(query)
         if view is View.MINIMAL:
             return RenderedPage([_minimal(mark) for mark in page.marks], page.next_before)
-        find = self._kept[view].find
-        found = [find(mark) for mark in page.marks]
-        if None in found:
+        found = self._kept[view].find_all(page.marks)
+        if not all(found):
             missing = [task_of(mark) for mark, json in zip(page.marks, found, strict=True) if json is None]
             # One that has left the state asked for since is not of this list any more.
             fresh = {
@@ -98,6 +98,10 @@ class _Kept:
         if json is None and (json := self._old.get(mark)) is not None:
             self.keep(mark, json)
         return json
+
+    def find_all(self, marks: Sequence[Mark]) -> list[bytes | None]:
+        found = [*map(self._young.get, marks)]
+        return found if all(found) else [*map(self.find, marks)]
 
     def keep(self, mark: Mark, json: bytes) -> None:
         size = len(json) + _ENTRY_BYTES
