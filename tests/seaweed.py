@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 class Server:
-    """One server. `url` is where it speaks S3; anonymous may read buckets whose names begin with `public`."""
+    """One server. `url` is where it speaks S3; anonymous may read `public` buckets, and write `open` ones."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,7 +60,10 @@ class Server:
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        anyone = {"name": "anonymous", "actions": ["Read:public*", "List:public*"]}
+        anyone = {
+            "name": "anonymous",
+            "actions": ["Read:public*", "List:public*", "Read:open*", "List:open*", "Write:open*"],
+        }
         (self.folder / "s3.json").write_text(json.dumps({"identities": [admin, anyone]}))
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         ports += [f"-{name}.port.grpc={port}" for name, port in self._inner.items()]
@@ -98,9 +101,9 @@ class Server:
             self.process.wait()
             self.process = None
 
-    def new_bucket(self, *, public: bool = False) -> str:
-        """Make an empty bucket and return its name."""
-        name = f"{'public' if public else 'test'}-{next(self._numbers)}"
+    def new_bucket(self, *, public: bool = False, writable: bool = False) -> str:
+        """Make an empty bucket, which anybody may read or write, and return its name."""
+        name = f"{'open' if writable else 'public' if public else 'test'}-{next(self._numbers)}"
         if self._ask("POST", "filer", f"/buckets/{name}/") != 201:
             raise RuntimeError("no bucket can be made")
         return name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import worlds_file, worlds_ftp, worlds_objects, worlds_web
+from fakes import worlds_drs, worlds_file, worlds_ftp, worlds_objects, worlds_web
 from fakes.worlds import Make, World
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.url import below
@@ -23,12 +23,23 @@ WORLDS: dict[str, Make] = {
     "ftp": worlds_ftp.in_the_open,
     "ftps": worlds_ftp.over_tls,
     "s3": worlds_objects.over_s3,
+    "gs": worlds_objects.over_gs,
+    "az": worlds_objects.over_az,
 }
+READ_ONLY: dict[str, Make] = {"drs": worlds_drs.bundles}
 ODD = ["a b", "a#b", "a?b", "a%b", "a%20b", "a\nb", "ä", "a+b&c=d;e", "-", "[x]", "a:b", "'\"<&>"]
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=WORLDS | READ_ONLY)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with (WORLDS | READ_ONLY)[request.param](folder) as made:
+        yield made
+
+
+@pytest.fixture(params=WORLDS)
+def writable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     folder = tmp_path / "there"
     folder.mkdir()
     with WORLDS[request.param](folder) as made:
@@ -96,42 +107,51 @@ def test_a_transfer_stops_when_it_is_told_to(world: World, target: int) -> None:
         world.scheme.get(f"{world.base}/a", target, stop)
 
 
-def test_a_put_is_whole_or_leaves_nothing(world: World, source: int) -> None:
+def test_a_put_is_whole_or_leaves_nothing(writable: World, source: int) -> None:
     with pytest.raises(TransferFailed, match="stopped"):
-        world.scheme.put(source, f"{world.base}/x/y", stop)
-    assert world.stored("x/y") is None
+        writable.scheme.put(source, f"{writable.base}/x/y", stop)
+    assert writable.stored("x/y") is None
     for _ in range(2):
         told: list[int] = []
-        assert world.scheme.put(source, f"{world.base}/x/y", told.append).size_bytes == 4 == sum(told)
-        assert world.stored("x/y") == b"data"
+        assert writable.scheme.put(source, f"{writable.base}/x/y", told.append).size_bytes == 4 == sum(told)
+        assert writable.stored("x/y") == b"data"
 
 
-def test_a_put_has_the_last_word(world: World, source: int) -> None:
-    world.plant("x/y", b"something longer")
-    world.scheme.put(source, f"{world.base}/x/y", nothing)
-    assert world.stored("x/y") == b"data"
+def test_what_gives_only_refuses_kindly_to_take(tmp_path: Path, source: int) -> None:
+    for make in READ_ONLY.values():
+        with make(tmp_path) as world:
+            with pytest.raises(TransferRefused, match="outputs cannot be stored"):
+                world.scheme.put(source, f"{world.base}/x", nothing)
+            with pytest.raises(TransferRefused, match="outputs cannot be stored"):
+                world.scheme.make_directory(f"{world.base}/x")
 
 
-def test_large_and_empty_files_are_stored_whole(world: World, source: int) -> None:
+def test_a_put_has_the_last_word(writable: World, source: int) -> None:
+    writable.plant("x/y", b"something longer")
+    writable.scheme.put(source, f"{writable.base}/x/y", nothing)
+    assert writable.stored("x/y") == b"data"
+
+
+def test_large_and_empty_files_are_stored_whole(writable: World, source: int) -> None:
     data = os.urandom(5_000_001)
     for length in (len(data), 0):
         os.ftruncate(source, 0)
         os.pwrite(source, data[:length], 0)
-        assert world.scheme.put(source, f"{world.base}/large", nothing).size_bytes == length
-        assert world.stored("large") == data[:length]
+        assert writable.scheme.put(source, f"{writable.base}/large", nothing).size_bytes == length
+        assert writable.stored("large") == data[:length]
 
 
-def test_odd_names_survive_both_ways(world: World, source: int, target: int) -> None:
-    names = [name for name in ODD if "\n" not in name or world.lines_in_names]
-    names += [os.fsdecode(b"\xff\xfe")] * world.bytes_in_names
+def test_odd_names_survive_both_ways(writable: World, source: int, target: int) -> None:
+    names = [name for name in ODD if "\n" not in name or writable.lines_in_names]
+    names += [os.fsdecode(b"\xff\xfe")] * writable.bytes_in_names
     for name in names:
-        url = below(world.base, f"{name}/{name}")
-        world.scheme.put(source, url, nothing)
-        assert world.stored(f"{name}/{name}") == b"data"
+        url = below(writable.base, f"{name}/{name}")
+        writable.scheme.put(source, url, nothing)
+        assert writable.stored(f"{name}/{name}") == b"data"
         os.ftruncate(target, 0)
-        assert world.scheme.get(url, target, nothing).size_bytes == 4
-    if world.lists:
-        assert {entry.name for entry in world.scheme.list(f"{world.base}/") if entry.type is FileType.FILE} == {
+        assert writable.scheme.get(url, target, nothing).size_bytes == 4
+    if writable.lists:
+        assert {entry.name for entry in writable.scheme.list(f"{writable.base}/") if entry.type is FileType.FILE} == {
             f"{name}/{name}" for name in names
         }
 
@@ -175,11 +195,11 @@ def test_a_tree_is_listed_parents_first_with_its_empty_folders(world: World, tar
             os.ftruncate(target, 0)
 
 
-def test_a_folder_can_be_made_twice_or_is_none(world: World) -> None:
+def test_a_folder_can_be_made_twice_or_is_none(writable: World) -> None:
     for _ in range(2):
-        world.scheme.make_directory(f"{world.base}/new/one")
-    if world.folders:
-        entry = world.scheme.stat(f"{world.base}/new/one")
+        writable.scheme.make_directory(f"{writable.base}/new/one")
+    if writable.folders:
+        entry = writable.scheme.stat(f"{writable.base}/new/one")
         assert entry is not None
         assert entry.type is FileType.DIRECTORY
 

@@ -3,13 +3,18 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+import azurite
 import seaweed
+from fakes.between import between
 from fakes.worlds import World
-from tesk.settings import S3Bucket
+from tesk.settings import AzContainer, GsBucket, S3Bucket, StorageSettings
+from tesk.storage.objects import az, gs
 from tesk.storage.objects.s3 import S3Scheme
+from tesk.storage.objects.stores import StoreScheme
 from tesk.storage.patience import Patience
 
 
@@ -45,3 +50,62 @@ def s3_scheme(endpoint: str, *, tries: int = 1, **options: object) -> Iterator[S
         yield scheme
     finally:
         scheme.close()
+
+
+@contextlib.contextmanager
+def over_gs(folder: Path) -> Iterator[World]:
+    """What obstore speaks with Google is the XML API, which is S3's but for the signature: SeaweedFS, and somebody between
+    who takes away the token that it does not know.
+    """
+    server = weed()
+    bucket = server.new_bucket(writable=True)
+    service_account = folder / "account.json"
+    service_account.write_text('{"disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}')
+    with between(server.url) as google:
+        google.drops = frozenset({"authorization"})
+        known = GsBucket(endpoint=google.url, service_account_file=str(service_account))
+        with _scheme(gs.for_caller(_settings(gs=(known,)), "")) as scheme:
+            yield World(
+                scheme,
+                f"gs://{bucket}/top",
+                lambda name, data: server.plant(bucket, f"top/{name}", data),
+                lambda name: server.stored(bucket, f"top/{name}"),
+                folders=False,
+                bytes_in_names=False,
+                lines_in_names=False,
+            )
+
+
+@contextlib.contextmanager
+def over_az(folder: Path) -> Iterator[World]:
+    try:
+        server = azurite.shared()
+    except seaweed.Missing as missing:
+        pytest.skip(str(missing))
+    container = server.new_container()
+    known = AzContainer(account=azurite.ACCOUNT, endpoint=server.url, account_key=azurite.KEY)
+
+    def plant(name: str, data: bytes) -> None:
+        server.ask("PUT", f"{container}/top/{quote(name)}", data, headers={"x-ms-blob-type": "BlockBlob"})
+
+    with _scheme(az.for_caller(_settings(az=(known,)), "")) as scheme:
+        yield World(
+            scheme,
+            f"az://{azurite.ACCOUNT}/{container}/top",
+            plant,
+            lambda name: server.ask("GET", f"{container}/top/{quote(name)}"),
+            bytes_in_names=False,
+            lines_in_names=False,
+        )
+
+
+def _settings(**known: object) -> StorageSettings:
+    return StorageSettings(tries=1, timeout_seconds=20.0, **known)
+
+
+@contextlib.contextmanager
+def _scheme(made: StoreScheme) -> Iterator[StoreScheme]:
+    try:
+        yield made
+    finally:
+        made.close()

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tesk.errors import TransferRefused
 
@@ -100,6 +101,21 @@ def connect(host: str, port: int, *, private: bool, timeout_seconds: float, host
     if failure is not None:
         raise failure
     raise TransferRefused(f"{host} may not be called: {reason or 'it has no address'}")
+
+
+def check_url(url: str, *, private: bool, hosts: Hosts = EVERYWHERE) -> None:
+    """Check the server of a URL that a library calls by itself: none of its addresses may be one that must not be called.
+
+    The library asks for the addresses again, so this is for names that the settings or a cloud give, not a task.
+    Raises TransferRefused, OSError where it has none.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    hosts.check(host)
+    for *_, place in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM):
+        reason = refusal(str(place[0]), private=private) or hosts.refusal(host, str(place[0]))
+        if reason is not None:
+            raise TransferRefused(f"{host} may not be called: {reason}")
 
 
 def _embedded(address: Address) -> Address:

@@ -9,20 +9,32 @@ from urllib.parse import quote
 
 from msgspec import structs
 
-from tesk.errors import TransferRefused
+from tesk.errors import SettingsError, TransferRefused
 from tesk.settings import FileRoot, StorageSettings
 from tesk.storage.scheme import Scheme
 from tesk.storage.url import scheme_of, shown
 
 _MODULES = {
+    "data": "tesk.storage.data",
     "file": "tesk.storage.file",
     "ftp": "tesk.storage.ftp.scheme",
     "ftps": "tesk.storage.ftp.scheme",
     "http": "tesk.storage.http",
     "https": "tesk.storage.http",
     "s3": "tesk.storage.objects.s3",
+    "gs": "tesk.storage.objects.gs",
+    "az": "tesk.storage.objects.az",
+    "abfs": "tesk.storage.objects.az",
+    "abfss": "tesk.storage.objects.az",
 }
 """Who serves what, by `for_caller(settings, caller)`. A module is loaded when a URL asks for it: each costs the stager's start."""
+
+_WRAPPERS = {"drs": "tesk.storage.drs.scheme", "crypt4gh": "tesk.storage.crypt4gh"}
+"""Schemes whose files lie in other schemes, by `for_caller(settings, caller, of)`, where `of` is `Schemes.of`: so none
+imports another. What stands before a `+` in a scheme is a wrapper, `crypt4gh+https://`."""
+
+_NO_PLACES = frozenset({"crypt4gh", "data", "file"})
+"""Not told of as `NAME://`: none is a place where something could lie, or its places are named one by one."""
 
 
 class Schemes:
@@ -44,16 +56,30 @@ class Schemes:
             scheme.close()
 
     def of(self, url: str) -> Scheme:
-        """Return the scheme of `url`. Raises TransferRefused for one that we have not."""
+        """Return the scheme of `url`. Raises TransferRefused for one that we have not, or that the settings do not name."""
         name = scheme_of(url)
-        module = _MODULES.get(name)
-        if module is None:
+        wrapper = name.partition("+")[0]
+        if wrapper in _WRAPPERS:
+            name = wrapper
+        module = _MODULES.get(name) or _WRAPPERS.get(name)
+        allowed = allowed_schemes(self._settings)
+        if module is None or name not in allowed:
             what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
-            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(sorted(_MODULES))}")
+            if module is not None:
+                what = f"{name}:// may not be used here (setting storage.schemes)"
+            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(allowed)}")
         with self._lock:
             if module not in self._made:
-                self._made[module] = import_module(module).for_caller(self._settings, self._caller)
+                build = import_module(module).for_caller
+                wrapped = (self.of,) if name in _WRAPPERS else ()
+                self._made[module] = build(self._settings, self._caller, *wrapped)
             return self._made[module]
+
+
+def allowed_schemes(settings: StorageSettings) -> tuple[str, ...]:
+    """Return the schemes that tasks may use, sorted."""
+    known = sorted(_MODULES | _WRAPPERS)
+    return tuple(name for name in known if not settings.schemes or name in settings.schemes)
 
 
 def default_roots(*, home: str, current: str) -> tuple[FileRoot, ...]:
@@ -70,14 +96,27 @@ def default_roots(*, home: str, current: str) -> tuple[FileRoot, ...]:
 
 
 def told(settings: StorageSettings) -> tuple[str, ...]:
-    """Return the storage locations that service-info names: the roots that everybody may use. For settings in force."""
-    return tuple(f"file://{quote(root.path.rstrip('/'))}/" for root in settings.file_roots or () if not root.callers)
+    """Return the storage that service-info names: the roots that everybody may use, then the schemes. For settings in force."""
+    allowed = allowed_schemes(settings)
+    roots = [root for root in settings.file_roots or () if not root.callers and "file" in allowed]
+    return (
+        *(f"file://{quote(root.path.rstrip('/'))}/" for root in roots),
+        *(f"{name}://" for name in allowed if name not in _NO_PLACES),
+    )
 
 
 def in_force(
     settings: StorageSettings, *, personal: bool, home: str, current: str, own: tuple[str, ...]
 ) -> StorageSettings:
-    """Fill in what the settings leave open. `personal`: the server serves its own user only; `own`: TESK's data and settings."""
+    """Fill in what the settings leave open. `personal`: the server serves its own user only; `own`: TESK's data and settings.
+
+    Raises SettingsError for a scheme that there is not.
+    """
+    for name in settings.schemes:
+        if name not in _MODULES | _WRAPPERS:
+            raise SettingsError(
+                f"storage.schemes: there is no {name}; there are: {', '.join(sorted(_MODULES | _WRAPPERS))}"
+            )
     roots = settings.file_roots
     if roots is None:
         roots = default_roots(home=home, current=current) if personal else ()

@@ -95,7 +95,7 @@ class Bucket:
         """Raise unless the answer is fine: Again for what may pass by, TransferRefused or TransferFailed for the rest."""
         if answer.status in _FINE:
             return
-        said = complaint(answer.read_at_most(_ERROR_BYTES))
+        said = complaint(answer.said or answer.read_at_most(_ERROR_BYTES))
         region = answer.header("x-amz-bucket-region")
         if region and region != self._region and not self._endpoint and answer.status in {301, 400}:
             self._region = region

@@ -16,7 +16,8 @@ from tesk.storage.objects.keys import Listed, Place, entries, place_of
 from tesk.storage.objects.listing import Page, page
 from tesk.storage.objects.outgoing import Outgoing
 from tesk.storage.patience import Patience
-from tesk.storage.scheme import Advance, Arrived, Entry
+from tesk.storage.scheme import Advance, Arrived, Entry, Take
+from tesk.storage.stream import stream
 from tesk.storage.url import shown
 from tesk.storage.wire import Wire
 from tesk.tes.task import FileType
@@ -101,6 +102,18 @@ class S3Scheme:
         incoming = Incoming(bucket, _file(place, url), url, target, advance)
         self._patience.act(url, lambda: incoming.once(self._helpers), advance=advance, done=lambda: incoming.done_bytes)
         return Arrived(size_bytes=incoming.done_bytes)
+
+    def stream(self, url: str, take: Take) -> int:
+        place, bucket = self._place(url)
+        key = _file(place, url)
+        return stream(
+            lambda headers: bucket.ask("GET", key, headers=headers),
+            lambda answer: bucket.check(answer, url),
+            self._patience,
+            url,
+            take,
+            condition="If-Match",
+        )
 
     def put(self, source: int, url: str, advance: Advance) -> Arrived:
         place, bucket = self._place(url)

@@ -1,0 +1,56 @@
+"""`gs://bucket/key`: which credentials open a bucket of Google Cloud Storage."""
+
+from fnmatch import fnmatchcase
+from typing import NoReturn
+
+from tesk.errors import TransferRefused
+from tesk.settings import GsBucket, StorageSettings
+from tesk.storage import address
+from tesk.storage.objects.keys import place_of
+from tesk.storage.objects.stores import GCSStore, Opened, Place, StoreScheme, client_options, retries
+from tesk.storage.patience import Patience
+
+_GOOGLE = "https://storage.googleapis.com"
+
+
+def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
+    """Build the scheme that `caller` gets."""
+    known = tuple(one for one in settings.gs if not one.callers or caller in one.callers)
+    hosts = address.Hosts(settings.hosts_allowed, settings.hosts_denied)
+    opened: dict[str, Opened] = {}
+
+    def place(url: str) -> Place:
+        bucket, key = place_of(url)
+        if bucket not in opened:
+            entry = next((one for one in known if fnmatchcase(bucket, one.bucket)), GsBucket())
+            private = bool(entry.endpoint) or settings.private_addresses is True
+            address.check_url(entry.endpoint or _GOOGLE, private=private, hosts=hosts)
+            opened[bucket] = _open(bucket, entry, tries=settings.tries, timeout_seconds=settings.timeout_seconds)
+        return Place(opened[bucket], key)
+
+    return StoreScheme(place, patience=Patience(settings.tries), connections_per_host=settings.connections_per_host)
+
+
+def _open(bucket: str, known: GsBucket, *, tries: int, timeout_seconds: float) -> Opened:
+    anonymous = not known.service_account_file and not known.application_default
+
+    def store(times: int) -> GCSStore:
+        return GCSStore(
+            bucket,
+            # All that decides where and as whom we call is given here: the library would take the rest from variables.
+            config={
+                "base_url": known.endpoint or _GOOGLE,
+                "skip_signature": anonymous,
+                **({"service_account": known.service_account_file} if known.service_account_file else {}),
+            },
+            client_options=client_options(plain=known.endpoint.startswith("http:"), timeout_seconds=timeout_seconds),
+            retry_config=retries(times),
+            credential_provider=_nobody if anonymous else None,
+        )
+
+    return Opened(store(1), store(tries), f"gs bucket {bucket}", "storage.gs", anonymous)
+
+
+def _nobody() -> NoReturn:
+    """Be asked where there are no credentials: without this the library asks the machine's metadata service for a write."""
+    raise TransferRefused("there are no credentials (setting storage.gs)")
