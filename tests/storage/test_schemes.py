@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fakes import web
-from tesk.errors import TransferFailed, TransferRefused
+from tesk.errors import SettingsError, TransferFailed, TransferRefused
 from tesk.settings import FileRoot, HttpCredential, StorageSettings
 from tesk.storage.address import may_lead_to_private, refusal
 from tesk.storage.file import FileScheme
@@ -20,9 +20,11 @@ def test_each_url_has_its_scheme_and_others_are_named() -> None:
         assert isinstance(schemes.of("FILE:///a"), FileScheme)
         assert isinstance(schemes.of("https://h/a"), HttpScheme)
         with pytest.raises(
-            TransferRefused, match=r"s3://b/k: s3:// is not supported here; there are: file, http, https"
+            TransferRefused, match=r"gopher://b/k: gopher:// is not supported here; there are: .*file, ftp, ftps, "
         ):
-            schemes.of("s3://b/k")
+            schemes.of("gopher://b/k")
+        with pytest.raises(TransferRefused, match="git\\+https:// is not supported here"):
+            schemes.of("git+https://b/k")
         with pytest.raises(TransferRefused, match="neither a URL nor an absolute path"):
             schemes.of("data/x")
 
@@ -56,8 +58,33 @@ def test_a_loopback_server_reads_the_home_and_writes_where_it_was_started(curren
 
 def test_the_service_tells_of_the_roots_that_are_everybodys() -> None:
     roots = (FileRoot(path="/data sets/"), FileRoot(path="/ann", callers=("ann",)), FileRoot(path="/"))
-    assert told(StorageSettings(file_roots=roots)) == ("file:///data%20sets/", "file:///")
-    assert told(StorageSettings()) == ()
+    assert told(StorageSettings(file_roots=roots, schemes=("file",))) == ("file:///data%20sets/", "file:///")
+    assert told(StorageSettings(file_roots=roots, schemes=("https", "drs", "data"))) == ("drs://", "https://")
+    assert {"drs://", "ftp://", "ftps://", "http://", "https://", "s3://"} <= set(told(StorageSettings()))
+
+
+def test_only_the_schemes_of_the_settings_may_be_used() -> None:
+    with Schemes(StorageSettings(schemes=("https", "drs")), "me") as schemes:
+        assert isinstance(schemes.of("https://h/a"), HttpScheme)
+        for url in ("http://h/a", "/a", "data:,x"):
+            with pytest.raises(
+                TransferRefused, match=r"may not be used here \(setting storage\.schemes\).*: drs, https"
+            ):
+                schemes.of(url)
+
+
+def test_a_scheme_in_the_settings_that_there_is_not_is_told_at_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"storage\.schemes: there is no htttp; there are: .*https"):
+        in_force(StorageSettings(schemes=("htttp",)), personal=True, home="/h", current="/w", own=())
+
+
+def test_encryption_says_kindly_that_it_is_not_there_yet() -> None:
+    with Schemes(StorageSettings(), "me") as schemes:
+        for url in ("crypt4gh+https://h/a", "crypt4gh+file:///a"):
+            with pytest.raises(TransferRefused, match="Crypt4GH is not supported yet"):
+                schemes.of(url).stat(url)
+        with pytest.raises(TransferRefused, match="gopher:// is not supported here"):
+            schemes.of("crypt4gh+gopher://h/a").stat("crypt4gh+gopher://h/a")
 
 
 def test_what_the_settings_leave_open_is_filled_in() -> None:
@@ -123,7 +150,7 @@ def test_a_name_below_a_url_is_encoded(url: str, name: str, whole: str) -> None:
 
 def test_a_url_is_shown_without_its_secrets() -> None:
     assert shown("https://u:p@h/a?X-Amz-Signature=1#f") == "https://h/a?...#f"
-    assert shown("/a\n\udcff") == "/a\\n\ufffd"
+    assert shown("/a\n\udcff") == "/a\\n%FF"
 
 
 def test_an_http_server_is_tried_as_often_as_the_settings_say(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # how `os` writes such bytes in a `str`
 
 
+_HEAD_MOST = 60
 _LETTERS = frozenset({"file", "s3", "gs", "az", "abfs", "abfss"})
 """Schemes in whose URLs `?` and `#` are letters of a name like others."""
 
@@ -58,8 +59,10 @@ def path_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return `url` for a message: without user and password, without the query (which may be a signature), on one line."""
+    """Return `url` for a message: without user and password, query (which may be a signature) and data, on one line."""
     scheme = scheme_of(url)
+    if scheme == "data":
+        url = url.partition(",")[0][:_HEAD_MOST] + ",..."
     if scheme != "file" and not scheme.startswith("abfs"):  # where what stands before the `@` is the container
         url = re.sub(r"(?<=://)[^/?#]*@", "", url)
     if scheme not in _LETTERS:

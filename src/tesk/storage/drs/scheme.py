@@ -1,0 +1,280 @@
+"""Objects of DRS servers: fetched by whichever of their access methods we can do, and held to their checksums."""
+
+import contextlib
+import hashlib
+import os
+import posixpath
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NoReturn
+
+from tesk.errors import TransferRefused
+from tesk.settings import DrsHost, DrsPrefix, StorageSettings
+from tesk.storage import address
+from tesk.storage.download import download
+from tesk.storage.drs.document import AccessMethod, AccessUrl, Content, Object, expected, headers, named
+from tesk.storage.drs.place import Place, place_of
+from tesk.storage.drs.server import Servers
+from tesk.storage.patience import Again, Patience
+from tesk.storage.scheme import Advance, Arrived, Entry, Scheme
+from tesk.storage.url import scheme_of, shown
+from tesk.storage.wire import Wire, authorization
+from tesk.tes.task import FileType
+
+_PIECE_BYTES = 1024 * 1024
+_REMEMBERED = 10_000
+_FAR = frozenset({"http", "https", "ftp", "ftps", "s3", "gs", "az", "abfs", "abfss"})
+"""What a server elsewhere may send us to. Files of this machine are none of its business."""
+_BY_TYPE = {
+    "https": "https",
+    "http": "https",
+    "ftp": "ftp",
+    "ftps": "ftps",
+    "s3": "s3",
+    "gs": "gs",
+    "azure": "az",
+    "az": "az",
+}
+"""Which scheme an access URL of a type will have, most likely."""
+
+
+def for_caller(settings: StorageSettings, caller: str, of: Callable[[str], Scheme]) -> "DrsScheme":
+    """Build the scheme that `caller` gets; `of` knows the schemes of the bytes."""
+    return DrsScheme(
+        tuple(known for known in settings.drs if not known.callers or caller in known.callers),
+        settings.drs_prefixes,
+        of,
+        patience=Patience(settings.tries),
+        connections_per_host=settings.connections_per_host,
+        timeout_seconds=settings.timeout_seconds,
+        private=settings.private_addresses is True,
+        hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
+    )
+
+
+class DrsScheme:
+    """Objects and bundles. `known` are the caller's own credentials; `private`, `hosts`: see `address`."""
+
+    has_folders: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        known: tuple[DrsHost, ...],
+        prefixes: tuple[DrsPrefix, ...],
+        of: Callable[[str], Scheme],
+        *,
+        patience: Patience | None = None,
+        connections_per_host: int = 8,
+        timeout_seconds: float = 60.0,
+        private: bool = False,
+        hosts: address.Hosts = address.EVERYWHERE,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._prefixes = prefixes
+        self._of = of
+        self._patience = patience or Patience()
+        self._private = private
+        self._wire, self._bytes = (
+            Wire(
+                {
+                    one.host: authorization(user=one.user, password=one.password, token=one.token)
+                    for one in known
+                    if with_credentials and (one.token or one.user)
+                },
+                connections_per_host=connections_per_host,
+                timeout_seconds=timeout_seconds,
+                private=private,
+                hosts=hosts,
+                context=context,
+            )
+            for with_credentials in (True, False)
+        )
+        self._servers = Servers(self._wire, self._patience, known)
+        self._seen: dict[Place, tuple[Object, bool]] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._wire.close()
+        self._bytes.close()
+
+    def stat(self, url: str) -> Entry | None:
+        place = place_of(url, self._prefixes)
+        found = self._servers.object(place)
+        if found is None:
+            return None
+        self._remember(place, found)
+        return _entry(url, "", found[0])
+
+    def list(self, url: str) -> Iterator[Entry]:
+        place = place_of(url, self._prefixes)
+        pending: list[tuple[str, Place, tuple[Place, ...]]] = [("", place, ())]
+        while pending:
+            inner, bundle, above = pending.pop()
+            if bundle in above:
+                raise TransferRefused(f"{shown(url)}: the bundle {shown(inner)} holds itself")
+            parts = self._contents(bundle, url)
+            expanded = any(part.contents for _, part in parts)
+            for name, part in parts:
+                path = posixpath.join(inner, name)
+                if part.contents:
+                    yield Entry(url=bundle.url, name=path, type=FileType.DIRECTORY)
+                    continue
+                there = self._place(part, bundle, url)
+                if expanded and part.contents is None:  # so it is a blob; we need not ask
+                    yield Entry(url=there.url, name=path, type=FileType.FILE)
+                    continue
+                found = self._object(there, url)
+                entry = _entry(there.url, path, found[0])
+                if entry.type is FileType.DIRECTORY:
+                    pending.append((path, there, (*above, bundle)))
+                else:
+                    self._remember(there, found)
+                yield entry
+
+    def get(self, url: str, target: int, advance: Advance) -> Arrived:
+        place = place_of(url, self._prefixes)
+        done = 0
+
+        def moved(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(count)
+
+        def fetch() -> int:
+            if done:
+                os.ftruncate(target, 0)
+                os.lseek(target, 0, os.SEEK_SET)
+                moved(-done)
+            found, public = self._forgotten(place) or self._object(place, url)
+            if found.is_bundle:
+                raise TransferRefused(f"{shown(url)}: is a bundle, not a file; its type is DIRECTORY")
+            size = self._fetch(place, found, target, moved, public=public)
+            _verify(found, target, size, advance)
+            return size
+
+        return Arrived(size_bytes=self._patience.act(url, fetch, advance=advance, done=lambda: done))
+
+    def put(self, source: int, url: str, advance: Advance) -> NoReturn:  # noqa: ARG002  names of the Protocol
+        raise TransferRefused(f"{shown(url)}: a DRS server gives data out; outputs cannot be stored there")
+
+    def make_directory(self, url: str) -> NoReturn:
+        raise TransferRefused(f"{shown(url)}: a DRS server gives data out; outputs cannot be stored there")
+
+    def _fetch(self, place: Place, found: Object, target: int, advance: Advance, *, public: bool) -> int:
+        """Bring the bytes by the first access method that works, URLs that are there before those that must be asked for."""
+        methods = found.access_methods or ()
+        chosen = [method for method in methods if self._can(method)]
+        chosen.sort(key=lambda method: method.access_url is None)
+        said = []
+        for method in chosen:
+            before = os.fstat(target).st_size
+            try:
+                access = method.access_url or self._servers.access(place, method)
+                return self._bring(place, access, target, advance, public=public)
+            except TransferRefused as error:
+                advance(0)
+                if os.fstat(target).st_size != before:
+                    raise  # it was begun, and another method might bring another thing
+                said.append(str(error))
+        if said:
+            raise TransferRefused(f"{place.url}: {'; '.join(said)}")
+        types = ", ".join(sorted({method.type for method in methods})) or "none"
+        raise TransferRefused(f"{place.url}: has no access method that can be used here; it has: {shown(types)}")
+
+    def _can(self, method: AccessMethod) -> bool:
+        if method.access_url is not None:
+            name = scheme_of(method.access_url.url)
+        else:
+            name = _BY_TYPE.get(method.type.lower(), "") if method.access_id else ""
+        if name not in _FAR:
+            return False
+        try:
+            self._of(f"{name}://")
+        except TransferRefused:
+            return False
+        return True
+
+    def _bring(self, place: Place, access: AccessUrl, target: int, advance: Advance, *, public: bool) -> int:
+        if scheme_of(access.url) not in _FAR:
+            raise TransferRefused(f"{place.url}: leads to {shown(access.url)}, which no server elsewhere may name")
+        if public and self._private:
+            _check_public(access.url)
+        scheme = self._of(access.url)
+        sent = headers(access, place.url)
+        if not sent:
+            return scheme.get(access.url, target, advance).size_bytes
+        if scheme_of(access.url) not in {"http", "https"}:
+            raise TransferRefused(f"{place.url}: headers for {shown(access.url)} cannot be sent there")
+        return download(self._bytes, self._patience, access.url, target, advance, own=sent)
+
+    def _contents(self, bundle: Place, url: str) -> tuple[tuple[str, Content], ...]:
+        found = self._servers.object(bundle, expand=True)
+        if found is None:
+            raise TransferRefused(f"{shown(url)}: there is no such object on {bundle.authority}")
+        if not found[0].is_bundle:
+            raise TransferRefused(f"{shown(url)}: is a file, not a bundle; its type is FILE")
+        return tuple(named(found[0].contents or (), url))
+
+    def _place(self, part: Content, bundle: Place, url: str) -> Place:
+        """Where a part of a bundle is: on the same server by its id, or where its URI says."""
+        if part.id:
+            return Place(bundle.authority, part.id)
+        uris = (part.drs_uri,) if isinstance(part.drs_uri, str) else part.drs_uri or ()
+        for uri in uris:
+            with contextlib.suppress(TransferRefused):
+                return place_of(uri, self._prefixes)
+        raise TransferRefused(f"{shown(url)}: nothing says where its part {shown(part.name)} is")
+
+    def _object(self, place: Place, url: str) -> tuple[Object, bool]:
+        found = self._servers.object(place)
+        if found is None:
+            raise TransferRefused(
+                f"{shown(url)}: there is no such file; {place.authority} knows no object {shown(place.id)}"
+            )
+        return found
+
+    def _remember(self, place: Place, found: tuple[Object, bool]) -> None:
+        """Keep what was said of an object until it is fetched, so that it need not be asked for twice."""
+        with self._lock:
+            if len(self._seen) < _REMEMBERED:
+                self._seen[place] = found
+
+    def _forgotten(self, place: Place) -> tuple[Object, bool] | None:
+        with self._lock:
+            return self._seen.pop(place, None)
+
+
+def _entry(url: str, name: str, found: Object) -> Entry:
+    if found.is_bundle:
+        return Entry(url=url, name=name, type=FileType.DIRECTORY)
+    return Entry(url=url, name=name, type=FileType.FILE, size_bytes=found.size)
+
+
+def _verify(found: Object, target: int, size: int, advance: Advance) -> None:
+    """Raise Again where what came is not what the object is."""
+    if found.size is not None and found.size != size:
+        raise Again(f"its size is not what its DRS server says ({found.size} bytes expected, {size} got)")
+    wanted = expected(found.checksums or ())
+    if wanted is None:
+        return
+    digest = hashlib.new(wanted.algorithm, usedforsecurity=False)
+    at = 0
+    while piece := os.pread(target, _PIECE_BYTES, at):
+        digest.update(piece)
+        at += len(piece)
+        advance(0)
+    if digest.hexdigest() != wanted.value:
+        raise Again(f"its checksum is not what its DRS server says ({wanted} expected, {digest.hexdigest()} got)")
+
+
+def _check_public(url: str) -> None:
+    """Raise TransferRefused where a public server sends us to this machine or a network of ours, which it could not reach."""
+    host = re.match(r"(?i)(?:https?|ftps?)://(?:[^/?#]*@)?(\[[^\]]*\]|[^:/?#]*)", url)
+    if host is None:
+        return
+    for *_, where in socket.getaddrinfo(host[1].strip("[]"), None, type=socket.SOCK_STREAM):
+        if address.may_lead_to_private(str(where[0])):
+            raise TransferRefused(f"{shown(url)}: a public DRS server may not lead to a private address")

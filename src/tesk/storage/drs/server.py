@@ -1,0 +1,111 @@
+"""Ask DRS servers, with what the caller may show them: Basic, bearer, and passports where they are asked for."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
+
+from msgspec import json
+
+from tesk.errors import TransferRefused
+from tesk.settings import DrsHost
+from tesk.storage import address
+from tesk.storage.drs.document import AccessMethod, AccessUrl, Object, read_access, read_object
+from tesk.storage.drs.place import Place
+from tesk.storage.patience import Again, Patience
+from tesk.storage.wire import Answer, Wire, check
+
+T = TypeVar("T")
+
+_DOCUMENT_BYTES = 64 * 1024 * 1024
+_NOT_THERE = frozenset({404, 410})
+_LATER = 202
+_DENIED = frozenset({401, 403})
+
+
+class Said(NamedTuple):
+    """An answer. `public`: the server is no neighbour of ours, so it may not send us to one."""
+
+    data: bytes
+    public: bool
+
+
+class Servers:
+    """All DRS servers, for one caller. `wire` has the caller's credentials for them."""
+
+    def __init__(self, wire: Wire, patience: Patience, known: Iterable[DrsHost]) -> None:
+        self._wire = wire
+        self._patience = patience
+        self._known = {host.host.lower(): host for host in known}
+
+    def object(self, place: Place, *, expand: bool = False) -> tuple[Object, bool] | None:
+        """Return what an id stands for, and whether the server is a public one; None where there is no such object."""
+        said = self._ask(place, "", {"expand": expand}, passport=False)
+        return None if said is None else (read_object(said.data, place.url), said.public)
+
+    def access(self, place: Place, method: AccessMethod) -> AccessUrl:
+        """Return where the bytes are, by the access id of a method."""
+        said = self._ask(place, f"/access/{quote(method.access_id or '', safe='')}", {}, passport=method.wants_passport)
+        if said is None:
+            raise TransferRefused(f"{place.url}: the server does not know its own access id")
+        return read_access(said.data, place.url)
+
+    def _ask(self, place: Place, what: str, asked: Mapping[str, bool], *, passport: bool) -> Said | None:
+        """GET; or POST with passports, where they are what the server wants."""
+        host = self._host(place)
+        scheme = "http" if host is not None and host.plain else "https"
+        url = f"{scheme}://{place.authority}/ga4gh/drs/v1/objects/{quote(place.id, safe='')}{what}"
+        passports = host.passports if host is not None else ()
+
+        def get() -> Said | None:
+            query = "?expand=true" if asked.get("expand") else ""
+            with self._wire.ask(url + query, "GET", {"Accept": "application/json"}) as answer:
+                return self._said(answer, place, passports)
+
+        def post() -> Said | None:
+            body = json.encode({**asked, "passports": passports})
+            kind = {"Accept": "application/json", "Content-Type": "application/json", "Content-Length": str(len(body))}
+            sent = False
+
+            def send(line: socket.socket) -> None:
+                nonlocal sent
+                if sent:
+                    raise TransferRefused(
+                        f"{place.url}: the server sends us elsewhere with a passport that is for it alone"
+                    )
+                line.sendall(body)
+                sent = True
+
+            with self._wire.ask(url, "POST", kind, send=send) as answer:
+                return self._said(answer, place, ())
+
+        if passport and passports:
+            return self._patience.act(place.url, post)
+        try:
+            return self._patience.act(place.url, get)
+        except _WantsPassport:
+            return self._patience.act(place.url, post)
+
+    def _said(self, answer: Answer, place: Place, passports: tuple[str, ...]) -> Said | None:
+        if answer.status in _NOT_THERE:
+            return None
+        if answer.status == _LATER:
+            seconds = answer.header("Retry-After")
+            raise Again("the server is not ready with it (202)", float(seconds) if seconds.isdecimal() else None)
+        if answer.status in _DENIED:
+            if passports:
+                raise _WantsPassport
+            raise TransferRefused(
+                f"{place.url}: the DRS server answers {answer.status} {answer.reason}: it wants other credentials "
+                "(setting storage.drs: token, user and password, or passports)"
+            )
+        check(answer, place.url)
+        public = not address.may_lead_to_private(answer.line.getpeername()[0])
+        return Said(answer.read_at_most(_DOCUMENT_BYTES), public)
+
+    def _host(self, place: Place) -> DrsHost | None:
+        return self._known.get(place.authority) or self._known.get(place.authority.rpartition(":")[0])
+
+
+class _WantsPassport(Exception):  # noqa: N818  a word between two requests, no error that anybody sees
+    """The server does not let us in without one, and we have one."""
