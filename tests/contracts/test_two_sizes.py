@@ -3,28 +3,32 @@
 import asyncio
 import contextlib
 
-from fakes.databases import BOUND_SECONDS, is_postgres, opened
+import pytest
+
+from fakes.databases import BOUND_SECONDS, is_postgres, opened, raw
 from fakes.scripted import ScriptedBackend, small
 from fakes.world import World
+from tesk.controller.admission import room
 from tesk.settings import ControllerSettings, LocalSettings, Settings
 from tesk.tes.state import State
 
-SETTINGS = Settings(
-    controller=ControllerSettings(sweep_seconds=0.2, retry_seconds=0.01), local=LocalSettings(host_lost_seconds=0)
-)
 WINDOW = 256
 
 
 @contextlib.asynccontextmanager
-async def two(database):
+async def two(database, lost_seconds=0):
     """Give a small server and a large one, not moving yet. A file has one server, which may well have two controllers."""
+    settings = Settings(
+        controller=ControllerSettings(sweep_seconds=0.2, retry_seconds=0.01),
+        local=LocalSettings(host_lost_seconds=lost_seconds),
+    )
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(opened(database))
         second = await stack.enter_async_context(opened(database)) if is_postgres(database) else first
         await stack.enter_async_context(asyncio.timeout(BOUND_SECONDS))
         yield (
-            World(first, ScriptedBackend("small", small(cores=1), ("RUNNING", "DONE")), SETTINGS),
-            World(second, ScriptedBackend("large", small(cores=8), ("RUNNING",)), SETTINGS),
+            World(first, ScriptedBackend("small", small(cores=1), ("RUNNING", "DONE")), settings),
+            World(second, ScriptedBackend("large", small(cores=8), ("RUNNING",)), settings),
         )
 
 
@@ -44,6 +48,23 @@ def test_what_only_the_larger_server_can_run_waits_for_it_and_is_in_nobodys_way(
                 assert await large.until(max(waiting)) == "COMPLETE"
                 assert len(little.backend.began) == 1
 
+    asyncio.run(story())
+
+
+def test_where_all_servers_were_down_the_first_one_that_is_back_waits_for_the_others(database):
+    async def story():
+        async with two(database, lost_seconds=1000) as (little, large):
+            await large.store.acquire("large", "before", 0.0, room(await large.backend.capacity()))
+            await asyncio.to_thread(raw, database, "UPDATE lease SET expires = expires - 10000")
+            waiting = await little.submit(cpu=4)
+            async with little.moving():
+                assert await little.until(await little.submit(cpu=16)) == "SYSTEM_ERROR"
+                assert await little.state(waiting) == "QUEUED"
+                async with large.moving():
+                    await large.until(waiting, "RUNNING")
+
+    if not is_postgres(database):
+        pytest.skip("a file has one server")
     asyncio.run(story())
 
 

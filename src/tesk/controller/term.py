@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from enum import Enum
 from functools import partial
@@ -37,6 +38,7 @@ _CLEARING_LIMIT = 256
 """With so many attempts not yet forgotten nothing new is started: folders must not pile up."""
 
 _PRUNE_SECONDS = 3600.0
+_DAY_SECONDS = 86400.0
 
 _RETRY_SECONDS = 0.2
 _RETRY_LONGEST_SECONDS = 30.0
@@ -105,6 +107,7 @@ class Term:
         self._stirred = True  # something came or went since the last choice: else it would come out the same
         self._capacity = capacity
         self._others: Sequence[Room] = []
+        self._began = time.monotonic()
         self.held: dict[str, Held] = {}
         self.draining = False
         self.idle = asyncio.Event()
@@ -283,7 +286,9 @@ class Term:
         """See what other servers could hold: what is too large for this one is theirs, as long as they are there."""
         if self._capacity is None:
             return
-        others = await self._store.others(self._tenure.lease, self._lost_seconds)
+        # Where all servers were down, the first one that is back gives the others their time to come.
+        waited = time.monotonic() - self._began >= self._lost_seconds
+        others = await self._store.others(self._tenure.lease, self._lost_seconds if waited else _DAY_SECONDS)
         if others != self._others:
             self._others = others
             self._window_old = True
