@@ -18,10 +18,9 @@ from tesk.compute.local.processes import open_process
 _AGAIN_SECONDS = 0.1
 _LOOK_SECONDS = 0.2
 
-_REFUSED = 125
-"""The engine's own code, or a program's."""
+_REFUSED, _CANNOT_EXECUTE, _NOT_FOUND = 125, 126, 127
+"""Codes that are the engine's own, or a program's."""
 _KILLED = 137
-_CANNOT_EXECUTE, _NOT_FOUND = 126, 127
 _FIRST_PROCESS = "ERROR (catatonit:"
 """How podman's first process begins what it says of a program that it cannot run."""
 
@@ -125,7 +124,8 @@ class Execution:
         """Find out what the end of the engine's process means."""
         ended = Ended(exit_code=code, start_time=self._start_time(began), end_time=time.time())
         ran_out = await _seen(watching)
-        if code < 0 or code == _REFUSED or (code == _KILLED and not ran_out):
+        unsure = code in {_REFUSED, _CANNOT_EXECUTE, _NOT_FOUND} or (code == _KILLED and not ran_out)
+        if code < 0 or unsure:
             status = await self._engine.status(self.name)
             if status is not None and status.began and not status.ended:
                 # Somebody ended the engine's process, not the container.
@@ -133,8 +133,10 @@ class Execution:
                 return again or ended
             if status is not None and status.ended:
                 return _told(status, ran_out=ran_out)
-            said = words(complaints().decode(errors="replace"))
-            return Ended(error=said if code == _REFUSED else f"{self._engine.path} was ended by somebody")
+            if code < 0:
+                return Ended(error=f"{self._engine.path} was ended by somebody")
+            if code == _REFUSED or self._engine.facts.init:
+                return Ended(error=words(complaints().decode(errors="replace")))
         if code == 1 and (said := words(complaints().decode(errors="replace"))).startswith(_FIRST_PROCESS):
             ended = replace(ended, exit_code=_NOT_FOUND if said.endswith(os.strerror(2)) else _CANNOT_EXECUTE)
         return replace(ended, out_of_memory=ran_out and code == _KILLED)

@@ -143,7 +143,7 @@ class Preparation:
             user=self._user(),
             devices=devices,
             hooks=prepared.hooks,
-            token=environment.TOKEN + "1" if prepared.odd else None,
+            token=environment.TOKEN if prepared.odd else None,
         )
         return run_arguments(container, self._plan, step, self._settings, self._engine.facts)
 
