@@ -4,7 +4,7 @@ Paths are the task's own absolute paths; the stager is given, apart, the host fo
 (`/data/x` lies at `<root>/data/x`). No credentials travel here: the stager has its own `StorageSettings`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,13 +17,14 @@ Direction = Literal["inputs", "outputs"]
 
 
 class Fetch(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One input: `content` (UTF-8) wins over `url`. `type` None: find out."""
+    """One input: `content` (UTF-8) wins over `url`. `type` None: find out. `streamable`: it may come as a named pipe."""
 
     index: int
     path: str
     url: str | None = None
     content: str | None = None
     type: FileType | None = None
+    streamable: bool = False
 
 
 class Deliver(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,11 +38,15 @@ class Deliver(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TransferList(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that a stager does for one attempt, in one direction or the other. `caller` decides which roots and credentials count."""
+    """All that a stager does for one attempt, in one direction or the other. `caller` decides which roots and credentials count.
+
+    `pipes` are the streamable inputs, by index, for which their backend will have named pipes served.
+    """
 
     caller: str
     inputs: tuple[Fetch, ...] = ()
     outputs: tuple[Deliver, ...] = ()
+    pipes: tuple[int, ...] = ()
 
 
 class Moved(Struct, frozen=True, kw_only=True):
@@ -77,7 +82,8 @@ class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
     `warnings` are sentences for `system_logs` (a pattern that matched nothing). `error` is the sentence that names what
     failed, the URL without credentials and what would help; None when all is well. `retry` says whether another attempt
-    might do better. What arrived before an error is listed all the same.
+    might do better. What arrived before an error is listed all the same. `pipes` are the inputs, by index, that are named
+    pipes now and are to be served (`Stager.feed`).
     """
 
     files: tuple[Moved, ...] = ()
@@ -87,6 +93,7 @@ class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     retry: bool = False
     size_bytes: int = 0
     seconds: float = 0.0
+    pipes: tuple[int, ...] = ()
 
 
 def summary(direction: Direction, report: TransferReport) -> str | None:
@@ -121,3 +128,19 @@ class Stager(Protocol):
 
     async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
         """Take all `outputs` out, as far as they exist; `files` in the report are sorted by path."""
+
+    async def feed(
+        self,
+        transfers: TransferList,
+        root: Path,
+        owner: tuple[int, int] | None,
+        *,
+        over: Awaitable[object],
+        broken: Callable[[TransferReport], None],
+        told: Told = unheard,
+    ) -> TransferReport:
+        """Serve the named pipes that `fetch` made of the inputs `pipes`, from the start to each who opens one, until `over`.
+
+        `broken` hears at once when a source fails in the middle: its reader then waits until `over`, so that none takes a
+        part for the whole, and is best killed. `files` in the report are what was read, `error` what broke.
+        """

@@ -96,6 +96,7 @@ def make_plan(
             url=entry.url,
             content=entry.content,
             type=None if index in extension.untyped_inputs else entry.type,
+            streamable=bool(entry.streamable),
         )
         for index, entry in enumerate(task.inputs or ())
     )

@@ -105,6 +105,39 @@ class Inside:
             with whole_file(folder, name, mode, beside=beside) as made:
                 yield made
 
+    def make_pipe(self, path: str, owner: tuple[int, int] | None = None, *, instead: int | None = None) -> int:
+        """Make a named pipe for its `owner` (uid, gid) alone and return it as a descriptor that opens nothing (O_PATH).
+
+        `instead`: the one that it takes the place of, as such a descriptor; where that lies there no longer,
+        FileNotFoundError. Without it there must be nothing.
+        """
+        with _named(path), self._parent(path) as (folder, name):
+            made = name if instead is None else f".tesk-{zlib.crc32(os.fsencode(name)):08x}.part"
+            os.mkfifo(made, 0o600, dir_fd=folder)
+            try:
+                if owner is not None:
+                    os.chown(made, *owner, dir_fd=folder, follow_symlinks=False)
+                pipe = os.open(made, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                if instead is not None:
+                    there, old = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(instead)
+                    if (there.st_dev, there.st_ino) != (old.st_dev, old.st_ino):
+                        os.close(pipe)
+                        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                    os.rename(made, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                os.unlink(made, dir_fd=folder)
+                raise
+            return pipe
+
+    def find_pipe(self, path: str) -> int:
+        """Return the named pipe at `path`, itself, as `make_pipe` does. Raises OSError for anything else."""
+        with _named(path):
+            found = self._root.find(path, follow=False)
+            if not stat.S_ISFIFO(os.fstat(found).st_mode):
+                os.close(found)
+                raise OSError(errno.ENXIO, "is no named pipe any more")
+            return found
+
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result | None:
         """Look at what is at `path`, or return None where there is nothing (also behind a link that leads nowhere)."""
         with _named(path):

@@ -10,11 +10,13 @@ import time
 
 from msgspec import DecodeError, json
 
+from tesk.stager.feed import serve
 from tesk.stager.job import Job, run
 from tesk.stager.parallel import Stop
 from tesk.transfer import Progress, TransferReport
 
 _CLEAN_UP_SECONDS = 1.0
+_saying = threading.Lock()
 
 
 def main() -> int:
@@ -30,6 +32,9 @@ def main() -> int:
     except DecodeError as error:
         print(f"python -m tesk.stager: no job on stdin: {error}", file=sys.stderr)
         return 2
+    if job.direction == "streams":
+        serve(job, _say, _read_to_the_end)
+        os._exit(0)  # who waits for a reader waits in vain
     stop = Stop()
     if job.held:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
@@ -41,13 +46,18 @@ def main() -> int:
 
 def _say(line: Progress | TransferReport) -> None:
     left = memoryview(json.encode(line) + b"\n")
-    while left:
-        left = left[os.write(1, left) :]
+    with _saying:
+        while left:
+            left = left[os.write(1, left) :]
+
+
+def _read_to_the_end() -> None:
+    while os.read(0, 4096):
+        pass
 
 
 def _stop_at_the_end_of_stdin(stop: Stop) -> None:
-    while os.read(0, 4096):
-        pass
+    _read_to_the_end()
     stop.ask()
     # Transfers take their half-made files away when they are told of the next bytes; a server that is silent tells of none.
     time.sleep(_CLEAN_UP_SECONDS)

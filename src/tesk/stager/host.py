@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from msgspec import DecodeError, json, structs
 
@@ -50,6 +52,28 @@ class HostStager:
             Job(direction="outputs", transfers=transfers, root=str(root), owner=None, settings=self._settings), told
         )
 
+    async def feed(
+        self,
+        transfers: TransferList,
+        root: Path,
+        owner: tuple[int, int] | None,
+        *,
+        over: Awaitable[object],
+        broken: Callable[[TransferReport], None],
+        told: Told = unheard,
+    ) -> TransferReport:
+        job = Job(direction="streams", transfers=transfers, root=str(root), owner=owner, settings=self._settings)
+
+        def hear(line: Progress | TransferReport) -> None:
+            if isinstance(line, Progress):
+                told(line)
+            elif line.error is not None:
+                broken(line)
+
+        report = await _run_apart(job, hear, over)
+        hear(report)
+        return report
+
     async def _move(self, job: Job, told: Told) -> TransferReport:
         stop = Stop()
         thread = self._threads.submit(run, job, stop, self._small)
@@ -62,11 +86,15 @@ class HostStager:
             if not thread.cancel():  # it is under way
                 await asyncio.wait([work], timeout=_HANGS_SECONDS)
             raise
-        return report if report is not None else await _run_apart(job, told)
+        if report is not None:
+            return report
+        return await _run_apart(job, lambda line: told(line) if isinstance(line, Progress) else None)
 
 
-async def _run_apart(job: Job, told: Told) -> TransferReport:
-    """Run the job in a process of its own, which ends when this call is canceled and when this process dies."""
+async def _run_apart(
+    job: Job, hear: Callable[[Progress | TransferReport], None], over: Awaitable[object] | None = None
+) -> TransferReport:
+    """Run the job in a process of its own, which ends when this call is canceled, when it is `over`, and when this process dies."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # never a module from the folder that the server was started in: tasks may write there
@@ -80,11 +108,21 @@ async def _run_apart(job: Job, told: Told) -> TransferReport:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
+    listening = asyncio.gather(_listen(process.stdout, hear), process.stderr.read())
+    waiting = None if over is None else asyncio.ensure_future(over)
     try:
         process.stdin.write(json.encode(structs.replace(job, held=True)) + b"\n")
-        report, complaints = await asyncio.gather(_listen(process.stdout, told), process.stderr.read())
+        if waiting is not None:
+            ends: list[asyncio.Future[Any]] = [waiting, listening]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            process.stdin.close()
+            await asyncio.wait([listening], timeout=_STOP_SECONDS)
+        else:
+            await asyncio.wait([listening])
     finally:
         process.stdin.close()
+        if waiting is not None:
+            waiting.cancel()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await process.wait()
@@ -92,6 +130,7 @@ async def _run_apart(job: Job, told: Told) -> TransferReport:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        report, complaints = await listening
     if report is not None:
         return report
     words = complaints.decode(errors="replace").strip().rpartition("\n")[2]
@@ -100,8 +139,10 @@ async def _run_apart(job: Job, told: Told) -> TransferReport:
     )
 
 
-async def _listen(said: asyncio.StreamReader, told: Told) -> TransferReport | None:
-    """Hear a stager to its end. Return its report; None where it ended before it had one."""
+async def _listen(
+    said: asyncio.StreamReader, hear: Callable[[Progress | TransferReport], None]
+) -> TransferReport | None:
+    """Hear a stager to its end. Return its last report; None where it ended before it had one."""
     report = None
     pieces: list[bytes] = []  # of a line: that of the report may be very long
     while piece := await said.read(_READ_BYTES):
@@ -109,9 +150,8 @@ async def _listen(said: asyncio.StreamReader, told: Told) -> TransferReport | No
         for end in ends:
             with contextlib.suppress(DecodeError):  # what a library thinks that it has to print
                 line = _decode(b"".join((*pieces, end)))
-                if isinstance(line, Progress):
-                    told(line)
-                else:
+                hear(line)
+                if isinstance(line, TransferReport):
                     report = line
             pieces.clear()
         pieces.append(rest)

@@ -2,16 +2,16 @@
 
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Inside
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
-from tesk.storage.scheme import Entry, Scheme
+from tesk.storage.scheme import Entry, Scheme, Streams
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import shown
 from tesk.tes.task import FileType
@@ -19,7 +19,7 @@ from tesk.transfer import Fetch, Moved, TransferReport
 
 
 class Piece(Struct, frozen=True, gc=False):
-    """One file or folder that is to be made at `path`. `mode` is the source's, where it has one."""
+    """One file or folder that is to be made at `path`. `mode` is the source's, where it has one. `pipe`: it is read later."""
 
     index: int
     path: str
@@ -28,6 +28,7 @@ class Piece(Struct, frozen=True, gc=False):
     content: bytes | None = None
     size_bytes: int | None = None
     mode: int | None = None
+    pipe: bool = False
 
 
 class Survey(Struct, frozen=True):
@@ -37,8 +38,13 @@ class Survey(Struct, frozen=True):
     types: dict[int, FileType]
 
 
-def survey(inputs: Iterable[Fetch], schemes: Schemes, *, limit: int, threads: int, stop: Stop) -> Survey:
-    """Ask the sources what there is. Raises TransferError for the first thing that can never be, TooMany above `limit`."""
+def survey(
+    inputs: Iterable[Fetch], schemes: Schemes, *, pipes: Container[int] = (), limit: int, threads: int, stop: Stop
+) -> Survey:
+    """Ask the sources what there is. Raises TransferError for the first thing that can never be, TooMany above `limit`.
+
+    `pipes`: the inputs, by index, that become named pipes if their scheme can give a file in order.
+    """
     types: dict[int, FileType] = {}
 
     def look(fetch: Fetch) -> list[Piece]:
@@ -50,6 +56,10 @@ def survey(inputs: Iterable[Fetch], schemes: Schemes, *, limit: int, threads: in
             return [Piece(fetch.index, path, folder=False, content=data, size_bytes=len(data))]
         url = fetch.url or ""
         scheme = schemes.of(url)
+        if fetch.index in pipes and isinstance(scheme, Streams) and not url.endswith("/"):
+            if fetch.type is None:
+                types[fetch.index] = FileType.FILE
+            return [Piece(fetch.index, path, folder=False, url=url, size_bytes=0, pipe=True)]
         entry = _source(fetch, url, scheme)
         if fetch.type is None:
             types[fetch.index] = entry.type
@@ -123,14 +133,17 @@ def move(
             if folder not in made:
                 inside.make_folders(folder, owner=owner)
                 made.add(folder)
-            if piece.folder and piece.mode is not None:
+            if piece.pipe:
+                inside.remove(piece.path)  # by one who was killed
+                os.close(inside.make_pipe(piece.path, owner))
+            elif piece.folder and piece.mode is not None:
                 inside.chmod(piece.path, piece.mode & 0o777 | 0o700)
     except TransferError as error:
         errors.append(error)
     except OSError as error:
         errors.append(told(error, str(error.filename)))
     if not errors:
-        pieces = [piece for piece in found.pieces if not piece.folder]
+        pieces = [piece for piece in found.pieces if not piece.folder and not piece.pipe]
         files, errors = each(
             bring_one,
             pieces,
@@ -139,7 +152,8 @@ def move(
             keep_going=False,
             size_bytes=lambda piece: piece.size_bytes or 0,
         )
-    return report(files, found.types, [], errors, began)
+    pipes = tuple(sorted(piece.index for piece in found.pieces if piece.pipe))
+    return structs.replace(report(files, found.types, [], errors, began), pipes=pipes)
 
 
 def _source(fetch: Fetch, url: str, scheme: Scheme) -> Entry:

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -28,7 +28,7 @@ class Job(Struct, frozen=True, kw_only=True):
     stays open for as long as the work is wanted, and its end, which the parent's death brings too, stops it.
     """
 
-    direction: Direction
+    direction: Direction | Literal["streams"]
     transfers: TransferList
     root: str
     owner: tuple[int, int] | None
@@ -61,7 +61,15 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
         try:
             found: inputs.Survey | outputs.Survey
             if job.direction == "inputs":
-                found = inputs.survey(job.transfers.inputs, schemes, limit=limit, threads=settings.parallel, stop=stop)
+                found = inputs.survey(
+                    job.transfers.inputs,
+                    schemes,
+                    # One that is read holds its connection, so more of them might wait for each other.
+                    pipes=job.transfers.pipes[: settings.connections_per_host],
+                    limit=limit,
+                    threads=settings.parallel,
+                    stop=stop,
+                )
             else:
                 found = outputs.survey(job.transfers.outputs, inside, limit=limit, stop=stop)
             sizes = [piece.size_bytes for piece in found.pieces if not piece.folder]

@@ -13,7 +13,8 @@ from tesk.storage import webdav
 from tesk.storage.address import EVERYWHERE, Hosts
 from tesk.storage.download import download
 from tesk.storage.patience import Patience
-from tesk.storage.scheme import Advance, Arrived, Entry
+from tesk.storage.scheme import Advance, Arrived, Entry, Take
+from tesk.storage.stream import stream
 from tesk.storage.upload import NoFolder, upload
 from tesk.storage.url import below, shown
 from tesk.storage.wire import Answer, Wire, authorization, check
@@ -125,6 +126,16 @@ class HttpScheme:
 
     def get(self, url: str, target: int, advance: Advance) -> Arrived:
         return Arrived(size_bytes=download(self._wire, self._patience, url, target, advance))
+
+    def stream(self, url: str, take: Take) -> int:
+        return stream(
+            lambda headers: self._wire.ask(url, "GET", headers),
+            lambda answer: check(answer, url),
+            self._patience,
+            url,
+            take,
+            condition="If-Range",
+        )
 
     def put(self, source: int, url: str, advance: Advance) -> Arrived:
         if _path(url).endswith("/"):

@@ -1,7 +1,7 @@
 """The seam to a place where data lies: four verbs, each with its promise."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -60,3 +60,18 @@ class Scheme(Protocol):
 
     def close(self) -> None:
         """Let go of connections. Nothing else is called afterwards."""
+
+
+Take = Callable[[bytes | memoryview], None]
+"""Is given bytes, in order, each once; none, now and then, to be asked whether they are wanted. Raises TransferError to end it."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """What a Scheme may know beside: to give a file in order, for a program that begins before all of it is here."""
+
+    def stream(self, url: str, take: Take) -> int:
+        """Give the bytes at `url` to `take` and return how many, size verified.
+
+        What was given cannot be taken back: a failure in the middle is TransferFailed.
+        """

@@ -5,6 +5,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 
+from msgspec.structs import replace
+
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup, gigabytes
@@ -12,6 +14,7 @@ from tesk.compute.local.disk import used_bytes
 from tesk.compute.local.folder import Folder, Lost
 from tesk.compute.local.launch import Launcher, Machine
 from tesk.compute.local.run import Ended, Run
+from tesk.compute.pipes import pipes_of
 from tesk.compute.plan import Plan, Step
 from tesk.errors import CannotRun
 from tesk.tes.logs import ExecutorLog, OutputFileLog
@@ -42,7 +45,7 @@ class Attempt:
         self._input_types: dict[int, FileType] = {}
         self._output_types: dict[int, FileType] = {}
         self._failure: str | None = None
-        self._stopped = False
+        self._stopped = self._broken = False
         self._kills: list[asyncio.TimerHandle] = []
         self._run: Run | None = None
         self._running = -1
@@ -151,24 +154,20 @@ class Attempt:
         assert self._folder is not None
         launcher = Launcher(machine, plan, self._folder, self._cgroup)
         root = launcher.root
+        served: tuple[int, ...] = ()
         if plan.transfer.inputs:
-            report = await self._move("inputs", machine.stager.fetch(plan.transfer, root, owner, self._hear))
+            # Without a sandbox the pipe would lie among the user's own files.
+            pipes = pipes_of(plan) if machine.settings.sandbox != "none" else ()
+            transfers = replace(plan.transfer, pipes=pipes)
+            report = await self._move("inputs", machine.stager.fetch(transfers, root, owner, self._hear))
             self._input_types = report.types
             if self._ended_by(report):
                 return
+            served = report.pipes
             self._enter(Phase.RUNNING)
-        failed = False
-        for step in plan.steps:
-            ended = await self._execute(step, launcher)
-            if self._stopped_here():
-                return
-            self._folder.check()
-            if ended.error is not None:
-                self._end(Phase.SYSTEM_FAILED, ended.error, final=not ended.again)
-                return
-            if ended.exit_code != 0 and not step.ignore_error:
-                failed = True
-                break
+        failed = await (self._run_fed(launcher, served, owner) if served else self._run_steps(launcher))
+        if failed is None:
+            return
         if plan.transfer.outputs:
             self._enter(Phase.UPLOADING)
             report = await self._move("outputs", machine.stager.deliver(plan.transfer, root, self._hear))
@@ -181,6 +180,48 @@ class Attempt:
             elif self._ended_by(report):
                 return
         self._end(Phase.EXECUTOR_FAILED if failed else Phase.DONE)
+
+    async def _run_steps(self, launcher: Launcher) -> bool | None:
+        """Run the executors; say whether one failed, None where the attempt has ended."""
+        for step in self._plan.steps:
+            ended = await self._execute(step, launcher)
+            if self._stopped_here():
+                return None
+            assert self._folder is not None
+            self._folder.check()
+            if ended.error is not None:
+                self._end(Phase.SYSTEM_FAILED, ended.error, final=not ended.again)
+                return None
+            if self._broken or (ended.exit_code != 0 and not step.ignore_error):
+                return True
+        return False
+
+    async def _run_fed(self, launcher: Launcher, pipes: tuple[int, ...], owner: tuple[int, int] | None) -> bool | None:
+        """Run the executors while the inputs that are named pipes are served to them."""
+        over = asyncio.Event()
+        transfers = replace(self._plan.transfer, pipes=pipes)
+        feeding = asyncio.create_task(
+            self._machine.stager.feed(
+                transfers, launcher.root, owner, over=over.wait(), broken=self._break, told=self._hear
+            )
+        )
+        try:
+            failed = await self._run_steps(launcher)
+        finally:
+            over.set()
+            report = await feeding
+            self.progress = None
+        if failed is None or self._ended_by(report):
+            return None
+        if (read := summary("inputs", report)) is not None:
+            self._notes.append(f"{read}, as they were read")
+        return failed
+
+    def _break(self, report: TransferReport) -> None:  # noqa: ARG002  the report at the end says it all
+        """End the executor: of an input that cannot go on it must not take the part for the whole."""
+        self._broken = True
+        if (run := self._run) is not None:
+            self._machine.keeper.post(run.kill)
 
     def _hear(self, progress: Progress) -> None:
         self.progress = progress
@@ -247,7 +288,7 @@ class Attempt:
         return self.over.is_set()
 
     async def _execute(self, step: Step, launcher: Launcher) -> Ended:
-        if self._stopped:
+        if self._stopped or self._broken:
             return Ended()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Ended] = loop.create_future()
@@ -262,7 +303,7 @@ class Attempt:
             self._run = kind(
                 self._machine.keeper, launch, lambda ended: loop.call_soon_threadsafe(future.set_result, ended)
             )
-            if self._stopped:
+            if self._stopped or self._broken:
                 self._run.kill()
             self._run.begin()
 
