@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.table import Figure, render, save
 
-AREAS = ("submissions", "reads", "runs", "copies", "footprint", "commands")
+AREAS = ("submissions", "reads", "runs", "copies", "footprint", "transfers", "commands")
 
 
 def main(named: list[str]) -> int:

@@ -1,14 +1,13 @@
-"""An HTTP file server that leaves the work to the kernel, or to OpenSSL. Arguments: port, folder, for HTTPS a certificate with its key."""
+"""An HTTP file server that leaves the work to the kernel. Arguments: port, folder, seconds that each answer takes (as over a line)."""
 
 import http.server
-import mmap
 import os
-import ssl
 import sys
+import time
 from pathlib import Path
 
 FOLDER = Path(sys.argv[2]).resolve()
-PIECE_BYTES = 1 << 20
+WAIT_SECONDS = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
 
 
 class _Files(http.server.BaseHTTPRequestHandler):
@@ -21,6 +20,8 @@ class _Files(http.server.BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        if WAIT_SECONDS:
+            time.sleep(WAIT_SECONDS)
         path = FOLDER / self.path.strip("/")
         size = path.stat().st_size if path.is_file() else 0
         self.send_response(200)
@@ -31,11 +32,6 @@ class _Files(http.server.BaseHTTPRequestHandler):
         if not body or not size:
             return
         with path.open("rb") as file:
-            if isinstance(self.connection, ssl.SSLSocket):
-                with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as pages, memoryview(pages) as view:
-                    for at in range(0, size, PIECE_BYTES):
-                        self.connection.sendall(view[at : at + PIECE_BYTES])
-                return
             sent = 0
             while sent < size:
                 sent += os.sendfile(self.connection.fileno(), file.fileno(), sent, size - sent)
@@ -44,14 +40,5 @@ class _Files(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def main() -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Files)
-    if len(sys.argv) > 3:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[3])
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Files).serve_forever()

@@ -32,6 +32,8 @@ def named(*, of_file: tuple[str, str], of_answer: tuple[str, str] | None) -> Dig
     `of_file`: values of Repr-Digest (RFC 9530) and Digest (RFC 3230). `of_answer`: those of Content-Digest and Content-MD5
     (RFC 1864), which speak of what this answer holds; None where that is a part. An ETag is no checksum.
     """
+    if not any(of_file) and not any(of_answer or ()):
+        return None
     there = dict(_OLD_FIELD.findall(of_file[1]))
     there |= dict(_FIELD.findall(of_file[0]))
     if of_answer is not None:

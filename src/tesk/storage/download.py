@@ -73,18 +73,18 @@ class _Kernel:
 
 
 class _Buffer:
-    """Moves bytes from a connection whose end this program is (TLS) to the file, by one buffer that stays in the cache."""
+    """Moves bytes from a connection whose end this program is (TLS), or only a few, by one buffer that stays in the cache."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, most: int) -> None:
         self._target = target
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(min(most, _BUFFER_BYTES)))
 
     def close(self) -> None:
         self._buffer.release()
 
     def move(self, line: socket.socket, most: int, at: int) -> int:
         """Move as much as fits to the place `at`; return how much, less only at the end."""
-        filled, most = 0, min(most, _BUFFER_BYTES)
+        filled, most = 0, min(most, len(self._buffer))
         while filled < most:
             count = line.recv_into(self._buffer[filled:most])
             if count == 0:
@@ -294,8 +294,10 @@ class _Download:
             _write(self._target, early, part.at)
             left -= len(early)
             self._moved(part, len(early))
-        tls = isinstance(answer.line, ssl.SSLSocket)
-        mover = _Buffer(self._target) if tls else _Kernel(self._target, self._wire.timeout_seconds)
+        if isinstance(answer.line, ssl.SSLSocket) or left <= _BUFFER_BYTES:
+            mover: _Buffer | _Kernel = _Buffer(self._target, left)
+        else:
+            mover = _Kernel(self._target, self._wire.timeout_seconds)
         with contextlib.closing(mover):
             while left and (missing := (part.end or 0) - part.at) > 0:
                 count = mover.move(answer.line, min(left, missing), part.at)
