@@ -26,6 +26,12 @@ class AttemptId:
         return f"{self.task_id}-{self.number}"
 
 
+def named(name: str) -> AttemptId | None:
+    """Return the attempt that `name` is the name of, None where it is none's."""
+    task_id, dash, number = name.rpartition("-")
+    return AttemptId(task_id, int(number)) if dash and number.isdecimal() else None
+
+
 class Phase(StrEnum):
     """How far an attempt is. A phase may be skipped, never gone back."""
 

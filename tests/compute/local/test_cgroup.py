@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tesk.compute.local.cgroup import NoCgroups, find_cgroups, gigabytes
-from tesk.compute.local.processes import look_at
+from tesk.compute.local.cgroup import NoCgroups, find_cgroups
+from tesk.compute.machine.processes import look_at
+from tesk.compute.machine.size import gigabytes
 from tesk.settings import LocalSettings
 
 FILES = {

@@ -4,7 +4,7 @@ import os
 import threading
 from pathlib import Path
 
-from tesk.compute.local.disk import used_bytes
+from tesk.compute.machine.disk import used_bytes
 
 
 def test_blocks_count_names_and_holes_do_not(tmp_path: Path) -> None:

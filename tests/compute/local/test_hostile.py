@@ -26,7 +26,7 @@ from fakes.attempts import (
     wait_for_words,
 )
 from tesk.compute.backend import Phase
-from tesk.compute.local.processes import is_running
+from tesk.compute.machine.processes import is_running
 from tesk.tes.task import Executor, Output
 
 

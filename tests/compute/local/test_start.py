@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import finish, local, plan, shell, stdout
-from tesk.compute.local.host import capacity
 from tesk.compute.local.probe import SWITCHES, what_helps
 from tesk.compute.local.user import executor_user
+from tesk.compute.machine.size import capacity
 from tesk.errors import StartError
 from tesk.settings import LocalSettings
 

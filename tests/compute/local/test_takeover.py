@@ -14,7 +14,7 @@ import pytest
 
 from fakes.attempts import BOUND_SECONDS, local, plan, shell, until
 from tesk.compute.backend import AttemptId, Phase
-from tesk.compute.local.place import place_of
+from tesk.compute.machine.place import place_of
 from tesk.errors import BackendUnavailable
 
 ATTEMPT = AttemptId("lost", 1)

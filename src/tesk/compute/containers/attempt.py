@@ -20,8 +20,8 @@ from tesk.compute.containers.images import Images, Missing
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.prepare import Preparation, Prepared, Streams
 from tesk.compute.containers.reference import reference
-from tesk.compute.local.cgroup import gigabytes
-from tesk.compute.local.disk import used_bytes
+from tesk.compute.machine.disk import used_bytes
+from tesk.compute.machine.size import gigabytes
 from tesk.compute.plan import Plan, Step
 from tesk.errors import BackendUnavailable, CannotRun
 from tesk.settings import ContainersSettings

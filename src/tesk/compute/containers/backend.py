@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream, named
 from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arguments import binds
@@ -15,9 +15,8 @@ from tesk.compute.containers.folder import Folders, discard, foreign
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.reference import reference
-from tesk.compute.local.folder import named
-from tesk.compute.local.host import capacity
-from tesk.compute.local.place import identity, place_of, same_home
+from tesk.compute.machine.place import identity, place_of, same_home
+from tesk.compute.machine.size import capacity
 from tesk.compute.plan import Plan
 from tesk.errors import StartError
 from tesk.settings import ContainersSettings

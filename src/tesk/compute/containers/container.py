@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tesk.compute.containers.engine import Engine, Status, words
 from tesk.compute.containers.memory import watch
 from tesk.compute.containers.waiting import exit_of, gone, starter
-from tesk.compute.local.processes import open_process
+from tesk.compute.machine.processes import open_process
 
 _AGAIN_SECONDS = 0.1
 _LOOK_SECONDS = 0.2

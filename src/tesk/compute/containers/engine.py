@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from tesk.compute.containers.arguments import Facts
-from tesk.compute.local.spawn import spawn
+from tesk.compute.machine.spawn import spawn
 from tesk.errors import BackendUnavailable, StartError
 
 _CALL_SECONDS = 60.0

@@ -12,8 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tesk.compute.backend import AttemptId
-from tesk.compute.local.folder import named
+from tesk.compute.backend import AttemptId, named
 from tesk.inside import delete_folder
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tesk.compute.containers.environment import script
-from tesk.compute.local.network import refused_routes
+from tesk.compute.machine.routes import refused_routes
 
 _USUAL = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 

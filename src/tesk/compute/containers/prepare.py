@@ -13,7 +13,7 @@ from tesk.compute.containers.engine import Engine, Image
 from tesk.compute.containers.hooks import write_hooks
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.streams import trim
-from tesk.compute.local.streams import File, Written
+from tesk.compute.machine.streams import File, Written
 from tesk.compute.plan import Plan, Shared, Step
 from tesk.errors import CannotRun
 from tesk.inside import Inside, delete_folder

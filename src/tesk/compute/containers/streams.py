@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 
-from tesk.compute.local.streams import File, Written
+from tesk.compute.machine.streams import File, Written
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01

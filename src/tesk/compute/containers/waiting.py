@@ -5,7 +5,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from tesk.compute.local.processes import Process, look_at
+from tesk.compute.machine.processes import Process, look_at
 
 
 async def gone(fd: int) -> None:

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.local.bare import BareRun
-from tesk.compute.local.cgroup import Cgroup, gigabytes
-from tesk.compute.local.disk import used_bytes
+from tesk.compute.local.cgroup import Cgroup
 from tesk.compute.local.folder import Folder, Lost
 from tesk.compute.local.launch import Launcher, Machine
 from tesk.compute.local.run import Ended, Run
+from tesk.compute.machine.disk import used_bytes
+from tesk.compute.machine.size import gigabytes
 from tesk.compute.pipes import pipes_of
 from tesk.compute.plan import Plan, Step
 from tesk.errors import CannotRun

@@ -10,19 +10,20 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream, named
 from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
 from tesk.compute.local.cgroup import NoCgroups, find_cgroups
-from tesk.compute.local.folder import Folders, Owner, named
+from tesk.compute.local.folder import Folders, Owner
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine, check_unsafe
-from tesk.compute.local.place import identity, neighbour, place_of, same_home
 from tesk.compute.local.probe import try_sandbox, what_helps
-from tesk.compute.local.processes import is_running, look_at
 from tesk.compute.local.sandbox import HostArguments, HostKind, HostPath, host_arguments
 from tesk.compute.local.takeover import take_over
 from tesk.compute.local.user import User, executor_user, settle_thread
+from tesk.compute.machine.place import identity, neighbour, place_of, same_home
+from tesk.compute.machine.processes import is_running, look_at
+from tesk.compute.machine.size import capacity
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, StartError
 from tesk.settings import LocalSettings
@@ -225,7 +226,7 @@ class LocalBackend:
             yield await self._changes.get()
 
     async def capacity(self) -> Capacity | None:
-        return host.capacity(self._settings, self._work)
+        return capacity(self._settings, self._work)
 
     async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
         if (ours := self._attempts.get(attempt)) is not None:

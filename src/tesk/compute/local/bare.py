@@ -6,8 +6,8 @@ import resource
 import signal
 
 from tesk.compute.local.folder import Lost
-from tesk.compute.local.processes import look_at, open_process, session
 from tesk.compute.local.run import Run
+from tesk.compute.machine.processes import look_at, open_process, session
 
 
 class BareRun(Run):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from tesk.compute.local.processes import Process, look_at
+from tesk.compute.machine.processes import Process, look_at
 from tesk.settings import LocalSettings
 
 _SHARES = 1024  # what every group has by default
@@ -271,8 +271,3 @@ def _write(path: str, value: float | str) -> None:
         os.write(fd, str(value).encode())
     finally:
         os.close(fd)
-
-
-def gigabytes(size_bytes: int) -> str:
-    """Say a size as TES does, in 10^9 bytes."""
-    return f"{size_bytes / 1e9:.3g} GB"

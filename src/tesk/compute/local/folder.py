@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tesk.compute.backend import AttemptId
-from tesk.compute.local.processes import Process
+from tesk.compute.backend import AttemptId, named
+from tesk.compute.machine.processes import Process
 from tesk.inside import delete_folder
 
 _GONE_SECONDS = 86400.0
@@ -38,12 +38,6 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 class Lost(Exception):  # noqa: N818  it is no error of anybody's
     """Another server has taken this attempt over."""
-
-
-def named(name: str) -> AttemptId | None:
-    """Return the attempt that `name` is the name of, None where it is none's."""
-    task_id, dash, number = name.rpartition("-")
-    return AttemptId(task_id, int(number)) if dash and number.isdecimal() else None
 
 
 class Folders:

@@ -1,33 +1,17 @@
-"""What this machine is: its programs that executors see, and its size."""
+"""What this machine is to executors: its programs, as far as they see them."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tesk.compute.backend import Capacity
 from tesk.compute.local.sandbox import ETC, HostKind, HostPath
 from tesk.compute.plan import Plan
 from tesk.errors import CannotRun, StartError
-from tesk.settings import MachineSettings
 
 UNSAFE = (
     "There is NO SANDBOX (local.sandbox is none): executors see and change all that the server's user may, its database and "
     "settings included, share its network, and may leave processes behind."
 )
-
-_RESERVED_BYTES = 1_000_000_000
-
-
-def capacity(settings: MachineSettings, work: Path) -> Capacity:
-    """Return what this machine offers to tasks in all."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = settings.cpu_cores or len(os.sched_getaffinity(0)) * settings.overcommit_cpu
-    return Capacity(
-        cpu_cores=cores,
-        ram_bytes=round(settings.ram_gb * 1e9) or max(0, memory - _RESERVED_BYTES),
-        disk_bytes=round(settings.disk_gb * 1e9) or shutil.disk_usage(work).free,
-    )
 
 
 def seen(visible: Sequence[str]) -> Iterator[HostPath]:

@@ -10,8 +10,7 @@ from posixpath import dirname, normpath
 from tesk.compute.local.cgroup import Cgroup, Cgroups
 from tesk.compute.local.folder import Folder, Folders, Owner
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, refused_routes, setpriv, through_pasta
-from tesk.compute.local.processes import Process
+from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, setpriv, through_pasta
 from tesk.compute.local.run import Launch
 from tesk.compute.local.sandbox import (
     HostArguments,
@@ -21,8 +20,10 @@ from tesk.compute.local.sandbox import (
     environment_arguments,
     sandbox_arguments,
 )
-from tesk.compute.local.streams import File, Pipe
 from tesk.compute.local.user import User
+from tesk.compute.machine.processes import Process
+from tesk.compute.machine.routes import refused_routes
+from tesk.compute.machine.streams import File, Pipe
 from tesk.compute.plan import Plan, Shared, Step
 from tesk.errors import CannotRun
 from tesk.inside import Inside

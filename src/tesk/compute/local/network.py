@@ -1,10 +1,7 @@
 """What executors reach: the world but for this machine (`nat`), nothing (`off`), or all that this machine does (`host`)."""
 
-import re
 import shutil
 from collections.abc import Sequence
-from ipaddress import IPv6Address
-from pathlib import Path
 from typing import Literal
 
 Mode = Literal["nat", "off", "host"]
@@ -19,10 +16,6 @@ _PASTA = (
     *("--quiet", "--config-net", "--no-map-gw", "--dns-forward", RESOLVER),
     *("-t", "none", "-u", "none", "-T", "none", "-U", "none"),
 )
-
-# Where clouds give their machines credentials.
-_CREDENTIALS = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
-_CREDENTIALS6 = ("fd00:ec2::/32", "fd20:ce::254/128")
 
 # In the network namespace, before the sandbox: nothing inside may change routes. pasta may close descriptors, so the gate
 # and the status come by their paths.
@@ -56,27 +49,6 @@ def through_pasta(arguments: Sequence[str], own: str) -> list[str]:
         *("setpriv", "--pdeathsig", "KILL", "--", _find("pasta") or "pasta", *_PASTA),
         *("--", "/bin/sh", "-c", _SCRIPT, own, *arguments),
     ]
-
-
-def refused_routes() -> tuple[str, str]:
-    """Return what is out of executors' reach, as input of `ip -batch`, for IPv4 and IPv6.
-
-    pasta connects from this machine, so all addresses of this machine are among it, or its services could be reached.
-    """
-    own = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", _read("/proc/net/fib_trie"))
-    own6 = [str(IPv6Address(int(line.split()[0], 16))) for line in _read("/proc/net/if_inet6").splitlines()]
-    return _routes([*_CREDENTIALS, *own]), _routes([*_CREDENTIALS6, *own6])
-
-
-def _routes(refused: list[str]) -> str:
-    return "".join(f"route add unreachable {network}\n" for network in dict.fromkeys(refused))
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def setpriv() -> str:

@@ -13,9 +13,9 @@ from msgspec import Struct, json
 from tesk.compute.local.calls import allowed_calls
 from tesk.compute.local.folder import Lost
 from tesk.compute.local.keeper import Keeper
-from tesk.compute.local.processes import Process, descendants, first_inside, look_at, send, session
-from tesk.compute.local.spawn import spawn
-from tesk.compute.local.streams import File, Pipe, Written
+from tesk.compute.machine.processes import Process, descendants, first_inside, look_at, send, session
+from tesk.compute.machine.spawn import spawn
+from tesk.compute.machine.streams import File, Pipe, Written
 
 # The gate of a sandbox is where bubblewrap reads its filter of system calls, to the end, when all is mounted. Should the
 # server die, the filter is empty, with which nothing is run. (`--block-fd` would be opened by that.)

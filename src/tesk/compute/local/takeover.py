@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from tesk.compute.backend import AttemptId
 from tesk.compute.local.folder import Folders, Owner
-from tesk.compute.local.processes import Process, is_running, look_at, open_process
+from tesk.compute.machine.processes import Process, is_running, look_at, open_process
 from tesk.errors import BackendUnavailable
 
 _PATIENCE_SECONDS = 20.0
