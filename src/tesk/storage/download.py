@@ -16,9 +16,10 @@ from collections.abc import Mapping
 
 from tesk.errors import TransferError
 from tesk.storage import digest
+from tesk.storage.answer import Answer
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Advance
-from tesk.storage.wire import Answer, Wire, check, readable
+from tesk.storage.wire import Wire, check, readable
 
 _PIPE_BYTES = 1024 * 1024
 _BUFFER_BYTES = 256 * 1024
@@ -254,7 +255,7 @@ class _Download:
         """Take from an answer that holds the whole file what it says of it."""
         self._total = part.end = answer.length
         tag = answer.header("ETag")
-        self._validator = tag if tag.startswith('"') else answer.getheader("Last-Modified")
+        self._validator = tag if tag.startswith('"') else answer.header("Last-Modified") or None
         self._digest = digest.named(
             of_file=(answer.header("Repr-Digest"), answer.header("Digest")),
             of_answer=(answer.header("Content-Digest"), answer.header("Content-MD5")),
@@ -303,13 +304,10 @@ class _Download:
                 count = mover.move(answer.line, min(left, missing), part.at)
                 if count == 0:
                     return
-                left -= count
+                left = answer.length = left - count
                 self._moved(part, count)
                 if not helps:
                     self._consider_help()
-        if left:
-            answer.will_close = True  # another connection brings the rest
-        answer.close()
 
     def _read_to_the_end(self, answer: Answer, part: _Part) -> None:
         """Read a body whose length its server does not know."""

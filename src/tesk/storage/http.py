@@ -11,13 +11,14 @@ from tesk.errors import TransferRefused
 from tesk.settings import HttpCredential, StorageSettings
 from tesk.storage import webdav
 from tesk.storage.address import EVERYWHERE, Hosts
+from tesk.storage.answer import Answer
 from tesk.storage.download import download
 from tesk.storage.patience import Patience
 from tesk.storage.scheme import Advance, Arrived, Entry, Take
 from tesk.storage.stream import stream
 from tesk.storage.upload import NoFolder, upload
 from tesk.storage.url import below, shown
-from tesk.storage.wire import Answer, Wire, authorization, check
+from tesk.storage.wire import Wire, authorization, check
 from tesk.tes.task import FileType
 
 _PIECE_BYTES = 64 * 1024

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 from tesk.errors import TransferFailed
+from tesk.storage.answer import Answer
 from tesk.storage.patience import Again, Patience
 from tesk.storage.scheme import Take
 from tesk.storage.url import shown
-from tesk.storage.wire import Answer
 
 _BUFFER_BYTES = 256 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")

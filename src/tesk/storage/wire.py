@@ -17,8 +17,6 @@ Who speaks HTTP makes one `Wire` for one caller, closes it at the end, and asks 
 
 import contextlib
 import email.utils
-import http.client
-import re
 import select
 import socket
 import ssl
@@ -26,13 +24,14 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import unquote
 
 from tesk import __version__
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage import address
+from tesk.storage.answer import Answer
 from tesk.storage.patience import Again
+from tesk.storage.site import Place, Site, onward, place_of
 from tesk.storage.url import shown
 
 _REDIRECTS_MAX = 10
@@ -40,11 +39,6 @@ _SMALL_BYTES = 64 * 1024
 _EXPECT_SECONDS = 1.0
 """So long a server may take to say that it wants a body; many never say it."""
 _HANG_UP_SECONDS = 0.5
-_SAFE = "%/:=&?~+!$,;'@()*[]|"
-_URL = re.compile(
-    r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]\x00-\x20\x7f]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?",
-    re.DOTALL,
-)
 _BARE = frozenset({"HEAD", "PUT", "DELETE", "MKCOL"})
 """What is answered by a status; a body is for people."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -54,61 +48,6 @@ _HELP = {
     404: "it has no such file",
     410: "it no longer has this file",
 }
-
-
-class Site(NamedTuple):
-    """One server, as connections are kept for it."""
-
-    tls: bool
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """Host and port, as a Host header has them and as settings may name them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Place(NamedTuple):
-    """A URL taken apart: what is asked of which server."""
-
-    site: Site
-    target: str
-    userinfo: str | None
-
-    @property
-    def url(self) -> str:
-        """The same without user and password."""
-        return f"http{'s' * self.site.tls}://{self.site.authority}{self.target}"
-
-
-class Answer(http.client.HTTPResponse):
-    """What a server says; `line` is the connection, from which a body may be taken past Python. `place`: who said it at last.
-
-    `said` is the body of a refusal, if it is short, which was read.
-    """
-
-    said = b""
-
-    def __init__(self, line: socket.socket, method: str, place: Place) -> None:
-        super().__init__(line, method=method)
-        self.line = line
-        self.place = place
-
-    def header(self, name: str) -> str:
-        """Return a header's value, "" where there is none."""
-        return self.getheader(name, "")
-
-    def read_at_most(self, size_bytes: int) -> bytes:
-        """Return the whole body. Raises TransferRefused for one that is longer."""
-        data = bytearray()
-        while piece := self.read1(min(_SMALL_BYTES, size_bytes + 1 - len(data))):
-            data += piece
-            if len(data) > size_bytes:
-                raise TransferRefused(f"{shown(self.place.url)}: the answer is longer than {size_bytes} bytes")
-        if self.length:
-            raise Again(f"the line broke; {self.length} bytes of the answer are missing")
-        return bytes(data)
 
 
 class _Host:
@@ -191,28 +130,25 @@ class Wire:
                 try:
                     peer = line.getpeername()[0]
                     whole = _exchange(answer, head + body, send, expects=expects)
-                    onward = answer.getheader("Location") if answer.status in _REDIRECTS else None
+                    leads = answer.header("Location") if answer.status in _REDIRECTS else ""
                     bare = answer.status >= 300 or method in _BARE
                     if bare and answer.length is not None and answer.length < _SMALL_BYTES:
-                        answer.said = answer.read()  # now the connection can be used again
-                    if onward is None:
+                        answer.said = answer.read_at_most(_SMALL_BYTES)  # now the connection can be used again
+                    if not leads:
                         yield answer
-                except http.client.HTTPException as error:
-                    raise _strange(error) from error
                 finally:
-                    if whole and answer.isclosed() and not answer.will_close:
+                    if whole and answer.clean:
                         with self._lock:
                             host.idle.append((place.site, private, line))
                     else:
-                        answer.close()  # it has the connection open, too
                         line.close()
-            if onward is None:
+            if not leads:
                 return
             if answer.status == 303 and method not in {"GET", "HEAD"}:
                 raise TransferRefused(f"{shown(url)}: the server answers {method} with a page to look at (303)")
             private = private and address.may_lead_to_private(peer)
             was_tls = place.site.tls
-            place = place_of(urljoin(place.url, quote(onward, safe=_SAFE + "#", encoding="latin-1")))
+            place = onward(place, leads)
             if was_tls and not place.site.tls:
                 raise TransferRefused(f"{shown(url)}: is redirected from https to http, which nobody could trust")
         raise TransferRefused(f"{shown(url)}: is redirected more than {_REDIRECTS_MAX} times")
@@ -287,24 +223,6 @@ def check(
     raise TransferFailed(message) if answer.status == 507 else TransferRefused(message)
 
 
-def place_of(url: str) -> Place:
-    """Take a URL apart. Raises TransferRefused for one that is not right."""
-    parts = _URL.fullmatch(url)
-    if parts is None or int(parts[4] or 0) > 65535:
-        raise TransferRefused(f"{shown(url)}: is no proper http URL")
-    host = parts[3].strip("[]").lower()
-    try:
-        host = host.encode("idna").decode()
-    except UnicodeError as error:
-        raise TransferRefused(f"{shown(url)}: is no proper http URL (no host can have this name)") from error
-    tls = parts[1].lower() == "https"
-    target = parts[5] or "/"
-    if target.startswith("?"):
-        target = "/" + target
-    site = Site(tls, host, int(parts[4] or (443 if tls else 80)))
-    return Place(site, quote(target, safe=_SAFE, errors="surrogateescape"), parts[2])
-
-
 def readable(line: socket.socket, timeout_seconds: float) -> bool:
     """Say whether there is something to read (or the end) within a time."""
     if isinstance(line, ssl.SSLSocket) and line.pending():
@@ -341,7 +259,7 @@ def _exchange(answer: Answer, head: bytes, send: Callable[[socket.socket], None]
     if send is not None:
         if expects and readable(answer.line, _EXPECT_SECONDS):
             # An answer to the head alone. `begin` below passes over the one that says "go on".
-            whole = answer.fp.peek(12)[:10] in {b"HTTP/1.1 1", b"HTTP/1.0 1"}
+            whole = answer.goes_on()
         if whole:
             try:
                 send(answer.line)
@@ -352,12 +270,6 @@ def _exchange(answer: Answer, head: bytes, send: Callable[[socket.socket], None]
                 whole = False
     answer.begin()
     return whole
-
-
-def _strange(error: http.client.HTTPException) -> Again:
-    if isinstance(error, http.client.IncompleteRead | ConnectionResetError):
-        return Again("the line broke")
-    return Again(f"the server does not speak HTTP as it should ({type(error).__name__})")
 
 
 def _after_seconds(text: str) -> float | None:

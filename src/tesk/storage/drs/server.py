@@ -10,10 +10,11 @@ from msgspec import json
 from tesk.errors import TransferRefused
 from tesk.settings import DrsHost
 from tesk.storage import address
+from tesk.storage.answer import Answer
 from tesk.storage.drs.document import AccessMethod, AccessUrl, Object, read_access, read_object
 from tesk.storage.drs.place import Place
 from tesk.storage.patience import Again, Patience
-from tesk.storage.wire import Answer, Wire, check
+from tesk.storage.wire import Wire, check
 
 T = TypeVar("T")
 

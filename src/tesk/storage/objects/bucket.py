@@ -7,13 +7,15 @@ from socket import socket
 from urllib.parse import quote
 
 from tesk.errors import TransferFailed, TransferRefused
+from tesk.storage.answer import Answer
 from tesk.storage.objects.credentials import Credentials
 from tesk.storage.objects.keys import quoted
 from tesk.storage.objects.listing import complaint
 from tesk.storage.objects.signature import NO_BODY, Request, signed
 from tesk.storage.patience import Again
+from tesk.storage.site import place_of
 from tesk.storage.url import shown
-from tesk.storage.wire import Answer, Wire, place_of
+from tesk.storage.wire import Wire
 
 _ERROR_BYTES = 256 * 1024
 _FINE = frozenset({200, 204, 206})

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tesk.errors import TransferRefused
+from tesk.storage.answer import Answer
 from tesk.storage.objects.bucket import Bucket, Changed
 from tesk.storage.objects.parts import Part, Parts
 from tesk.storage.objects.pour import pour
 from tesk.storage.patience import Again
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
-from tesk.storage.wire import Answer
 
 _PART_BYTES = 32 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
@@ -139,9 +139,9 @@ class Incoming:
         def moved(count: int) -> None:
             nonlocal at
             at += count
-            with self._lock:
+            with self._lock:  # who is told need not be safe from the threads of one file
                 self.done_bytes += count
-            self._advance(count)
+                self._advance(count)
             parts.check()
 
         try:

@@ -8,7 +8,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from tesk.storage.wire import Answer, readable
+from tesk.storage.answer import Answer
+from tesk.storage.wire import readable
 
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024

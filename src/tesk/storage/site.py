@@ -1,0 +1,63 @@
+"""Take an http URL apart: which server is asked for what. No network."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote, urljoin
+
+from tesk.errors import TransferRefused
+from tesk.storage.url import shown
+
+_SAFE = "%/:=&?~+!$,;'@()*[]|"
+_URL = re.compile(
+    r"(?i)(https?)://(?:([^/?#]*)@)?(\[[^\]/?#@]+\]|[^:/?#@\[\]\x00-\x20\x7f]+)(?::(\d{1,5}))?([/?][^#]*)?(?:#.*)?",
+    re.DOTALL,
+)
+
+
+class Site(NamedTuple):
+    """One server, as connections are kept for it."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as a Host header has them and as settings may name them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Place(NamedTuple):
+    """A URL taken apart: what is asked of which server."""
+
+    site: Site
+    target: str
+    userinfo: str | None
+
+    @property
+    def url(self) -> str:
+        """The same without user and password."""
+        return f"http{'s' * self.site.tls}://{self.site.authority}{self.target}"
+
+
+def place_of(url: str) -> Place:
+    """Take a URL apart. Raises TransferRefused for one that is not right."""
+    parts = _URL.fullmatch(url)
+    if parts is None or int(parts[4] or 0) > 65535:
+        raise TransferRefused(f"{shown(url)}: is no proper http URL")
+    host = parts[3].strip("[]").lower()
+    try:
+        host = host.encode("idna").decode()
+    except UnicodeError as error:
+        raise TransferRefused(f"{shown(url)}: is no proper http URL (no host can have this name)") from error
+    tls = parts[1].lower() == "https"
+    target = parts[5] or "/"
+    if target.startswith("?"):
+        target = "/" + target
+    site = Site(tls, host, int(parts[4] or (443 if tls else 80)))
+    return Place(site, quote(target, safe=_SAFE, errors="surrogateescape"), parts[2])
+
+
+def onward(place: Place, location: str) -> Place:
+    """Return where a redirect leads, by the value of its Location header."""
+    return place_of(urljoin(place.url, quote(location, safe=_SAFE + "#", encoding="latin-1")))
