@@ -32,6 +32,7 @@ from tesk.storage.schemes import in_force, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
+from tesk.tools import Tools
 from tesk.transfer import Stager
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,9 @@ async def _serve(
         built.push_async_callback(store.close)
         stager = HostStager(settings.storage)
         built.callback(stager.close)
-        backend = _backend(settings, folder, stager)
+        tools = Tools(settings.storage)
+        built.callback(tools.close)
+        backend = _backend(settings, folder, stager, tools)
         await backend.open()
         built.push_async_callback(backend.close)
         controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)
@@ -133,9 +136,9 @@ async def _serve(
             moving.cancel()
 
 
-def _backend(settings: Settings, folder: Path, stager: Stager) -> Backend:
+def _backend(settings: Settings, folder: Path, stager: Stager, tools: Tools) -> Backend:
     if settings.backend == "containers":
-        return ContainersBackend(settings.containers, folder / "containers", stager)
+        return ContainersBackend(settings.containers, folder / "containers", stager, tools.image)
     return LocalBackend(settings.local, folder / "local", stager)
 
 

@@ -109,6 +109,7 @@ class TrsHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is sent to one GA4GH TRS server, where `trs://` images are looked up."""
 
     host: Annotated[str, says("Host, or host:port.")]
+    path: Annotated[str, says("Where its TRS is; at Dockstore that is `/api/ga4gh/trs/v2`.")] = "/ga4gh/trs/v2"
     token: Annotated[Secret, says("Bearer token.")] = ""
     plain: Annotated[bool, says("It speaks http, not https.")] = False
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,22 +23,27 @@ from tesk.compute.containers.reference import reference
 from tesk.compute.machine.disk import used_bytes
 from tesk.compute.machine.size import gigabytes
 from tesk.compute.plan import Plan, Step
-from tesk.errors import BackendUnavailable, CannotRun
+from tesk.errors import BackendUnavailable, CannotRun, TransferError, TransferRefused
 from tesk.settings import ContainersSettings
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.times import rfc3339
 from tesk.transfer import Direction, Progress, Stager, Told, TransferReport, summary
 
 T = TypeVar("T")
+Resolve = Callable[[str], Awaitable[str]]
 _FOLLOW_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What every attempt is given. `label` tells our containers from others', `prefix` begins their names."""
+    """What every attempt is given. `label` tells our containers from others', `prefix` begins their names.
+
+    `resolve` gives the image that another kind of name stands for, and any other name as it is.
+    """
 
     settings: ContainersSettings
     engine: Engine
+    resolve: Resolve
     images: Images
     stager: Stager
     label: str
@@ -103,6 +108,8 @@ class Attempt:
             self._end(Phase.SYSTEM_FAILED, f"{error}.", final=error.final)
         except BackendUnavailable as error:
             self._end(Phase.SYSTEM_FAILED, str(error))
+        except TransferError as error:
+            self._end(Phase.SYSTEM_FAILED, str(error), final=isinstance(error, TransferRefused))
         except OSError as error:
             self._end(
                 Phase.SYSTEM_FAILED, f"This machine could not run the task: {error}.", final=error.errno == errno.E2BIG
@@ -179,29 +186,33 @@ class Attempt:
     async def _bring_in(self) -> None:
         plan = self.journal.plan
         await asyncio.to_thread(self._preparation.empty_root)
-        report, images = await self._until_stopped(self._fetch_all(plan)) or (TransferReport(), {})
+        report, found = await self._until_stopped(self._fetch_all(plan)) or (TransferReport(), {})
         if self._ended_by(report):
             return
         await asyncio.to_thread(self._preparation.make_folders)
         facts = {f"executors.{step.index}.image": step.image for step in plan.steps}
-        facts |= {f"executors.{step.index}.image_digest": images[step.image].digest for step in plan.steps}
+        for step in plan.steps:
+            name, image = found[step.image]
+            facts[f"executors.{step.index}.image_digest"] = image.digest
+            if name != step.image:
+                facts[f"executors.{step.index}.image_resolved"] = name
         self._save(
             step=0,
             phase=Phase.RUNNING,
             since=time.time(),
-            images=images,
+            images={named: image for named, (_, image) in found.items()},
             metadata=facts,
             input_types=report.types,
             notes=self._notes("inputs", report),
         )
         self._changed()
 
-    async def _fetch_all(self, plan: Plan) -> tuple[TransferReport, dict[str, Image]]:
+    async def _fetch_all(self, plan: Plan) -> tuple[TransferReport, dict[str, tuple[str, Image]]]:
         """Fetch inputs and images at the same time; the first that fails ends the other."""
         machine, root = self._machine, self._preparation.root
-        names = {step.image: reference(step.image, f"executors[{step.index}].image") for step in plan.steps}
         inputs = asyncio.ensure_future(_fetched(machine.stager, plan, root, self._hear))
-        images = {image: asyncio.ensure_future(machine.images.get(name)) for image, name in names.items()}
+        steps = {step.image: step for step in plan.steps}
+        images = {image: asyncio.ensure_future(self._image(step)) for image, step in steps.items()}
         both = (inputs, *images.values())
         try:
             await asyncio.gather(*both)
@@ -210,6 +221,11 @@ class Attempt:
                 each.cancel()
             await asyncio.gather(*both, return_exceptions=True)
         return inputs.result(), {image: found.result() for image, found in images.items()}
+
+    async def _image(self, step: Step) -> tuple[str, Image]:
+        """The image of an executor, and what it is called where it comes from."""
+        name = await self._machine.resolve(step.image)
+        return name, await self._machine.images.get(reference(name, f"executors[{step.index}].image"))
 
     async def _take_out(self) -> None:
         if self.journal.phase is not Phase.UPLOADING:

@@ -9,7 +9,7 @@ from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
 from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arguments import binds
-from tesk.compute.containers.attempt import Attempt, Machine
+from tesk.compute.containers.attempt import Attempt, Machine, Resolve
 from tesk.compute.containers.engine import Engine, find_engine
 from tesk.compute.containers.folder import Folders, discard, foreign
 from tesk.compute.containers.images import Images
@@ -23,18 +23,28 @@ from tesk.settings import ContainersSettings
 from tesk.transfer import Progress, Stager
 
 _PLACE = "tesk.place"
+_TOOL = "trs://"
+
+
+async def as_it_is(image: str) -> str:
+    """Resolve nothing."""
+    return image
 
 
 class ContainersBackend:
-    """Runs attempts in containers, with their folders below `work`, staged by `stager`. Use it in one event loop."""
+    """Runs attempts in containers, with their folders below `work`, staged by `stager`. Use it in one event loop.
+
+    `resolve` gives the image that a `trs://` URI stands for. Raises TransferError.
+    """
 
     name = "containers"
     place = ""
     says: tuple[str, ...] = ()
     """Once open: what holds on this machine, a sentence each."""
 
-    def __init__(self, settings: ContainersSettings, work: Path, stager: Stager) -> None:
+    def __init__(self, settings: ContainersSettings, work: Path, stager: Stager, resolve: Resolve = as_it_is) -> None:
         self._settings = settings
+        self._resolve = resolve
         self._work = work.resolve()
         self._stager = stager
         self._folders = Folders(self._work)
@@ -55,6 +65,7 @@ class ContainersBackend:
         self._machine = Machine(
             settings=self._settings,
             engine=engine,
+            resolve=self._resolve,
             images=Images(engine, self._settings.pull),
             stager=self._stager,
             label=f"{_PLACE}={where}",
@@ -80,7 +91,8 @@ class ContainersBackend:
         if attempt in self._attempts or self._folders.path(attempt).exists():
             return
         for step in plan.steps:
-            reference(step.image, f"executors[{step.index}].image")
+            if not step.image.lower().startswith(_TOOL):  # which is looked up when the attempt is under way
+                reference(step.image, f"executors[{step.index}].image")
         folder = self._folders.path(attempt)
         binds(plan, str(folder / "root"))
         journal = Journal(plan=plan, phase=Phase.STAGING, since=time.time(), notes=self._machine.notes)
