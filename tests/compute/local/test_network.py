@@ -12,6 +12,7 @@ import pytest
 
 from fakes.attempts import finish, local, plan, shell, stdout
 from tesk.compute.local import network
+from tesk.compute.machine.routes import refused_routes
 from tesk.errors import StartError
 from tesk.tes.task import Executor
 
@@ -48,7 +49,7 @@ async def try_nat(folder: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         own = [
-            address for address in network.refused_routes()[0].split() if address[0].isdigit() and "/" not in address
+            address for address in refused_routes()[0].split() if address[0].isdigit() and "/" not in address
         ]
         targets = [*own, "169.254.169.254", "127.0.0.1"]
         script = (
