@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import ShelfStager
-from tesk.compute.containers.backend import ContainersBackend
+from tesk.compute.containers.attempt import Resolve
+from tesk.compute.containers.backend import ContainersBackend, as_it_is
 from tesk.settings import ContainersSettings
 
 IMAGE = "localhost/debian:latest"
@@ -127,12 +128,14 @@ def running(folder: Path) -> Iterator[Engine]:
 
 
 @contextlib.asynccontextmanager
-async def containers(folder: Path, stager: ShelfStager | None = None, **settings) -> AsyncIterator[ContainersBackend]:
+async def containers(
+    folder: Path, stager: ShelfStager | None = None, resolve: Resolve = as_it_is, **settings
+) -> AsyncIterator[ContainersBackend]:
     """Give a backend `containers` that is open, within `engine`'s environment. What it leaves is removed at the end."""
     work = folder / "containers"
     work.mkdir(parents=True, exist_ok=True)
     backend = ContainersBackend(
-        ContainersSettings(**{"network": "off", "pull": "never", **settings}), work, stager or ShelfStager()
+        ContainersSettings(**{"network": "off", "pull": "never", **settings}), work, stager or ShelfStager(), resolve
     )
     await backend.open()
     try:
