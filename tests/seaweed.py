@@ -73,7 +73,7 @@ class Server:
                 [
                     self._program, "-logtostderr=true", "server", "-filer", "-s3", *ports,
                     "-dir=data", "-s3.config=s3.json", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                    "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+                    "-s3.domainName=s3.test", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
                     "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=1000",
                 ],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},

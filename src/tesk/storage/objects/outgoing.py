@@ -94,11 +94,9 @@ class Outgoing:
 
         def moving(count: int) -> None:
             nonlocal sent
-            sent += count
-            with self._lock:
-                self.done_bytes += count
             self._parts.check()
-            self._advance(count)
+            self._count(count)
+            sent += count
 
         def send_all(line: socket) -> None:
             take_back()  # of a request that was redirected
@@ -109,9 +107,7 @@ class Outgoing:
         def take_back() -> None:
             nonlocal sent
             lost, sent = sent, 0
-            with self._lock:
-                self.done_bytes -= lost
-            self._advance(-lost)
+            self._count(-lost)
 
         large = size > _PIECE_BYTES
         headers = {"Content-Length": str(size)} | ({"Expect": "100-continue"} if large else {})
@@ -140,6 +136,11 @@ class Outgoing:
         finally:
             if not stored:
                 take_back()
+
+    def _count(self, size_bytes: int) -> None:
+        with self._lock:  # who is told need not be safe from the threads of one file
+            self.done_bytes += size_bytes
+            self._advance(size_bytes)
 
     def _sums(self, part: Part) -> tuple[str, str]:
         def pieces() -> Iterator[bytes]:

@@ -325,9 +325,9 @@ class _Incoming:
             for piece in answer.stream(_PIECE_BYTES):
                 write(self._target, piece, at)
                 at += len(piece)
-                with self._lock:
+                with self._lock:  # who is told need not be safe from the threads of one file
                     self.done_bytes += len(piece)
-                self._advance(len(piece))
+                    self._advance(len(piece))
                 parts.check()
         finally:
             parts.give_back(Part(part.number, at, part.end))
