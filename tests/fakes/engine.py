@@ -96,8 +96,9 @@ def _root(files: dict[str, bytes]) -> bytes:
             entry.mode, entry.type, entry.size, entry.linkname = mode, kind, len(data), link
             tar.addfile(entry, io.BytesIO(data))
 
-        folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
-        for folder in ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var", *sorted(folders)):
+        usual = ("bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var")
+        above = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
+        for folder in dict.fromkeys((*usual, *above)):
             add(folder, 0o755, tarfile.DIRTYPE)
         add("tmp", 0o1777, tarfile.DIRTYPE)
         add(

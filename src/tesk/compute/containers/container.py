@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tesk.compute.containers.engine import Engine, Status, words
-from tesk.compute.containers.memory import watch
 from tesk.compute.containers.waiting import exit_of, gone, starter
 from tesk.compute.machine.processes import open_process
 
@@ -51,21 +50,23 @@ class Execution:
         """Run it to its end. `complaints` gives the end of what went to stderr, the engine's own words among it."""
         began = time.time()
         try:
-            pid = self._engine.run(arguments, streams)
+            pid = self._engine.run(arguments, streams, str(self._own))
         except (OSError, ValueError) as error:
             self._over.set()
             return Ended(error=f"{self._engine.path} cannot be started: {error}")
-        async with self._watching() as watching:
-            return await self._ended(await exit_of(pid), began, complaints, watching)
+        try:
+            return await self._ended(await exit_of(pid), began, complaints)
+        finally:
+            self._over.set()
 
     async def adopt(self) -> Ended | None:
         """Wait for the end of what a server before us started; None where it never began, and nothing is left of it."""
         starting = starter(self.name)
-        async with self._watching() as watching:
+        try:
             while True:
                 status = await self._engine.status(self.name)
                 if status is not None and status.ended:
-                    return _told(status, ran_out=await _seen(watching))
+                    return self._told(status)
                 fd = open_process(starting) if starting is not None else None
                 if status is not None and status.began:
                     await self._wait(fd, status)
@@ -76,6 +77,8 @@ class Execution:
                     if status is not None:
                         await self._engine.remove([self.name])
                     return None
+        finally:
+            self._over.set()
 
     def stop(self, grace_seconds: float) -> None:
         """Ask the program to end: TERM, the grace, KILL. At once where there is no grace."""
@@ -108,56 +111,37 @@ class Execution:
         # The engine writes down what it saw a moment later.
         await asyncio.sleep(_LOOK_SECONDS)
 
-    @contextlib.asynccontextmanager
-    async def _watching(self) -> AsyncIterator[asyncio.Task[bool]]:
-        """Watch the memory of what runs meanwhile; after the block nothing is stopped any more."""
-        watching = asyncio.create_task(watch(self._own / "pid"))
-        try:
-            yield watching
-        finally:
-            watching.cancel()
-            self._over.set()
-
-    async def _ended(
-        self, code: int, began: float, complaints: Callable[[], bytes], watching: asyncio.Task[bool]
-    ) -> Ended:
+    async def _ended(self, code: int, began: float, complaints: Callable[[], bytes]) -> Ended:
         """Find out what the end of the engine's process means."""
         ended = Ended(exit_code=code, start_time=self._start_time(began), end_time=time.time())
-        ran_out = await _seen(watching)
-        unsure = code in {_REFUSED, _CANNOT_EXECUTE, _NOT_FOUND} or (code == _KILLED and not ran_out)
+        unsure = code in {_REFUSED, _CANNOT_EXECUTE, _NOT_FOUND} or (code == _KILLED and not self._ran_out())
         if code < 0 or unsure:
             status = await self._engine.status(self.name)
             if status is not None and status.began and not status.ended:
                 # Somebody ended the engine's process, not the container.
-                again = await self.adopt()
-                return again or ended
+                return await self.adopt() or ended
             if status is not None and status.ended:
-                return _told(status, ran_out=ran_out)
+                return self._told(status)
             if code < 0:
                 return Ended(error=f"{self._engine.path} was ended by somebody")
             if code == _REFUSED or self._engine.facts.init:
                 return Ended(error=words(complaints().decode(errors="replace")))
         if code == 1 and (said := words(complaints().decode(errors="replace"))).startswith(_FIRST_PROCESS):
             ended = replace(ended, exit_code=_NOT_FOUND if said.endswith(os.strerror(2)) else _CANNOT_EXECUTE)
-        return replace(ended, out_of_memory=ran_out and code == _KILLED)
+        return replace(ended, out_of_memory=code == _KILLED and self._ran_out())
+
+    def _told(self, status: Status) -> Ended:
+        ran_out = status.exit_code == _KILLED and (status.out_of_memory or self._ran_out())
+        return Ended(
+            exit_code=status.exit_code, out_of_memory=ran_out, start_time=status.start_time, end_time=status.end_time
+        )
+
+    def _ran_out(self) -> bool:
+        """Say whether who holds the container saw the kernel kill something in it for want of memory."""
+        return (self._own / "oom").exists()
 
     def _start_time(self, began: float) -> float:
         """When the program began: the engine takes its time before."""
         with contextlib.suppress(FileNotFoundError):
             return max(began, (self._own / "pid").stat().st_mtime)
         return began
-
-
-async def _seen(watching: asyncio.Task[bool]) -> bool:
-    """Say whether memory ran out, as far as it was seen by the end."""
-    await asyncio.wait([watching], timeout=0)
-    return watching.done() and watching.result()
-
-
-def _told(status: Status, *, ran_out: bool) -> Ended:
-    return Ended(
-        exit_code=status.exit_code,
-        out_of_memory=status.exit_code == _KILLED and (ran_out or status.out_of_memory),
-        start_time=status.start_time,
-        end_time=status.end_time,
-    )

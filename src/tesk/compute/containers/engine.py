@@ -96,9 +96,13 @@ class Engine:
         """Fetch an image from its registry. As long as it takes; canceled, it ends."""
         return await self._call("pull", "--quiet", "--", name, seconds=None)
 
-    def run(self, arguments: Sequence[str], streams: tuple[int, int, int]) -> int:
-        """Start a container by the words of `run_arguments`; return the process that ends with it. Raises OSError, ValueError."""
-        return spawn(self.path, [self.facts.kind, *arguments], self._environment, streams=streams, passed=())
+    def run(self, arguments: Sequence[str], streams: tuple[int, int, int], folder: str) -> int:
+        """Start a container by the words of `run_arguments`; return the process that ends with it. Raises OSError, ValueError.
+
+        Some monitors of containers leave a file called `oom` where they were started: in `folder`.
+        """
+        command = [self.facts.kind, *arguments]
+        return spawn(self.path, command, self._environment, streams=streams, passed=(), folder=folder)
 
     async def status(self, name: str) -> Status | None:
         """Look at a container, None where there is none."""

@@ -118,7 +118,7 @@ class Preparation:
         """Make all that one executor needs. Raises CannotRun with the path that is in the way."""
         own = self.own(step)
         own.mkdir(mode=0o700, exist_ok=True)
-        for name in ("pid", "conmon", "id"):
+        for name in ("pid", "conmon", "id", "oom"):
             (own / name).unlink(missing_ok=True)
         plain = environment.plain(step.env)
         odd = {name: value for name, value in step.env.items() if name not in plain}

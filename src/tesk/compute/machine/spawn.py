@@ -30,11 +30,12 @@ def spawn(
     *,
     streams: tuple[int, int, int],
     passed: Sequence[int],
+    folder: str | None = None,
 ) -> int:
     """Start a program in a session of its own and return its process id. Raises OSError, ValueError for a NUL.
 
     It has `streams` as 0, 1 and 2, `passed` under their own numbers, no other descriptor that is not inheritable, the
-    default action for each signal, and none of them blocked.
+    default action for each signal, and none of them blocked. It works in `folder`, if one is given.
     """
     actions = _Room()
     _libc.posix_spawn_file_actions_init(ctypes.byref(actions))
@@ -42,6 +43,8 @@ def spawn(
         # Onto itself: it stays open in the program.
         for source, target in (*zip(streams, (0, 1, 2), strict=True), *zip(passed, passed, strict=True)):
             _check(_libc.posix_spawn_file_actions_adddup2(ctypes.byref(actions), source, target))
+        if folder is not None:
+            _check(_libc.posix_spawn_file_actions_addchdir_np(ctypes.byref(actions), os.fsencode(folder)))
         pid = ctypes.c_int()
         _check(
             _libc.posix_spawn(
