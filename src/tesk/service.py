@@ -23,7 +23,7 @@ from tesk.api.protocol import Protocol
 from tesk.compute.backend import Backend
 from tesk.compute.containers.backend import ContainersBackend
 from tesk.compute.local.backend import LocalBackend
-from tesk.compute.plan import BACKEND_PARAMETERS
+from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.controller.run import Controller
 from tesk.errors import StartError
 from tesk.settings import Settings
@@ -115,7 +115,7 @@ async def _serve(
             store,
             settings,
             alive=controller.alive,
-            parameters=sorted(BACKEND_PARAMETERS),
+            parameters=_parameters(settings),
             backend=backend.name,
             public_storage=told(settings.storage),
             progress=backend.progress,
@@ -134,6 +134,12 @@ async def _serve(
             closing.set()
             http.should_exit = True
             moving.cancel()
+
+
+def _parameters(settings: Settings) -> list[str]:
+    """What tasks may ask of the backend. GPUs of none are no parameter: it is dropped with a warning, or refused."""
+    gpus = settings.backend == "containers" and settings.containers.gpus
+    return sorted(BACKEND_PARAMETERS | {GPU_COUNT}) if gpus else sorted(BACKEND_PARAMETERS)
 
 
 def _backend(settings: Settings, folder: Path, stager: Stager, tools: Tools) -> Backend:

@@ -16,7 +16,7 @@ from tesk.cli.wait import PATIENCE
 from tesk.cli.waiting import wait_for
 from tesk.client.answers import Document
 from tesk.client.calls import body_of
-from tesk.compute.plan import BACKEND_PARAMETERS
+from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.errors import BadDocument, BadRequest, RequestError
 from tesk.settings import LimitsSettings
 from tesk.tes.validation import accept
@@ -90,7 +90,7 @@ def _dry_run(tasks: list[tuple[Written, Document]], form: str) -> int:
     documents = []
     for written, task in tasks:
         try:
-            accept(body_of(task), parameters=BACKEND_PARAMETERS, content_limit_bytes=CONTENT_LIMIT_BYTES)
+            accept(body_of(task), parameters=BACKEND_PARAMETERS | {GPU_COUNT}, content_limit_bytes=CONTENT_LIMIT_BYTES)
         except BadRequest as error:
             _refused(written, error)
         else:

@@ -12,7 +12,10 @@ from tesk.tes.task import Executor, Extension, FileType, Task
 from tesk.transfer import Deliver, Fetch, TransferList
 
 BACKEND_PARAMETERS = frozenset({"time_limit_seconds"})
-"""The backend parameters that are supported, in lower case. The controller keeps the time limit."""
+"""The backend parameters that are supported everywhere, in lower case. The controller keeps the time limit."""
+
+GPU_COUNT = "gpu_count"
+"""Supported by `containers`: how many of the machine's GPUs a task gets."""
 
 TAILS_BYTES = 16 * 1024 * 1024
 """Most that is kept of all streams of all executors of one attempt."""
@@ -123,7 +126,9 @@ def make_plan(
         disk_bytes=disk_bytes,
         # A task is one row, and its logs are in memory until then: thousands of executors share what there is for one.
         tail_bytes=min(tail_bytes, TAILS_BYTES // (2 * len(task.executors))),
-        parameters={key.lower(): value for key, value in asked.items() if key.lower() in BACKEND_PARAMETERS},
+        parameters={
+            key.lower(): value for key, value in asked.items() if key.lower() in BACKEND_PARAMETERS | {GPU_COUNT}
+        },
     )
 
 

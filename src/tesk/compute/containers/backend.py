@@ -10,6 +10,7 @@ from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arguments import binds
 from tesk.compute.containers.attempt import Attempt, Machine, Resolve
+from tesk.compute.containers.devices import Devices
 from tesk.compute.containers.engine import Engine, find_engine
 from tesk.compute.containers.folder import Folders, discard, foreign
 from tesk.compute.containers.images import Images
@@ -48,6 +49,7 @@ class ContainersBackend:
         self._work = work.resolve()
         self._stager = stager
         self._folders = Folders(self._work)
+        self._devices = Devices(settings.gpus)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
         self._left: set[AttemptId] = set()
@@ -72,7 +74,13 @@ class ContainersBackend:
             prefix=f"tesk-{where}",
             notes=self.says[1:],
         )
+        await asyncio.to_thread(self._know_devices)
         await self._empty_trash()
+
+    def _know_devices(self) -> None:
+        for attempt in self._folders.existing():
+            if (journal := journals.read(self._folders.path(attempt))) is not None and not journal.phase.ended:
+                self._devices.keep(attempt, journal.devices)
 
     async def close(self) -> None:
         # Containers go on without us; what this process itself was at, a server after us does again.
@@ -95,7 +103,8 @@ class ContainersBackend:
                 reference(step.image, f"executors[{step.index}].image")
         folder = self._folders.path(attempt)
         binds(plan, str(folder / "root"))
-        journal = Journal(plan=plan, phase=Phase.STAGING, since=time.time(), notes=self._machine.notes)
+        devices = self._devices.give(attempt, plan)
+        journal = Journal(plan=plan, phase=Phase.STAGING, since=time.time(), notes=self._machine.notes, devices=devices)
         await asyncio.to_thread(self._create, attempt, journal)
         self._go_on(attempt, journal)
 
@@ -103,9 +112,12 @@ class ContainersBackend:
         journals.write(self._folders.create(attempt), journal)
 
     def _go_on(self, attempt: AttemptId, journal: Journal) -> Attempt:
-        ours = Attempt(
-            attempt, self._folders.path(attempt), journal, self._machine, lambda: self._changes.put_nowait(attempt)
-        )
+        def changed() -> None:
+            if ours.over.is_set():
+                self._devices.free(attempt)
+            self._changes.put_nowait(attempt)
+
+        ours = Attempt(attempt, self._folders.path(attempt), journal, self._machine, changed)
         self._attempts[attempt] = ours
         self._tasks[attempt] = asyncio.create_task(ours.run(), name=f"attempt {attempt}")
         return ours
@@ -143,6 +155,7 @@ class ContainersBackend:
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)
         self._left.discard(attempt)
+        self._devices.free(attempt)
 
     async def _remove_containers(self, attempt: AttemptId) -> None:
         found = await self._machine.engine.labeled(self._machine.label, f"tesk.attempt={attempt}")
