@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ AWAY_SECONDS = 0.005
 
 
 def measure() -> list[Figure]:
-    return [*_small(), *_large()]
+    return [*_small(), *_large(), *_ftp()]
 
 
 def _small() -> list[Figure]:
@@ -36,7 +37,7 @@ def _small() -> list[Figure]:
         (
             0.0,
             1.0,
-            "nothing is waited for here, so wget's one connection loses nothing; half of our time is the start of Python",
+            "nothing is waited for here, so wget's one connection loses nothing",
         ),
     ):
         with _folder(Path("/dev/shm")) as folder, _away(folder, seconds) as url:
@@ -64,6 +65,41 @@ def _large() -> list[Figure]:
             ROUNDS,
         )
     return [Figure("1 GiB in by HTTPS, beside `curl`", found[0], found[1], "GiB/s", found[2], ">=", 1.0)]
+
+
+def _ftp() -> list[Figure]:
+    """Beside a loop of ftplib, likewise from some way off and from none."""
+    figures = []
+    for seconds, goal, note in (
+        (AWAY_SECONDS, 3.0, ""),
+        (
+            0.0,
+            1.0,
+            "nothing is waited for here; half of our time is the start of Python and of what ends with the task",
+        ),
+    ):
+        with _folder(Path("/dev/shm")) as folder, _ftp_away(folder, seconds) as port:
+            urls = [f"ftp://127.0.0.1:{port}/small/{number:04}" for number in range(FILES)]
+            loop = [sys.executable, "-m", "bench.ftp_loop", str(port), "small", str(folder / "copies")]
+            found = in_turn(
+                lambda folder=folder, urls=urls: FILES / stage(folder, urls, FILES * FILE_BYTES).seconds,
+                lambda folder=folder, loop=loop: FILES / _by(loop, folder, FILES * FILE_BYTES).seconds,
+                ROUNDS,
+            )
+        what = f"1,000 files of 64 KiB in by FTP, {seconds * 1000:.0f} ms away, beside a loop of ftplib"
+        figures.append(Figure(what, found[0], found[1], "files/s", found[2], ">=", goal, note))
+    return figures
+
+
+@contextlib.contextmanager
+def _ftp_away(folder: Path, seconds: float) -> Iterator[str]:
+    command = [sys.executable, "-m", "bench.ftpd", str(folder / "served"), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
 
 
 def stage(

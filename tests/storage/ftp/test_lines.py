@@ -160,3 +160,15 @@ def test_what_a_server_refuses_is_not_asked_twice(tmp_path: Path) -> None:
         with pytest.raises(TransferRefused, match="550 Not enough privileges"):
             ftp.put(file.fileno(), f"ftp{server.url}/x", nothing)
         assert sum(line.startswith("STOR") for line in server.commands) == 1
+
+
+def test_what_was_listed_is_not_asked_for_again_and_may_have_changed(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "d" / name).write_text(name)
+    with ftp_server.serve(tmp_path) as server, scheme(tries=2) as ftp:
+        entries = list(ftp.list(f"ftp{server.url}/d"))
+        (tmp_path / "d/b").write_text("longer now")
+        (tmp_path / "d/c").write_text("")
+        assert [fetched(ftp, entry.url) for entry in entries] == [b"a", b"longer now", b""]
+        assert [line for line in server.commands if line.startswith("MLST")] == ["MLST d/b", "MLST d/c"]

@@ -7,6 +7,7 @@ import posixpath
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeVar
 
@@ -30,6 +31,7 @@ _RESUMED_BYTES = 1024 * 1024
 """A smaller file begins anew when its line breaks, so nobody need ask which version of it this is."""
 _LISTING_BYTES = 128 * 1024 * 1024
 _DEPTH_MAX = 100
+_TOLD_MOST = 10_000
 _FULL_HOUSE = re.compile(r"(?i)too many|maximum|limit")
 _MOVED = "the file changed while it was read"
 _HELP = {
@@ -71,9 +73,11 @@ class _Upload:
 
 
 class _Download(_Upload):
-    """How far one file is, and what the server said about it."""
+    """How far one file is, and what the server said about it: `told` before anybody asked for it."""
 
-    seen: Listed | None = None
+    told: Listed | None = None
+    version: tuple[int | None, str] = (None, "")
+    mode: int | None = None
 
     def restart(self) -> None:
         os.ftruncate(self.file, 0)
@@ -106,6 +110,8 @@ class FtpScheme:
             context=context,
         )
         self._folders: set[tuple[Site, str]] = set()
+        self._told: dict[str, Listed] = {}
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         self._lines.close()
@@ -113,7 +119,7 @@ class FtpScheme:
     def stat(self, url: str) -> Entry | None:
         place = place_of(url)
         listed = self._act(url, lambda: self._lines.act(place, lambda line: self._look(line, place, url)))
-        return None if listed is None else _entry(url, "", listed)
+        return None if listed is None else self._entry(url, "", listed)
 
     def list(self, url: str) -> Iterator[Entry]:
         place = place_of(url)
@@ -130,17 +136,19 @@ class FtpScheme:
                     if listed.unique and listed.unique in above:
                         raise TransferRefused(f"{shown(url)}: the link {shown(name)} leads back to a folder above it")
                     pending.append((name, (*above, listed.unique)))
-                yield _entry(below(url, name), name, listed)
+                yield self._entry(below(url, name), name, listed)
 
     def get(self, url: str, target: int, advance: Advance) -> Arrived:
         place, download = place_of(url), _Download(target, advance)
+        with self._lock:
+            download.told = self._told.pop(url, None)
         self._act(
             url,
             lambda: self._lines.act(place, lambda line: self._continue(line, place, url, download)),
             advance=advance,
             done=lambda: download.done,
         )
-        return Arrived(size_bytes=download.done, mode=download.seen.mode if download.seen else None)
+        return Arrived(size_bytes=download.done, mode=download.mode)
 
     def put(self, source: int, url: str, advance: Advance) -> Arrived:
         place = place_of(url)
@@ -160,6 +168,15 @@ class FtpScheme:
             line.leave()
 
         self._act(url, lambda: self._lines.act(place, make))
+
+    def _entry(self, url: str, name: str, listed: Listed) -> Entry:
+        """What was listed, which is remembered: a file that is fetched next need not be asked for again."""
+        kind = FileType.DIRECTORY if listed.kind == "folder" else FileType.FILE
+        if kind is FileType.FILE:
+            with self._lock:
+                if len(self._told) < _TOLD_MOST:
+                    self._told[url] = listed
+        return Entry(url=url, name=name, type=kind, size_bytes=listed.size_bytes, mode=listed.mode)
 
     def _look(self, line: Line, place: Place, url: str) -> Listed | None:
         """What is at a place; of a server that knows neither MLST nor SIZE, by the list of the folder above."""
@@ -208,7 +225,9 @@ class FtpScheme:
     def _continue(self, line: Line, place: Place, url: str, download: _Download) -> None:
         """One try at what is still missing of a file."""
         path = wire(place.path, url)
-        seen = line.look(path) if "MLST" in line.features else Listed("", "file", line.size_of(path))
+        seen, download.told = download.told, None
+        if seen is None:
+            seen = line.look(path) if "MLST" in line.features else Listed("", "file", line.size_of(path))
         if seen is None:
             raise TransferRefused(f"{shown(url)}: there is no such file")
         if seen.kind == "folder":
@@ -216,9 +235,11 @@ class FtpScheme:
         size = seen.size_bytes
         if not seen.version and (size or 0) > _RESUMED_BYTES:
             seen = seen._replace(version=line.changed(path))
-        if download.done and (seen != download.seen or not seen.version or download.done > (size or 0)):
+        if download.done and (download.version != (size, seen.version) or not seen.version):
             download.restart()
-        download.seen = seen
+        download.version = (size, seen.version)
+        if seen.mode is not None:
+            download.mode = seen.mode
         if download.done and download.done == size:
             return
         os.lseek(download.file, download.done, os.SEEK_SET)
@@ -294,7 +315,7 @@ class FtpScheme:
             try:
                 return act()
             except ftplib.error_perm as error:
-                raise _told(error, url) from error
+                raise _refused(error, url) from error
             except ftplib.error_temp as error:
                 raise Again(f"the server answers {_words(error)}") from error
             except EOFError as error:
@@ -346,17 +367,12 @@ def _rename(line: Line, old: str, new: str) -> None:
         line.rename(old, new)
 
 
-def _entry(url: str, name: str, listed: Listed) -> Entry:
-    kind = FileType.DIRECTORY if listed.kind == "folder" else FileType.FILE
-    return Entry(url=url, name=name, type=kind, size_bytes=listed.size_bytes, mode=listed.mode)
-
-
 def _words(error: Exception) -> str:
     text = printable(os.fsdecode(str(error).encode("latin-1", "replace")))
     return " ".join(text.split())[:200] or type(error).__name__
 
 
-def _told(error: ftplib.error_perm, url: str) -> TransferRefused | Again:
+def _refused(error: ftplib.error_perm, url: str) -> TransferRefused | Again:
     said = _words(error)
     if said.startswith("530") and _FULL_HOUSE.search(said):
         return Again(f"the server answers {said}")
