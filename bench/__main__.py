@@ -1,15 +1,19 @@
 """Measure all areas, or those that are named; print one table; end with 1 where a line does not hold."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 from bench.table import Figure, render, save
 
-AREAS = ("submissions", "reads", "runs", "copies", "footprint", "transfers", "commands")
+AREAS = ("submissions", "reads", "runs", "copies", "footprint", "stager", "transfers", "objects", "commands")
 
 
 def main(named: list[str]) -> int:
+    # What is installed has its bytecode; a checkout may be told to write none, and would compile at each start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path("build/bytecode").resolve())
     figures: list[Figure] = []
     for area in named or AREAS:
         print(f"measuring {area} ...", file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ Advance = Callable[[int], None]
 class Scheme(Protocol):
     """One kind of URL. Plain blocking calls, safe from many threads. Raises TransferRefused or TransferFailed only.
 
-    `has_folders` False: every URL is a file, so nobody need ask which it is.
+    `has_folders` False: a URL says itself whether it is a folder's (a slash at its end), so nobody need ask what it is.
     """
 
     has_folders: ClassVar[bool]
