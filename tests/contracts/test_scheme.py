@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import worlds_drs, worlds_file, worlds_ftp, worlds_objects, worlds_web
+from fakes import worlds_apache, worlds_drs, worlds_file, worlds_ftp, worlds_objects, worlds_web
 from fakes.worlds import Make, World
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.url import below
@@ -18,6 +18,7 @@ WORLDS: dict[str, Make] = {
     "file": worlds_file.by_url,
     "path": worlds_file.by_path,
     "webdav": worlds_web.over_webdav,
+    "apache": worlds_apache.over_apache,
     "https": worlds_web.over_tls,
     "http": worlds_web.plain,
     "ftp": worlds_ftp.in_the_open,
