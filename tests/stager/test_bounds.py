@@ -3,15 +3,20 @@
 import itertools
 import os
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from fakes.desk import Desk, tree
 from fakes.web import Chunked, serve
+from tesk.errors import TransferRefused
 from tesk.inside import delete_folder
 from tesk.settings import StorageSettings
+from tesk.stager.inputs import survey
 from tesk.stager.job import Job, Most, run
 from tesk.stager.parallel import Stop
+from tesk.storage.scheme import Entry
+from tesk.tes.task import FileType
 from tesk.transfer import Deliver, Fetch, TransferList
 
 
@@ -145,3 +150,34 @@ def test_what_is_stopped_says_so_and_leaves_no_half_files(desk: Desk, direction:
     assert done.retry
     assert tree(desk.out) == {}
     assert not (desk.root / "a").exists()
+
+
+class Liar:
+    """A source whose folder lists one name that it made up. Its own schemes, too."""
+
+    has_folders = True
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def of(self, url: str) -> "Liar":
+        return self
+
+    def stat(self, url: str) -> Entry:
+        return Entry(url=url, name="", type=FileType.DIRECTORY)
+
+    def list(self, url: str) -> Iterator[Entry]:
+        yield Entry(url=f"{url}/x", name=self._name, type=FileType.FILE, size_bytes=1)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", ".", "", "a//b", "a/", "a\0"])
+def test_a_listing_that_leads_out_of_its_folder_is_refused_before_anything_is_done(name: str) -> None:
+    with pytest.raises(TransferRefused, match="which is no name of anything that lies in it"):
+        survey([Fetch(index=0, path="/in", url="liar://x")], Liar(name), limit=10, threads=1, stop=Stop())
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_said(desk: Desk) -> None:
+    done = desk.fetch(Fetch(index=0, path=f"/in/{'x' * 300}", content="x"))
+    assert "the name is longer than the file system takes" in (done.error or "")
+    assert not done.retry
+    assert tree(desk.root) == {"in": None}

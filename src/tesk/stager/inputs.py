@@ -68,6 +68,10 @@ def survey(
         pieces = [Piece(fetch.index, path, folder=True, mode=entry.mode)]
         for one in scheme.list(url):
             stop.advance(0)
+            if not _is_below(one.name):
+                raise TransferRefused(
+                    f"{shown(url)}: lists {shown(one.name)!r}, which is no name of anything that lies in it"
+                )
             inner = posixpath.join(path, one.name)
             folder = one.type is FileType.DIRECTORY
             pieces.append(
@@ -171,6 +175,11 @@ def _source(fetch: Fetch, url: str, scheme: Scheme) -> Entry:
             f"{shown(url)}: is {is_what}, so the type of input {fetch.path} must be {entry.type}, not {wanted}"
         )
     return entry
+
+
+def _is_below(name: str) -> bool:
+    """Say whether a listed name leads to a place in its folder and nowhere else, whatever its source makes up."""
+    return "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
 
 
 def _clean(path: str) -> str:
