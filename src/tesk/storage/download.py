@@ -5,11 +5,9 @@ of what is still missing, and so on for as long as the last one made it quicker.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -18,10 +16,12 @@ from tesk.errors import TransferError
 from tesk.storage import digest
 from tesk.storage.answer import Answer
 from tesk.storage.patience import Again, Patience
+from tesk.storage.pour import pour, write
 from tesk.storage.scheme import Advance
-from tesk.storage.wire import Wire, check, readable
+from tesk.storage.wire import Wire, check
 
-_PIPE_BYTES = 1024 * 1024
+_SLICE_BYTES = 8 * 1024 * 1024
+"""Half of the least part: what is being moved is never in the half that another connection takes over."""
 _BUFFER_BYTES = 256 * 1024
 _PARTS_FROM_BYTES = 64 * 1024 * 1024
 _PART_LEAST_BYTES = 16 * 1024 * 1024
@@ -42,57 +42,6 @@ class _Part:
     @property
     def missing(self) -> bool:
         return self.end is None or self.at < self.end
-
-
-class _Kernel:
-    """Moves bytes from a connection to the file through a pipe, past this program."""
-
-    def __init__(self, target: int, timeout_seconds: float) -> None:
-        self._target = target
-        self._timeout_seconds = timeout_seconds
-        self._out, self._into = os.pipe2(os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # a user may have too many large pipes
-            fcntl.fcntl(self._into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    def close(self) -> None:
-        os.close(self._out)
-        os.close(self._into)
-
-    def move(self, line: socket.socket, most: int, at: int) -> int:
-        """Move what is there to the place `at`; return how much, 0 at the end."""
-        while True:
-            try:
-                count = os.splice(line.fileno(), self._into, min(most, _PIPE_BYTES))
-                break
-            except BlockingIOError:
-                if not readable(line, self._timeout_seconds):
-                    raise TimeoutError from None
-        moved = 0
-        while moved < count:
-            moved += os.splice(self._out, self._target, count - moved, offset_dst=at + moved)
-        return count
-
-
-class _Buffer:
-    """Moves bytes from a connection whose end this program is (TLS), or only a few, by one buffer that stays in the cache."""
-
-    def __init__(self, target: int, most: int) -> None:
-        self._target = target
-        self._buffer = memoryview(bytearray(min(most, _BUFFER_BYTES)))
-
-    def close(self) -> None:
-        self._buffer.release()
-
-    def move(self, line: socket.socket, most: int, at: int) -> int:
-        """Move as much as fits to the place `at`; return how much, less only at the end."""
-        filled, most = 0, min(most, len(self._buffer))
-        while filled < most:
-            count = line.recv_into(self._buffer[filled:most])
-            if count == 0:
-                break
-            filled += count
-        _write(self._target, self._buffer[:filled], at)
-        return filled
 
 
 def download(
@@ -288,37 +237,23 @@ class _Download:
             self._helpers[-1].start()
 
     def _read(self, answer: Answer, part: _Part, *, helps: bool) -> None:
-        """Move a body of known length past Python's buffers: inside the kernel, or for TLS by one buffer of ours."""
-        left = answer.length or 0
-        if left and part.missing:
-            early = answer.read1(_PIPE_BYTES)  # what came with the headers lies in Python's buffer; this empties it
-            _write(self._target, early, part.at)
-            left -= len(early)
-            self._moved(part, len(early))
-        if isinstance(answer.line, ssl.SSLSocket) or left <= _BUFFER_BYTES:
-            mover: _Buffer | _Kernel = _Buffer(self._target, left)
-        else:
-            mover = _Kernel(self._target, self._wire.timeout_seconds)
-        with contextlib.closing(mover):
-            while left and (missing := (part.end or 0) - part.at) > 0:
-                count = mover.move(answer.line, min(left, missing), part.at)
-                if count == 0:
-                    return
-                left = answer.length = left - count
-                self._moved(part, count)
-                if not helps:
-                    self._consider_help()
+        """Move a body of known length, a slice at a time: what is left of the part may become less meanwhile."""
+
+        def moved(count: int) -> None:
+            self._moved(part, count)
+            if not helps:
+                self._consider_help()
+
+        while answer.length and part.missing:
+            end = min(part.at + _SLICE_BYTES, part.at + answer.length, part.end or 0)
+            pour(answer, self._target, part.at, end - part.at, moved, timeout_seconds=self._wire.timeout_seconds)
+            if part.at < end:
+                return
 
     def _read_to_the_end(self, answer: Answer, part: _Part) -> None:
         """Read a body whose length its server does not know."""
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         while count := answer.readinto(buffer):
-            _write(self._target, buffer[:count], part.at)
+            write(self._target, buffer[:count], part.at)
             self._moved(part, count)
         part.end = self._total = part.at
-
-
-def _write(target: int, data: bytes | memoryview, at: int) -> None:
-    written = 0
-    while written < len(data):
-        written += os.pwrite(target, data[written:], at + written)

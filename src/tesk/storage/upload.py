@@ -2,17 +2,16 @@
 
 import contextlib
 import os
-import select
 import socket
-import ssl
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.patience import Again, Patience
+from tesk.storage.pour import send
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
 from tesk.storage.wire import Wire, check, hang_up
 
-_PIECE_BYTES = 1024 * 1024
+_SMALL_BYTES = 1024 * 1024
 _STORED = frozenset({200, 201, 204})
 _NO_FOLDER = frozenset({404, 409})
 """What servers say where the folder of a new file is not there; RFC 4918, 9.7.1 wants 409."""
@@ -42,62 +41,33 @@ class _Upload:
         self.timeout_seconds = timeout_seconds
         self.size = os.fstat(source).st_size
         self.sent = 0
-        self.expect = self.size > _PIECE_BYTES  # what is small has been sent before most servers say that they want it
+        self.expect = self.size > _SMALL_BYTES  # what is small has been sent before most servers say that they want it
         self.half = False
-        self.unwanted: TransferError | None = None
 
     def send(self, line: socket.socket) -> None:
         """Write the body to a connection."""
         self.forget()
         self.half = True
         try:
-            if isinstance(line, ssl.SSLSocket):
-                self._through_python(line)
-            else:
-                self._through_the_kernel(line)
+            sent = send(line, self.source, 0, self.size, self._moving, timeout_seconds=self.timeout_seconds)
+            if sent < self.size:
+                raise TransferFailed(
+                    f"{shown(self.url)}: the file became shorter while it was sent ({sent} of {self.size} bytes)"
+                )
         except TransferError:
             hang_up(line)
             raise
+
+    def _moving(self, count: int) -> None:
+        """What is about to go; a transfer that is stopped here has not been sent whole."""
+        self.sent += count
+        self.advance(count)
 
     def forget(self) -> None:
         """What was sent was in vain."""
         if self.sent:
             lost, self.sent = self.sent, 0
             self.advance(-lost)
-
-    def _through_python(self, line: socket.socket) -> None:
-        while self.sent < self.size:
-            piece = os.pread(self.source, min(_PIECE_BYTES, self.size - self.sent), self.sent)
-            if piece:
-                line.sendall(piece)
-            self._moved(len(piece))
-
-    def _through_the_kernel(self, line: socket.socket) -> None:
-        poll = select.poll()
-        poll.register(line, select.POLLOUT)
-        while self.sent < self.size:
-            try:
-                count = os.sendfile(line.fileno(), self.source, self.sent, min(_PIECE_BYTES, self.size - self.sent))
-            except BlockingIOError:
-                if not poll.poll(self.timeout_seconds * 1000):
-                    raise TimeoutError from None
-                continue
-            self._moved(count)
-
-    def _moved(self, count: int) -> None:
-        if count == 0:
-            raise TransferFailed(
-                f"{shown(self.url)}: the file became shorter while it was sent ({self.sent} of {self.size} bytes)"
-            )
-        self.sent += count
-        try:
-            self.advance(count)
-        except TransferError as error:
-            if self.sent < self.size:
-                raise
-            self.unwanted = (
-                error  # raised when the server has answered: what it stores later than that nobody takes away
-            )
 
 
 def upload(wire: Wire, patience: Patience, source: int, url: str, advance: Advance) -> int:
@@ -122,8 +92,6 @@ def _once(wire: Wire, url: str, state: _Upload) -> None:
     if state.expect:
         headers["Expect"] = "100-continue"
     with wire.ask(url, "PUT", headers, send=state.send, expects=state.expect) as answer:
-        if state.unwanted is not None:
-            raise state.unwanted
         if answer.status == 417 and state.expect:
             state.expect = False
             raise Again("the server cannot say beforehand whether it wants a file")

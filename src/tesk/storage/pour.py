@@ -13,7 +13,7 @@ from tesk.storage.wire import readable
 
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024
-"""To make a pipe for so little costs more than it saves."""
+"""To make a pipe for so little costs more than it saves; and a buffer of so much stays in the cache."""
 
 
 def pour(
@@ -21,10 +21,10 @@ def pour(
 ) -> None:
     """Write the next `size_bytes` of a body of known length to `target` at `begin`; `moved` is told of each piece there.
 
-    Comes back early where the line ends early. Raises OSError.
+    Comes back early where the line ends early. Raises OSError, and what `moved` raises.
     """
     if isinstance(answer.line, ssl.SSLSocket) or size_bytes <= _SMALL_BYTES:
-        buffer = memoryview(bytearray(min(_PIECE_BYTES, size_bytes)))
+        buffer = memoryview(bytearray(min(_SMALL_BYTES, size_bytes)))
         while size_bytes and (count := answer.readinto(buffer[: min(len(buffer), size_bytes)])):
             write(target, buffer[:count], begin)
             begin, size_bytes = begin + count, size_bytes - count
