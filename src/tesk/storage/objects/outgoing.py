@@ -15,9 +15,9 @@ from tesk.errors import TransferError, TransferFailed
 from tesk.storage.objects.bucket import Bucket
 from tesk.storage.objects.listing import complaint, element
 from tesk.storage.objects.parts import Part, Parts
-from tesk.storage.objects.pour import send
 from tesk.storage.objects.signature import UNSIGNED
 from tesk.storage.patience import Again, Patience
+from tesk.storage.pour import send
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
 

@@ -20,8 +20,8 @@ from tesk.storage.objects.bucket import Changed
 from tesk.storage.objects.keys import Listed, entries
 from tesk.storage.objects.listing import complaint
 from tesk.storage.objects.parts import Part, Parts
-from tesk.storage.objects.pour import write
 from tesk.storage.patience import Again, Patience
+from tesk.storage.pour import write
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import shown
 from tesk.tes.task import FileType
