@@ -209,6 +209,36 @@ def test_moves_of_one_task_that_are_asked_for_together_go_in_order(database):
     play(database, story)
 
 
+def test_two_moves_in_one_have_two_events_and_one_of_them_never_happens_alone(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        new = new_task()
+        await store.create(new)
+        await store.begin(lease, new.id, 1.0)
+
+        def move(via, end):
+            results = Results(end_time=2.0, executor_logs=(ExecutorLog(exit_code=0),))
+            return Move(task_id=new.id, attempt=1, old=State.INITIALIZING, via=via, new=end, time=2.0, results=results)
+
+        for via, end in ((State.COMPLETE, State.RUNNING), (State.RUNNING, State.INITIALIZING)):
+            assert not await store.move(lease, move(via, end))
+        assert await told(store, new.id) == [State.QUEUED, State.INITIALIZING]
+        assert await store.move(lease, move(State.RUNNING, State.COMPLETE))
+        assert not await store.move(lease, move(State.RUNNING, State.COMPLETE))
+        events = await store.events(after=0, limit=1000, task_id=new.id)
+        assert [(event.sequence, event.previous_state, event.state) for event in events[1:]] == [
+            (2, State.QUEUED, State.INITIALIZING),
+            (3, State.INITIALIZING, State.RUNNING),
+            (4, State.RUNNING, State.COMPLETE),
+        ]
+        (attempt,) = (await store.get(new.id, LOCAL, View.FULL)).attempts
+        assert len(attempt.executors) == 1
+        assert await store.claimed(lease) == []
+        assert await store.check() == []
+
+    play(database, story)
+
+
 def test_a_retry_is_queued_without_claim_and_begins_a_new_tasklog_when_due(database):
     async def story(store):
         lease = await store.acquire("here", "test", 60)
@@ -354,6 +384,21 @@ def test_who_waits_for_work_hears_of_cancels_retries_and_released_leases(databas
                 await store.work(0.0)
                 await verb
                 await store.work(60)
+
+    play(database, story)
+
+
+def test_who_waits_for_work_is_told_whether_something_is_to_be_canceled(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        claimed = await running(store, lease)
+        async with asyncio.timeout(20):
+            while await store.work(60):  # a connection that was just made may have missed something
+                await store.create(new_task())
+            await store.cancel(claimed.id, LOCAL, 3.0)
+            await store.create(new_task())
+            while not await store.work(60):
+                pass
 
     play(database, story)
 

@@ -110,9 +110,22 @@ def test_a_signal_wakes_who_waits_for_that_task_and_leaves_nothing_behind():
     asyncio.run(story())
 
 
+def test_who_waits_for_a_task_that_may_go_on_at_once_is_woken_in_a_moment():
+    async def story():
+        signals = Signals()
+        signals.changed_soon(["a"])
+        one = signals.expect("a")
+        signals.changed_soon(["a"])
+        assert not one.done()
+        async with asyncio.timeout(10):
+            await one
+
+    asyncio.run(story())
+
+
 def test_other_servers_are_told_in_notifications_of_bounded_size():
     ids = [new_task().id for _ in range(1000)]
-    told = payloads(ids, work=True)
+    told = payloads("W", ids)
     assert [one for payload in told for one in payload.split(" ")[1:]] == ids
     assert all(len(payload) < 8000 and payload.startswith("W ") for payload in told)
 

@@ -90,10 +90,10 @@ class Reconciler:
         if held.stale and not await self._refresh(held):
             return inf
         seen = await self._observe(held)
-        recorded: list[Move] = []
+        before: Move | None = None
         for _ in range(_STEPS):
             decision = decide(
-                held.claimed if not recorded else replace(held.claimed, state=recorded[-1].new),
+                held.claimed if before is None else replace(held.claimed, state=before.new),
                 seen=seen,
                 now=self._clock(),
                 limits=self._limits,
@@ -104,12 +104,13 @@ class Reconciler:
             )
             match decision:
                 case Move():
-                    recorded.append(decision)
                     if decision.new is State.RUNNING and seen.phase.ended:
-                        continue  # what follows goes into the same commit
-                    if not await self._record(held, recorded):
+                        before = decision  # what follows goes into the same commit
+                        continue
+                    move = decision if before is None else replace(decision, old=before.old, via=before.new)
+                    before = None
+                    if not await self._record(held, move):
                         return inf
-                    recorded = []
                 case Start():
                     failed = await self._start(held)
                     if failed is None:
@@ -124,7 +125,7 @@ class Reconciler:
                     # Elsewhere it was emptied when it was looked at, or is out of reach.
                     if held.claimed.place == self._backend.place:
                         await self.forget(held.attempt)
-                    if then is None or not await self._record(held, [then]):
+                    if then is None or not await self._record(held, then):
                         return inf
                 case Wait(until):
                     return until
@@ -180,18 +181,17 @@ class Reconciler:
             tail_bytes=self._tail_bytes,
         )
 
-    async def _record(self, held: Held, moves: list[Move]) -> bool:
-        """Make moves in order; say whether the task is still held, and then in the state that the store has."""
-        lease = self._tenure.lease
-        answers = await asyncio.gather(*(self._store.move(lease, move) for move in moves), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                held.stale = True  # it may have happened or not
-                raise answer
-        if not all(answers):
+    async def _record(self, held: Held, move: Move) -> bool:
+        """Make a move; say whether the task is still held, and then in the state that the store has."""
+        try:
+            moved = await self._store.move(self._tenure.lease, move)
+        except BaseException:
+            held.stale = True  # it may have happened or not
+            raise
+        if not moved:
             self._tenure.sure()
             return await self._refresh(held)
-        held.claimed = replace(held.claimed, state=moves[-1].new)
+        held.claimed = replace(held.claimed, state=move.new)
         if held.claimed.state in ACTIVE and held.claimed.state is not State.QUEUED:
             return True
         self._ended(held)

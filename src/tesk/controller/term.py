@@ -175,10 +175,10 @@ class Term:
 
     # -- signals ----------------------------------------------------------------------------------------------------
     async def _hear_store(self) -> None:
-        await self._store.work(self._settings.sweep_seconds)
+        cancels = await self._store.work(self._settings.sweep_seconds)
         self._window_old = True
         self._jobs.add(Chore.ADMIT)
-        if self.held or self._beginning:
+        if cancels and (self.held or self._beginning):
             self._jobs.add(Chore.CANCELS)
 
     async def _hear_backend(self) -> None:

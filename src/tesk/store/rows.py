@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tesk.tes.ids import LENGTH
 from tesk.tes.logs import ExecutorLog, OutputFileLog
-from tesk.tes.state import State
+from tesk.tes.state import State, may_move
 from tesk.tes.task import Extension, Task
 
 Mark = NewType("Mark", str)
@@ -174,6 +174,7 @@ class Move(Struct, frozen=True, kw_only=True):
     """From `old` to `new`, if the task is still in `old`, at this attempt, and claimed by this lease.
 
     To QUEUED: the claim is given up, the task is due again at `due`, and `counts` says whether the attempt counts as a failure.
+    With `via` there are two moves, of which nobody sees one without the other: to that state, and at once to `new`.
     """
 
     task_id: str
@@ -181,9 +182,17 @@ class Move(Struct, frozen=True, kw_only=True):
     old: State
     new: State
     time: float
+    via: State | None = None
     results: Results = Results()
     due: float = 0.0
     counts: bool = False
+
+
+def is_legal(move: Move) -> bool:
+    """Say whether a task may move so."""
+    if move.via is None:
+        return move.old is move.new or may_move(move.old, move.new)
+    return may_move(move.old, move.via) and may_move(move.via, move.new)
 
 
 class PruneCounts(Struct, frozen=True, kw_only=True):

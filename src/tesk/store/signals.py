@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Iterable
 
+_SOON_SECONDS = 0.25
+"""A task of a few milliseconds is INITIALIZING, RUNNING and at its end by then: each answer would cost as much as a state."""
+
 
 class Signals:
     """Lives in one event loop. A wake-up says only that a look is worth while."""
@@ -10,6 +13,7 @@ class Signals:
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._work = asyncio.Event()
+        self._cancels = False
 
     def expect(self, task_id: str) -> asyncio.Future[None]:
         """Return a future that is done at the next change of the task from now on. Give it back with `dismiss`."""
@@ -32,20 +36,32 @@ class Signals:
                 if not future.done():
                     future.set_result(None)
 
+    def changed_soon(self, task_ids: Iterable[str]) -> None:
+        """Wake those who wait for these tasks in a moment, in which they may go on: one answer then tells of both."""
+        for task_id in task_ids:
+            if task_id in self._waiting:
+                asyncio.get_running_loop().call_later(_SOON_SECONDS, self.changed, (task_id,))
+
     def all_changed(self) -> None:
         """Wake everybody: something may have been missed."""
         self.changed(list(self._waiting))
-        self.work()
+        self.work(cancels=True)
 
-    def work(self) -> None:
-        """Wake who waits for work, or who does so next."""
+    def work(self, *, cancels: bool = False) -> None:
+        """Wake who waits for work, or who does so next; with `cancels` there may be something to cancel."""
+        self._cancels |= cancels
         self._work.set()
 
-    async def wait_for_work(self, timeout_seconds: float) -> None:
-        """Return when there may be work, at once if that was said since the last return, or at the timeout."""
+    async def wait_for_work(self, timeout_seconds: float) -> bool:
+        """Return when there may be work, at once if that was said since the last return, or at the timeout.
+
+        Says whether there may be something to cancel.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._work.wait()
         except TimeoutError:
-            return
+            return True
         self._work.clear()
+        cancels, self._cancels = self._cancels, False
+        return cancels

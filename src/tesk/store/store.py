@@ -132,11 +132,11 @@ class Store(Protocol):
     async def move(self, lease: Lease, move: Move) -> bool:
         """Make a move: state, logs and event in one transaction. False where the guard does not hold (then nothing changes).
 
-        A move with `old == new` writes results only, without an event. Concurrent calls share a commit.
+        A move with `via` has two events. One with `old == new` writes results only, without an event. Concurrent calls share a commit.
         """
 
-    async def work(self, timeout_seconds: float) -> None:
-        """Return when there may be something new to start or to cancel, or at the timeout."""
+    async def work(self, timeout_seconds: float) -> bool:
+        """Return when there may be something new to start or to cancel, or at the timeout; say whether to cancel."""
 
     async def newest_id(self) -> str | None:
         """Return the greatest id of all."""

@@ -53,6 +53,7 @@ class Attempt:
         self._moving: asyncio.Task[TransferReport] | None = None
         self._folder: Folder | None = None
         self._cgroup: Cgroup | None = None
+        self._launcher: Launcher | None = None
         self.progress: Progress | None = None
         self.over = asyncio.Event()
 
@@ -140,38 +141,40 @@ class Attempt:
         if folder is not None:
             folder.close()
 
-    def _make(self, owner: tuple[int, int] | None) -> None:
+    def _make(self) -> None:
+        """In the hand's thread."""
         machine, plan = self._machine, self._plan
+        owner = machine.user.owner if machine.user else None
         self._folder = machine.folders.create(self.id, machine.owner, owner)
         if machine.settings.sandbox == "none":
             self._folder.will_make(entry.path for entry in plan.shared)
         self._cgroup = machine.cgroups.make(str(self.id), ram_bytes=plan.ram_bytes, cpu_cores=plan.cpu_cores)
+        self._launcher = Launcher(machine, plan, self._folder, self._cgroup)
 
     async def _do(self) -> None:
         machine, plan = self._machine, self._plan
         owner = machine.user.owner if machine.user else None
-        # A millisecond of the kernel's, which everybody else would wait for.
-        await asyncio.to_thread(self._make, owner)
-        assert self._folder is not None
-        launcher = Launcher(machine, plan, self._folder, self._cgroup)
-        root = launcher.root
         served: tuple[int, ...] = ()
         if plan.transfer.inputs:
+            await machine.hand.call(self._make)
+            assert self._launcher is not None
             # Without a sandbox the pipe would lie among the user's own files.
             pipes = pipes_of(plan) if machine.settings.sandbox != "none" else ()
             transfers = replace(plan.transfer, pipes=pipes)
-            report = await self._move("inputs", machine.stager.fetch(transfers, root, owner, self._hear))
+            fetching = machine.stager.fetch(transfers, self._launcher.root, owner, self._hear)
+            report = await self._move("inputs", fetching)
             self._input_types = report.types
             if self._ended_by(report):
                 return
             served = report.pipes
             self._enter(Phase.RUNNING)
-        failed = await (self._run_fed(launcher, served, owner) if served else self._run_steps(launcher))
+        failed = await (self._run_fed(served, owner) if served else self._run_steps())
         if failed is None:
             return
         if plan.transfer.outputs:
+            assert self._launcher is not None
             self._enter(Phase.UPLOADING)
-            report = await self._move("outputs", machine.stager.deliver(plan.transfer, root, self._hear))
+            report = await self._move("outputs", machine.stager.deliver(plan.transfer, self._launcher.root, self._hear))
             self._output_types = report.types
             self._outputs = tuple(
                 OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes)) for file in report.files
@@ -182,10 +185,10 @@ class Attempt:
                 return
         self._end(Phase.EXECUTOR_FAILED if failed else Phase.DONE)
 
-    async def _run_steps(self, launcher: Launcher) -> bool | None:
+    async def _run_steps(self) -> bool | None:
         """Run the executors; say whether one failed, None where the attempt has ended."""
         for step in self._plan.steps:
-            ended = await self._execute(step, launcher)
+            ended = await self._execute(step)
             if self._stopped_here():
                 return None
             assert self._folder is not None
@@ -197,17 +200,18 @@ class Attempt:
                 return True
         return False
 
-    async def _run_fed(self, launcher: Launcher, pipes: tuple[int, ...], owner: tuple[int, int] | None) -> bool | None:
+    async def _run_fed(self, pipes: tuple[int, ...], owner: tuple[int, int] | None) -> bool | None:
         """Run the executors while the inputs that are named pipes are served to them."""
+        assert self._launcher is not None
         over = asyncio.Event()
         transfers = replace(self._plan.transfer, pipes=pipes)
         feeding = asyncio.create_task(
             self._machine.stager.feed(
-                transfers, launcher.root, owner, over=over.wait(), broken=self._break, told=self._hear
+                transfers, self._launcher.root, owner, over=over.wait(), broken=self._break, told=self._hear
             )
         )
         try:
-            failed = await self._run_steps(launcher)
+            failed = await self._run_steps()
         finally:
             over.set()
             report = await feeding
@@ -288,15 +292,25 @@ class Attempt:
             await asyncio.wait_for(self.over.wait(), seconds)
         return self.over.is_set()
 
-    async def _execute(self, step: Step, launcher: Launcher) -> Ended:
+    async def _execute(self, step: Step) -> Ended:
         if self._stopped or self._broken:
             return Ended()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Ended] = loop.create_future()
 
-        def begin() -> None:
+        def make() -> None:
+            # From thread to thread: what this loop is busy with is not waited for.
             try:
-                launch = launcher.launch(step)
+                self._make()
+            except (OSError, Lost) as error:
+                loop.call_soon_threadsafe(future.set_exception, error)
+            else:
+                self._machine.keeper.post(begin)
+
+        def begin() -> None:
+            assert self._launcher is not None
+            try:
+                launch = self._launcher.launch(step)
             except (OSError, Lost, CannotRun) as error:
                 loop.call_soon_threadsafe(future.set_exception, error)
                 return
@@ -309,7 +323,10 @@ class Attempt:
             self._run.begin()
 
         self._running = step.index
-        self._machine.keeper.post(begin)
+        if self._launcher is None:
+            self._machine.hand.post(make)
+        else:
+            self._machine.keeper.post(begin)
         ended = await future
         self._run = None
         if ended.ran:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream, named
@@ -58,11 +59,14 @@ class LocalBackend:
         host.check_hidden(self._work, self._settings.visible)
         self.place = place_of(self._work)
         self._keeper = Keeper(lambda: settle_thread(user, self._work))
+        self._hand = Keeper(name="hand")
         await self._keeper.open()
+        await self._hand.open()
         try:
             self._machine = await self._settle(user, descriptors)
             self._folders.serve(self._machine.owner)
         except BaseException:
+            await self._hand.close()
             await self._keeper.close()
             raise
 
@@ -74,6 +78,7 @@ class LocalBackend:
         machine = Machine(
             settings=settings,
             keeper=self._keeper,
+            hand=self._hand,
             folders=self._folders,
             cgroups=find_cgroups(settings, identity(self._work)),
             stager=self._stager,
@@ -131,6 +136,8 @@ class LocalBackend:
         for attempt in self._attempts.values():
             attempt.release()
         self._machine.cgroups.close()
+        await asyncio.to_thread(self._folders.close)
+        await self._hand.close()
         await self._keeper.close()
 
     def owns(self, place: str) -> bool:
@@ -197,7 +204,8 @@ class LocalBackend:
         if (ours := self._attempts.get(attempt)) is not None:
             ours.stop(0)
             await ours.over.wait()
-            await asyncio.to_thread(self._clear, ours)
+            if not await self._hand.call(partial(self._clear, ours)):
+                await asyncio.to_thread(self._folders.discard, self._folders.path(attempt))
         else:
             await asyncio.to_thread(take_over, folders, attempt, self._machine.owner)
             self._machine.cgroups.remove_left()
@@ -205,9 +213,9 @@ class LocalBackend:
         if ours is not None and self._attempts.pop(attempt, None) is not None:
             await self._tasks.pop(attempt)
 
-    def _clear(self, ours: Attempt) -> None:
+    def _clear(self, ours: Attempt) -> bool:
         ours.release()
-        self._folders.discard(self._folders.path(ours.id))
+        return self._folders.put_away(ours.id)
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         found = await asyncio.to_thread(self._existing)

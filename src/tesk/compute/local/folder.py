@@ -4,6 +4,7 @@ server                      who works here, or did last
 attempts/<attempt>/owner    locked by the server that runs it, and who that is; then the processes that it started
 attempts/<attempt>/root     stands for the task's `/`
 attempts/<attempt>/own      what is each executor's own: 0/tmp, 0/home
+spare/...                   a folder of an attempt that left nothing in it, for another one
 gone/<attempt>              this attempt was taken over; whoever comes late starts nothing of it
 trash/...                   on its way out
 """
@@ -20,10 +21,12 @@ import msgspec
 from msgspec import Struct
 
 from tesk.compute.backend import AttemptId, named
+from tesk.compute.local.pristine import Nature, empty_nature
 from tesk.compute.machine.processes import Process
 from tesk.inside import delete_folder
 
 _GONE_SECONDS = 86400.0
+_SPARES = 32
 _WAY = 0o711
 """What the executors' user may go through, and nobody list, whatever the umask of the server is."""
 
@@ -48,13 +51,17 @@ class Folders:
         self.attempts = work / "attempts"
         self._gone = work / "gone"
         self._trash = work / "trash"
+        self._spare = work / "spare"
+        self._spares: list[str] = []
+        self._fresh: Nature | None = None
 
     def prepare(self) -> None:
         """Make what is not there, remove what an earlier server began to remove, and forget old takeovers."""
-        for folder in (self.attempts, self._gone, self._trash):
+        for folder in (self.attempts, self._gone, self._trash, self._spare):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.attempts.parent, self.attempts):
             folder.chmod(_WAY)
+        self.close()
         for entry in self._trash.iterdir():
             self.discard(entry)
         self.forget_takeovers()
@@ -88,19 +95,72 @@ class Folders:
     def create(self, attempt: AttemptId, owner: Owner, user: tuple[int, int] | None) -> "Folder":
         """Make an attempt's folder, ours. Raises FileExistsError where it is there, Lost where it was taken over before."""
         path = str(self.path(attempt))
-        os.mkdir(path)
-        os.chmod(path, _WAY)
-        folder = Folder(path, owner)
+        again = self._use_again(path, owner)
+        if again is None:
+            os.mkdir(path)
+            os.chmod(path, _WAY)
+        folder = again or Folder(path, owner)
         # A server that takes over leaves its mark first and then looks for a folder; we do it the other way round.
         if os.path.exists(self._gone / str(attempt)):
             folder.close()
             self.remove(attempt)
             raise Lost
-        for part in (folder.root, folder.own):
-            os.mkdir(part, 0o700)
-            if user is not None:
-                os.chown(part, *user)
+        if again is None:
+            for part in (folder.root, folder.own, *step_folders(folder.own, 0)):
+                os.mkdir(part, 0o700)
+                if user is not None:
+                    os.chown(part, *user)
+            if self._fresh is None:
+                self._fresh = empty_nature(folder.root)
         return folder
+
+    def _use_again(self, path: str, owner: Owner) -> "Folder | None":
+        """Rename a spare folder to `path`; None where there is none."""
+        try:
+            spare = self._spares.pop()
+        except IndexError:
+            return None
+        try:
+            folder = Folder(spare, owner, new=False)
+        except OSError:  # a server that started since has cleaned up
+            return None
+        try:
+            for part in _open_parts(spare):
+                os.utime(part)
+            os.rename(spare, path)
+        except OSError:
+            folder.close()
+            raise
+        folder.move(path)
+        return folder
+
+    def put_away(self, attempt: AttemptId) -> bool:
+        """Keep the folder of an attempt of ours that is over for another where nothing was left in it; say whether it is gone.
+
+        Making and removing a handful of folders is dear: some file systems look for room at length.
+        """
+        path = f"{self.attempts}/{attempt}"
+        if len(self._spares) < _SPARES and self._is_as_new(path):
+            spare = f"{self._spare}/{secrets.token_hex(8)}"
+            os.rename(path, spare)
+            self._spares.append(spare)
+            return True
+        return _remove_empty(path)
+
+    def _is_as_new(self, path: str) -> bool:
+        known = ((path, ["own", "owner", "root"]), (path + "/own", ["0"]), (path + "/own/0", ["home", "tmp"]))
+        try:
+            return all(sorted(os.listdir(folder)) == names for folder, names in known) and all(
+                empty_nature(part) == self._fresh for part in _open_parts(path)
+            )
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Remove the spare folders, those of dead servers, too."""
+        self._spares.clear()
+        for entry in self._spare.iterdir():
+            self.discard(entry)
 
     def mark_gone(self, attempt: AttemptId) -> None:
         """From here on no other server starts anything of this attempt."""
@@ -158,6 +218,16 @@ def _read_owner(path: Path) -> Owner | None:
     return None
 
 
+def step_folders(own: str, index: int) -> tuple[str, str, str]:
+    """Where an executor's own folders are: all of it, its `/tmp`, its home."""
+    return f"{own}/{index}", f"{own}/{index}/tmp", f"{own}/{index}/home"  # noqa: S108  not the machine's
+
+
+def _open_parts(path: str) -> tuple[str, str, str]:
+    """The folders of an attempt in which executors or stagers write."""
+    return f"{path}/root", f"{path}/own/0/tmp", f"{path}/own/0/home"
+
+
 def _remove_empty(path: str) -> bool:
     """Remove the folder of an attempt that left no file, which most do; say whether nothing of it is left.
 
@@ -181,15 +251,20 @@ def _remove_empty(path: str) -> bool:
 class Folder:
     """One attempt's folder, held by this server."""
 
-    def __init__(self, path: str, owner: Owner) -> None:
-        self.path = path
-        self.root = path + "/root"
-        self.own = path + "/own"
+    def __init__(self, path: str, owner: Owner, *, new: bool = True) -> None:
+        self.move(path)
         self._owner = owner
-        self._lock = os.open(path + "/owner", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        flags = os.O_CREAT | os.O_EXCL if new else 0
+        self._lock = os.open(path + "/owner", os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
         self._inode = os.fstat(self._lock).st_ino
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._write()
+
+    def move(self, path: str) -> None:
+        """It was renamed to `path`."""
+        self.path = path
+        self.root = path + "/root"
+        self.own = path + "/own"
 
     def add(self, *processes: Process) -> None:
         """Write down what runs now, before it does anything. Raises Lost where the folder was taken over."""

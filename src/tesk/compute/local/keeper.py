@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """Runs short functions and watches descriptors, all in one thread. `settle` is called in it first."""
 
-    def __init__(self, settle: Callable[[], None]) -> None:
+    def __init__(self, settle: Callable[[], None] = lambda: None, *, name: str = "keeper") -> None:
         self._settle = settle
+        self._name = name
         self._jobs: collections.deque[Callable[[], None]] = collections.deque()
         self._watched: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
@@ -39,7 +40,7 @@ class Keeper:
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[None] = loop.create_future()
         # A daemon: a server that is told to end at once does not wait for it, and its programs die with it.
-        self._thread = threading.Thread(target=self._run, args=(loop, settled), name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(loop, settled), name=self._name, daemon=True)
         self._thread.start()
         try:
             await settled
@@ -91,10 +92,11 @@ class Keeper:
         if not _answer(loop, settled, self._settle):
             return
         while self._open:
-            # One at a time: what is done for one may close the next, and its number be another's already.
-            for fd, _ in self._epoll.poll(maxevents=1):
+            # What is done for one may close the next, and its number be another's already: then it is somebody else's.
+            for fd, ready in [(fd, self._watched[fd]) for fd, _ in self._epoll.poll()]:
                 try:
-                    self._watched[fd]()
+                    if self._watched.get(fd) is ready:
+                        ready()
                 except Exception:  # noqa: BLE001  the loop that must live: all programs end with this thread
                     _log.exception("A program could not be looked after.")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from posixpath import dirname, normpath
 
 from tesk.compute.local.cgroup import Cgroup, Cgroups
-from tesk.compute.local.folder import Folder, Folders, Owner
+from tesk.compute.local.folder import Folder, Folders, Owner, step_folders
 from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.network import ARGUMENTS, GATE, STATUS, Mode, setpriv, through_pasta
 from tesk.compute.local.run import Launch
@@ -37,6 +37,8 @@ class Machine:
 
     settings: LocalSettings
     keeper: Keeper
+    hand: Keeper
+    """The thread that makes and removes folders and control groups, as the server's own user; nothing long."""
     folders: Folders
     cgroups: Cgroups
     stager: Stager
@@ -65,14 +67,11 @@ class Launcher:
         """Make what the executor needs. Raises Lost where another server has the attempt, CannotRun with the path that is in the way."""
         self._folder.check()
         machine = self._machine
-        own = f"{self._folder.own}/{step.index}"
-        places = Places(
-            root=str(self.root),
-            tmp=f"{own}/tmp",  # noqa: S108  in the attempt's folder
-            home=f"{own}/home",
-        )
-        for place in (own, places.tmp, places.home):
-            os.mkdir(place, 0o700)
+        own, tmp, home = folders = step_folders(self._folder.own, step.index)
+        places = Places(root=str(self.root), tmp=tmp, home=home)
+        if step.index > 0:  # the first one's came with the attempt's
+            for folder in folders:
+                os.mkdir(folder, 0o700)
         with Inside(self.root) as inside:
             if not self._made:
                 self._make_folders(inside)

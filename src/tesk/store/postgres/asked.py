@@ -28,9 +28,9 @@ class Moved(NamedTuple):
     move: Move
 
 
-def payloads(ids: Sequence[str], *, work: bool) -> list[str]:
-    """Return what other servers are told: which tasks have changed, with W where there is work for them."""
-    return [" ".join(("W" if work else "C", *ids[start : start + _IDS])) for start in range(0, len(ids), _IDS)]
+def payloads(kind: str, ids: Sequence[str]) -> list[str]:
+    """Return what all servers are told: which tasks have changed, by C; by W where there is work; by S if more follows soon."""
+    return [" ".join((kind, *ids[start : start + _IDS])) for start in range(0, len(ids), _IDS)]
 
 
 def creates(news: Sequence[NewTask]) -> Parameters:
@@ -62,7 +62,7 @@ def begins(begun: Sequence[Begun]) -> Parameters:
         "places": [one.lease.place for one in begun],
         "times": [one.time for one in begun],
         "texts": [shape.time_text(one.time) for one in begun],
-        "payloads": payloads(ids, work=False),
+        "payloads": payloads("S", ids),
     }
 
 
@@ -79,6 +79,7 @@ def moves(moved: Sequence[Moved]) -> Parameters:
         "leases": [one.lease.id for one in moved],
         "attempts": [move.attempt for move in of],
         "olds": [move.old.value for move in of],
+        "vias": [move.via and move.via.value for move in of],
         "news": [move.new.value for move in of],
         "times": [move.time for move in of],
         "ends": [move.new in TERMINAL for move in of],
@@ -96,5 +97,7 @@ def moves(moved: Sequence[Moved]) -> Parameters:
         "logs": [log[2] for log in logs],
         "stdouts": [log[3] for log in logs],
         "stderrs": [log[4] for log in logs],
-        "payloads": payloads([move.task_id for move in of], work=any(move.new is State.QUEUED for move in of)),
+        "payloads": payloads(
+            "W" if any(move.new is State.QUEUED for move in of) else "C", [move.task_id for move in of]
+        ),
     }

@@ -141,12 +141,12 @@ REFUSE = f"""
 MOVE = f"""
     WITH asked AS (
         SELECT * FROM unnest(
-            :ids::text[], :leases::bigint[], :attempts::integer[], :olds::text[], :news::text[],
-            :times::double precision[], :ends::boolean[], :dues::double precision[], :failures::integer[],
+            :ids::text[], :leases::bigint[], :attempts::integer[], :olds::text[], :vias::text[],
+            :news::text[], :times::double precision[], :ends::boolean[], :dues::double precision[], :failures::integer[],
             :notes::text[], :metadata::bytea[], :start_times::text[], :end_times::text[], :outputs::bytea[],
             :bodies::bytea[], :executors::integer[]
         ) WITH ORDINALITY AS a(
-            id, lease, attempt, old, new, time, ends, due, failures,
+            id, lease, attempt, old, via, new, time, ends, due, failures,
             notes, metadata, start_time, end_time, outputs, body, executors, ordinal
         )
     ), locked AS (
@@ -156,7 +156,7 @@ MOVE = f"""
     ), moved AS (
         UPDATE task t SET
             state = a.new,
-            sequence = t.sequence + CASE WHEN a.new = a.old THEN 0 ELSE 1 END,
+            sequence = t.sequence + CASE WHEN a.via IS NOT NULL THEN 2 WHEN a.new = a.old THEN 0 ELSE 1 END,
             revision = t.revision + 1,
             ended = CASE WHEN a.ends THEN a.time END,
             claim = CASE WHEN a.ends OR a.new = 'QUEUED' THEN NULL ELSE t.claim END,
@@ -166,7 +166,11 @@ MOVE = f"""
         RETURNING a.*, t.owner, t.sequence
     ), events AS (
         INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION} + ordinal, id, owner, sequence, old, new, attempt, time FROM moved, origin WHERE new <> old
+        SELECT {_POSITION} + 2 * ordinal, id, owner, sequence - CASE WHEN via IS NULL THEN 0 ELSE 1 END,
+            old, coalesce(via, new), attempt, time FROM moved, origin WHERE new <> old
+        UNION ALL
+        SELECT {_POSITION} + 2 * ordinal + 1, id, owner, sequence, via, new, attempt, time
+        FROM moved, origin WHERE via IS NOT NULL
     ), logged AS (
         UPDATE attempt t SET
             metadata = coalesce(m.metadata, t.metadata),

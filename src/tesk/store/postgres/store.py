@@ -29,11 +29,12 @@ from tesk.store.rows import (
     Room,
     StoredTask,
     Waiting,
+    is_legal,
 )
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
 from tesk.tes.event import Event
-from tesk.tes.state import State, may_move
+from tesk.tes.state import State
 from tesk.tes.view import View
 
 _DEAF_SECONDS = 1.0
@@ -77,9 +78,13 @@ class PostgresStore:
 
     def _heard(self, payload: str) -> None:
         kind, *ids = payload.split(" ")
-        self._signals.changed(ids)
+        if kind == "S":
+            self._signals.changed_soon(ids)
+        else:
+            self._signals.changed(ids)
         if kind == "W":
-            self._signals.work()
+            # A new task is not named; one that was canceled is.
+            self._signals.work(cancels=bool(ids))
 
     # -- for the API ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +234,7 @@ class PostgresStore:
 
     async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
         claimed = await self._begins.ask(Begun(lease, task_id, time))
-        self._signals.changed((task_id,))
+        self._signals.changed_soon((task_id,))
         return claimed
 
     async def _begin(self, begun: Sequence[Begun]) -> Sequence[Claimed | Exception | None]:
@@ -272,7 +277,7 @@ class PostgresStore:
         return bool(rows) or await self._missed(lease)
 
     async def move(self, lease: Lease, move: Move) -> bool:
-        if move.old is not move.new and not may_move(move.old, move.new):
+        if not is_legal(move):
             return False
         moved = await self._moves.ask(Moved(lease, move))
         self._heard(f"{'W' if move.new is State.QUEUED else 'C'} {move.task_id}")
@@ -284,8 +289,8 @@ class PostgresStore:
         done = {row[0] for row in rows}
         return [one.move.task_id in done for one in moved]
 
-    async def work(self, timeout_seconds: float) -> None:
-        await self._signals.wait_for_work(timeout_seconds)
+    async def work(self, timeout_seconds: float) -> bool:
+        return await self._signals.wait_for_work(timeout_seconds)
 
     async def newest_id(self) -> str | None:
         newest: str | None = (await self._database.rows(reads.NEWEST, {}))[0][0]

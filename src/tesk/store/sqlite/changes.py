@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tesk.caller import Caller
 from tesk.errors import Unprocessable
@@ -9,7 +10,7 @@ from tesk.store import shape
 from tesk.store.idempotency import KEY_SECONDS, REUSED
 from tesk.store.pairs import pack, pair_hashes
 from tesk.store.reads import CLAIMED, FROM_CLAIMED
-from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results, Room
+from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results, Room, is_legal
 from tesk.tes.state import TERMINAL, State, may_move
 
 _CHUNKS = (64, 16, 4, 1)
@@ -124,9 +125,11 @@ def _step(connection: sqlite3.Connection, task_id: str, old: State, new: State, 
     _tell(connection, (task_id, owner, sequence, old.value, new.value, attempts, time))
 
 
-def _tell(connection: sqlite3.Connection, event: tuple[str, str, int, str, str, int, float]) -> None:
+def _tell(connection: sqlite3.Connection, *events: tuple[str, str, int, str, str, int, float]) -> None:
+    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(events))
     connection.execute(
-        "INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES (?, ?, ?, ?, ?, ?, ?)", event
+        f"INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES {places}",
+        [value for event in events for value in event],
     )
 
 
@@ -177,6 +180,8 @@ def adopt(connection: sqlite3.Connection, lease: Lease, living: str, task_id: st
 
 def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
     """Make a move with its results and event. See `Store.move`."""
+    if not is_legal(move):
+        return False
     guard = (move.task_id, move.old.value, move.attempt, lease.id)
     if move.old is move.new:
         held = connection.execute(
@@ -185,15 +190,14 @@ def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
         if not held:
             return False
     else:
-        if not may_move(move.old, move.new):
-            return False
         ended = move.time if move.new in TERMINAL else None
         moved = connection.execute(
-            "UPDATE task SET state = ?, sequence = sequence + 1, revision = revision + 1, ended = ?, due = ?, "
+            "UPDATE task SET state = ?, sequence = sequence + ?, revision = revision + 1, ended = ?, due = ?, "
             "failures = failures + ?, claim = CASE WHEN ? THEN claim END "
             "WHERE id = ? AND state = ? AND attempts = ? AND claim = ? RETURNING owner, sequence",
             (
                 move.new.value,
+                1 if move.via is None else 2,
                 ended,
                 move.due if move.new is State.QUEUED else 0.0,
                 int(move.counts and move.new is State.QUEUED),
@@ -203,7 +207,15 @@ def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
         ).fetchone()
         if moved is None:
             return False
-        _tell(connection, (move.task_id, *moved, move.old.value, move.new.value, move.attempt, move.time))
+        owner, sequence = moved
+        states = (move.old, move.new) if move.via is None else (move.old, move.via, move.new)
+        _tell(
+            connection,
+            *(
+                (move.task_id, owner, sequence + 2 - len(states) + n, old.value, new.value, move.attempt, move.time)
+                for n, (old, new) in enumerate(pairwise(states))
+            ),
+        )
     _write_results(connection, move.task_id, move.attempt, move.results)
     return True
 

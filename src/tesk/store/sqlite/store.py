@@ -136,7 +136,7 @@ class SqliteStore:
             lambda connection: changes.cancel(connection, task_id=task_id, caller=caller, time=time)
         )
         self._signals.changed((task_id,))
-        self._signals.work()
+        self._signals.work(cancels=True)
         return state
 
     async def events(
@@ -197,7 +197,7 @@ class SqliteStore:
 
     async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
         claimed = await self._held(lease, lambda connection: changes.begin(connection, lease, task_id, time))
-        self._signals.changed((task_id,))
+        self._signals.changed_soon((task_id,))
         return claimed
 
     async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
@@ -240,8 +240,8 @@ class SqliteStore:
             self._signals.work()
         return moved
 
-    async def work(self, timeout_seconds: float) -> None:
-        await self._signals.wait_for_work(timeout_seconds)
+    async def work(self, timeout_seconds: float) -> bool:
+        return await self._signals.wait_for_work(timeout_seconds)
 
     async def newest_id(self) -> str | None:
         newest: str | None = self._rows(reads.NEWEST, {})[0][0]
