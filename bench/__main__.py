@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.table import Figure, render, save
 
-AREAS = ("submissions", "reads", "runs", "copies", "footprint", "stager", "transfers", "objects", "commands")
+AREAS = ("submissions", "reads", "runs", "copies", "footprint", "stager", "transfers", "objects", "engines", "commands")
 
 
 def main(named: list[str]) -> int:

@@ -39,10 +39,10 @@ def usual(*, command: tuple[str, ...] = ("true",), cpu_cores: int = 1) -> dict[s
     }
 
 
-def bare(*command: str, ram_gb: float = 0.05, cpu_cores: int = 1) -> dict[str, Any]:
+def bare(*command: str, ram_gb: float = 0.05, cpu_cores: int = 1, image: str = "none") -> dict[str, Any]:
     """Return the least task: one command, nothing in, nothing out."""
     return {
-        "executors": [{"image": "none", "command": list(command)}],
+        "executors": [{"image": image, "command": list(command)}],
         "resources": {"cpu_cores": cpu_cores, "ram_gb": ram_gb},
     }
 

@@ -96,3 +96,15 @@ def test_ctrl_c_ends_what_runs_and_queues_it_again(tmp_path, settings, engine):
             assert client.until(task_id) == "CANCELED"
     finally:
         server.end()
+
+
+def test_doctor_finds_the_engine_and_tries_it(tmp_path, engine):
+    engine.run("tag", "localhost/debian", "localhost/debian:stable-slim")
+    tesk = Typed(tmp_path)
+    done = tesk("doctor", "--backend", "containers", "--data-dir", "d", "--port", "0", TESK_CONTAINERS_NETWORK="off")
+    assert done.returncode == 0, done
+    assert "ok   engine: podman" in done.stdout
+    assert "ok   engine: a task of one command took" in done.stdout
+    done = tesk("doctor", "--backend", "containers", "--data-dir", "d", TESK_CONTAINERS_ENGINE="/no/engine")
+    assert done.returncode == 1
+    assert "try: apt install podman" in done.stdout

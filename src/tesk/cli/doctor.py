@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tesk.cli.database import location
 from tesk.cli.loaded import add_settings_arguments, settings_in_force
 from tesk.cli.output import moving
 from tesk.cli.session import Session, add_server_argument
-from tesk.compute.backend import AttemptId, Phase
+from tesk.compute.backend import AttemptId, Backend, Phase
+from tesk.compute.containers.backend import ContainersBackend
 from tesk.compute.local.backend import LocalBackend
 from tesk.compute.local.cgroup import find_cgroups
 from tesk.compute.local.network import SAYS
@@ -30,10 +32,11 @@ from tesk.store.connect import store_at
 from tesk.tes.task import Executor, Extension, Task
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-SANDBOX = "sandbox"
+SANDBOX, ENGINE = "sandbox", "engine"
 
 LITTLE_DISK_BYTES = 10_000_000_000
-TRIAL_SECONDS = 30.0
+TRIAL_SECONDS = 300.0
+"""An image may have to come first."""
 
 # Where SQLite's log, or its locks, are not to be trusted.
 _FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs"})
@@ -86,8 +89,11 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
     if settings.server.insecure:
         yield Finding(WARN, "settings", "server.insecure lets in everybody who can connect")
-    yield from sandbox(settings)
-    yield memory(settings)
+    if settings.backend == "containers":
+        yield from engine(settings)
+    else:
+        yield from sandbox(settings)
+        yield memory(settings)
     yield from database(settings)
     yield disk(settings)
     answers = server(args)
@@ -97,35 +103,54 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 def sandbox(settings: Settings) -> list[Finding]:
     """Open the backend as a server would, and run `true` as a task, in a folder beside those of real tasks."""
-    folder = Path(tempfile.mkdtemp(prefix=".tesk-doctor-", dir=_existing(Path(settings.data_dir).expanduser())))
-    try:
-        return asyncio.run(_try(settings, folder))
-    except (StartError, BackendError, OSError) as error:
-        return [_with_help(FAIL, SANDBOX, str(error))]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _try(settings: Settings, folder: Path) -> list[Finding]:
-    stager = HostStager(settings.storage)
-    backend = LocalBackend(settings.local, folder / "attempts", stager)
-    try:
-        await backend.open()
+    with _folder(settings) as folder, closing(HostStager(settings.storage)) as stager:
+        backend = LocalBackend(settings.local, folder / "attempts", stager)
         try:
-            ran = await _run_true(backend)
-        finally:
-            await backend.close()
-    finally:
-        stager.close()
+            ran = asyncio.run(_try(backend, SANDBOX, "none"))
+        except (StartError, BackendError, OSError) as error:
+            return [_with_help(FAIL, SANDBOX, str(error))]
     network = backend.says[0]
     wanted = settings.local.network == "off" or network == SAYS["nat"]
     return [ran, Finding(OK, "network", network) if wanted else _with_help(WARN, "network", network)]
 
 
-async def _run_true(backend: LocalBackend) -> Finding:
+def engine(settings: Settings) -> Iterator[Finding]:
+    """Find the container engine as a server would, and run `true` in the usual image."""
+    with _folder(settings) as folder, closing(HostStager(settings.storage)) as stager:
+        backend = ContainersBackend(settings.containers, folder / "attempts", stager)
+        try:
+            ran = asyncio.run(_try(backend, ENGINE, settings.defaults.image))
+        except (StartError, BackendError, OSError) as error:
+            yield _with_help(FAIL, ENGINE, str(error))
+            return
+    kind, *others = backend.says
+    yield Finding(OK, ENGINE, kind)
+    yield from (Finding(WARN, ENGINE, each) for each in others)
+    yield ran
+
+
+@contextmanager
+def _folder(settings: Settings) -> Iterator[Path]:
+    """A folder beside those of real tasks."""
+    folder = Path(tempfile.mkdtemp(prefix=".tesk-doctor-", dir=_existing(Path(settings.data_dir).expanduser())))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _try(backend: Backend, subject: str, image: str) -> Finding:
+    await backend.open()
+    try:
+        return await _run_true(backend, subject, image)
+    finally:
+        await backend.close()
+
+
+async def _run_true(backend: Backend, subject: str, image: str) -> Finding:
     attempt = AttemptId("doctor", 1)
     plan = make_plan(
-        Task(executors=(Executor(image="none", command=("true",)),)),
+        Task(executors=(Executor(image=image, command=("true",)),)),
         task_id=attempt.task_id,
         owner="doctor",
         extension=Extension(),
@@ -145,9 +170,9 @@ async def _run_true(backend: LocalBackend) -> Finding:
     took = time.monotonic() - began
     await backend.forget(attempt)
     if seen.phase is Phase.DONE:
-        return Finding(OK, SANDBOX, f"a task of one command took {took * 1000:.0f} ms")
+        return Finding(OK, subject, f"a task of one command took {took * 1000:.0f} ms")
     printed = "".join(log.stderr or "" for log in seen.executor_logs).strip()
-    return _with_help(FAIL, SANDBOX, seen.reason or printed or f"a task of one command ended {seen.phase}")
+    return _with_help(FAIL, subject, seen.reason or printed or f"a task of one command ended {seen.phase}")
 
 
 def memory(settings: Settings) -> Finding:

@@ -228,8 +228,9 @@ class Engine:
 
 
 def passed_environment() -> dict[str, str]:
-    """Return what an engine is given of our environment."""
-    return {name: value for name, value in os.environ.items() if name in _PASSED_NAMES or name.startswith(_PASSED)}
+    """Return what an engine is given of our environment; it finds its helpers, whatever our PATH is."""
+    given = {name: value for name, value in os.environ.items() if name in _PASSED_NAMES or name.startswith(_PASSED)}
+    return given | {"PATH": f"{given['PATH']}:{_SEARCHED}" if given.get("PATH") else _SEARCHED}
 
 
 async def find_engine(asked: str) -> Engine:
