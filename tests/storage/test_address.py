@@ -22,6 +22,7 @@ from tesk.storage.address import Hosts, connect
         ("10.0.0.0/8", "10.1.2.3", True),
         ("10.0.0.0/8", "::ffff:10.1.2.3", True),
         ("10.0.0.0/8", "11.1.2.3", False),
+        ("*", "anywhere.example", True),
         ("::1", "[::1]", True),
     ],
 )

@@ -24,7 +24,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts that the settings let us call: names, `*.` before the name of a domain, addresses, networks (`10.0.0.0/8`).
+    """The hosts that the settings let us call: names, `*.example.org`, `*`, addresses, networks (`10.0.0.0/8`).
 
     Nothing `allowed` means all. What is `denied` is denied by its name and by its addresses.
     """
@@ -138,6 +138,8 @@ def _plain(host: str) -> str:
 
 def _means(entry: str, host: str) -> bool:
     """Say whether an entry of a setting means a (plain) host."""
+    if entry == "*":
+        return True
     network, address = _network(entry), _address(host)
     if network is not None:
         return address is not None and address in network

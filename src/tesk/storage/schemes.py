@@ -43,6 +43,7 @@ class Schemes:
     def __init__(self, settings: StorageSettings, caller: str) -> None:
         self._settings = settings
         self._caller = caller
+        self._allowed = allowed_schemes(settings)
         self._made: dict[str, Scheme] = {}
         self._lock = threading.Lock()
 
@@ -62,12 +63,11 @@ class Schemes:
         if wrapper in _WRAPPERS:
             name = wrapper
         module = _MODULES.get(name) or _WRAPPERS.get(name)
-        allowed = allowed_schemes(self._settings)
-        if module is None or name not in allowed:
+        if module is None or name not in self._allowed:
             what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
             if module is not None:
                 what = f"{name}:// may not be used here (setting storage.schemes)"
-            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(allowed)}")
+            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(self._allowed)}")
         with self._lock:
             if module not in self._made:
                 build = import_module(module).for_caller

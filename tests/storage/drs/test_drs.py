@@ -269,3 +269,12 @@ def test_headers_cannot_become_others() -> None:
 def test_outputs_are_refused(server: drs_server.Drs) -> None:
     with drs(server) as scheme, pytest.raises(TransferRefused, match="outputs cannot be stored there"):
         scheme.put(0, f"{server.url}/a", nothing)
+
+
+def test_a_url_that_has_expired_since_the_object_was_looked_at_is_asked_for_anew(server: drs_server.Drs) -> None:
+    server.add("a", b"data")
+    with drs(server) as scheme:
+        assert scheme.stat(f"{server.url}/a") is not None
+        server.files["/bytes/new"] = server.files.pop("/bytes/a")
+        server.objects["a"]["access_methods"][0]["access_url"]["url"] = f"{server.web}/bytes/new"
+        assert fetched(scheme, f"{server.url}/a") == b"data"

@@ -172,3 +172,9 @@ def test_what_was_listed_is_not_asked_for_again_and_may_have_changed(tmp_path: P
         (tmp_path / "d/c").write_text("")
         assert [fetched(ftp, entry.url) for entry in entries] == [b"a", b"longer now", b""]
         assert [line for line in server.commands if line.startswith("MLST")] == ["MLST d/b", "MLST d/c"]
+
+
+def test_logins_go_over_the_line_as_utf_8(target: int) -> None:
+    with ftp_old.serve(files={"/a": b"1"}) as server, scheme() as ftp:
+        ftp.get(server.url.replace("//", "//j%C3%B6:%E2%82%AC@") + "/a", target, nothing)
+        assert server.commands[:2] == ["USER jÃ¶", "PASS â\x82¬"]

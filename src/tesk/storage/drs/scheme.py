@@ -148,10 +148,16 @@ class DrsScheme:
                 os.ftruncate(target, 0)
                 os.lseek(target, 0, os.SEEK_SET)
                 moved(-done)
-            found, public = self._forgotten(place) or self._object(place, url)
-            if found.is_bundle:
-                raise TransferRefused(f"{shown(url)}: is a bundle, not a file; its type is DIRECTORY")
-            size = self._fetch(place, found, target, moved, public=public)
+            known = self._remembered(place)
+            try:
+                found, public = known or self._object(place, url)
+                size = self._fetch(place, found, target, moved, public=public)
+            except TransferRefused:
+                if known is None or done:
+                    raise
+                # Its URLs may have been made for some minutes only.
+                found, public = self._object(place, url)
+                size = self._fetch(place, found, target, moved, public=public)
             _verify(found, target, size, advance)
             return size
 
@@ -165,6 +171,8 @@ class DrsScheme:
 
     def _fetch(self, place: Place, found: Object, target: int, advance: Advance, *, public: bool) -> int:
         """Bring the bytes by the first access method that works, URLs that are there before those that must be asked for."""
+        if found.is_bundle:
+            raise TransferRefused(f"{place.url}: is a bundle, not a file; its type is DIRECTORY")
         methods = found.access_methods or ()
         chosen = [method for method in methods if self._can(method)]
         chosen.sort(key=lambda method: method.access_url is None)
@@ -242,7 +250,7 @@ class DrsScheme:
             if len(self._seen) < _REMEMBERED:
                 self._seen[place] = found
 
-    def _forgotten(self, place: Place) -> tuple[Object, bool] | None:
+    def _remembered(self, place: Place) -> tuple[Object, bool] | None:
         with self._lock:
             return self._seen.pop(place, None)
 

@@ -41,7 +41,10 @@ class Line(ftplib.FTP):
         self._speak(safe=self._site.tls == "implicit")
         self.welcome = self.getresp()
         if self._site.tls == "explicit":
-            self.sendcmd("AUTH TLS")
+            try:
+                self.sendcmd("AUTH TLS")
+            except ftplib.error_perm as error:
+                raise ftplib.error_perm(f"{error} (to AUTH TLS: it does not speak TLS)") from error
             self._speak(safe=True)
         self.login(user, password)
         if self._context is not None:

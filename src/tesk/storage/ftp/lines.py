@@ -11,7 +11,7 @@ from typing import TypeVar
 from tesk.settings import FtpCredential
 from tesk.storage import address
 from tesk.storage.ftp.line import Line
-from tesk.storage.ftp.place import Place, Site
+from tesk.storage.ftp.place import Place, Site, wire
 
 T = TypeVar("T")
 
@@ -113,10 +113,13 @@ class Lines:
         return line
 
     def _login(self, place: Place) -> tuple[str, str]:
-        if place.user is not None:
-            return place.user, place.password
-        known = self._credentials.get(place.site.authority) or self._credentials.get(place.site.host)
-        return ("anonymous", "") if known is None else (known.user, known.password)
+        """User and password, as they go over the line."""
+        user, password = place.user or "anonymous", place.password
+        if place.user is None:
+            known = self._credentials.get(place.site.authority) or self._credentials.get(place.site.host)
+            if known is not None:
+                user, password = known.user, known.password
+        return wire(user, f"ftp://{place.site.authority}"), wire(password, f"ftp://{place.site.authority}")
 
 
 def _readable(line: socket.socket) -> bool:
