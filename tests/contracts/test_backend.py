@@ -8,6 +8,7 @@ import pytest
 from fakes.attempts import ShelfStager, codes, finish, new_attempt, plan, shell, stdout, until, wait_for_words
 from tesk.compute.backend import AttemptId, Phase
 from tesk.tes.task import Executor, Input, Output
+from tesk.transfer import Progress
 
 
 def test_an_attempt_runs_to_its_end_and_is_forgotten(backend) -> None:
@@ -288,6 +289,27 @@ def test_a_stop_ends_an_attempt_while_data_moves(backend, phase: Phase) -> None:
             assert (await until(place, attempt)).phase is Phase.PREEMPTED
             await place.forget(attempt)
         assert stager.shelf == {}
+
+    asyncio.run(story())
+
+
+def test_how_far_the_data_is_is_known_while_it_moves(backend) -> None:
+    async def story() -> None:
+        stager = ShelfStager()
+        stager.held = asyncio.Event()
+        async with backend(stager) as place:
+            attempt = new_attempt()
+            assert place.progress(attempt) is None
+            inputs = (Input(path="/data/i", content="1"), Input(path="/data/j", content="2"))
+            await place.start(attempt, plan(shell("cat /data/*"), inputs=inputs))
+            async with asyncio.timeout(100):
+                await stager.busy.wait()
+            assert place.progress(attempt) == Progress(direction="inputs", files=2)
+            stager.held.set()
+            assert stdout(await until(place, attempt)) == "12"
+            assert place.progress(attempt) is None
+            await place.forget(attempt)
+            assert place.progress(attempt) is None
 
     asyncio.run(story())
 

@@ -13,7 +13,7 @@ from tesk.compute.plan import Plan, make_plan
 from tesk.inside import Inside
 from tesk.settings import LocalSettings
 from tesk.tes.task import Executor, Extension, Task
-from tesk.transfer import Moved, Told, TransferList, TransferReport, unheard
+from tesk.transfer import Moved, Progress, Told, TransferList, TransferReport, unheard
 
 BOUND_SECONDS = 100
 numbers = itertools.count(1)
@@ -49,6 +49,7 @@ class ShelfStager:
     async def fetch(
         self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
     ) -> TransferReport:
+        told(Progress(direction="inputs", files=len(transfers.inputs)))
         await self._wait()
         with Inside(root) as inside:
             for entry in transfers.inputs:
@@ -60,6 +61,7 @@ class ShelfStager:
         return TransferReport()
 
     async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
+        told(Progress(direction="outputs", files=len(transfers.outputs)))
         await self._wait()
         files, missing = [], []
         with Inside(root) as inside:
