@@ -74,7 +74,8 @@ class _Download:
         self._lines: set[socket.socket] = set()
 
     def _begin_anew(self) -> None:
-        self._advance(-self.done) if self.done else None
+        if self.done:
+            self._advance(-self.done)
         self.done = 0
         self._total: int | None = None
         self._validator: str | None = None
@@ -100,10 +101,9 @@ class _Download:
             self._stopped = True
             with self._lock:
                 for line in self._lines:
+                    # A method of TLS would take the state of its connection from who reads it just now.
                     with contextlib.suppress(OSError):
-                        socket.socket.shutdown(
-                            line, socket.SHUT_RDWR
-                        )  # that of TLS would take the state from its reader
+                        socket.socket.shutdown(line, socket.SHUT_RDWR)
             self._join()
         os.ftruncate(self._target, self.done)
         if self._digest is not None:

@@ -7,8 +7,9 @@ Who speaks HTTP makes one `Wire` for one caller, closes it at the end, and asks 
         check(answer, url)                  # TransferRefused or Again for what is no success
         document = answer.read_at_most(1 << 20)
 
-- A connection is kept for the next request if the answer was read to its end (the body of a refusal is read for you); `connections_per_host` bounds those in use
-  and those kept, together. A thread that has one may not ask for a second one to the same host: it might wait for ever.
+- A connection is kept for the next request if the answer was read to its end (the short body of a refusal is read for
+  you). `connections_per_host` bounds those in use and those kept, together. A thread that has one may not ask for a second
+  one to the same host: it might wait for ever.
 - Credentials go to the host (and port, where the key names one) that the URL itself names, and nowhere that it leads to;
   user and password in the URL win over those of the settings. `own` headers are treated likewise.
 - Redirects are followed with the method as it is, never from https to http, and from a public server to a public one only.
@@ -16,7 +17,6 @@ Who speaks HTTP makes one `Wire` for one caller, closes it at the end, and asks 
 """
 
 import contextlib
-import email.utils
 import select
 import socket
 import ssl
@@ -24,6 +24,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from tesk import __version__
@@ -113,9 +114,9 @@ class Wire:
         """
         place = place_of(url)
         first, secret = place.site, dict(own or {})
-        authorization = self._authorization(place)
-        if authorization is not None:
-            secret.setdefault("Authorization", authorization)
+        known_here = self._authorization(place)
+        if known_here is not None:
+            secret.setdefault("Authorization", known_here)
         sent = {"User-Agent": f"tesk/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
         if body:
             sent["Content-Length"] = str(len(body))
@@ -125,28 +126,29 @@ class Wire:
             known = {**sent, **secret} if place.site == first else sent
             head = _head(method, place, known, url)
             with self._host(place.site.host, at_once=at_once) as host:
+                kept_as = (place.site, private)
                 line = self._line(host, place.site, private)
                 answer, whole = Answer(line, method, place), False
                 try:
-                    peer = line.getpeername()[0]
                     whole = _exchange(answer, head + body, send, expects=expects)
                     leads = answer.header("Location") if answer.status in _REDIRECTS else ""
                     bare = answer.status >= 300 or method in _BARE
                     if bare and answer.length is not None and answer.length < _SMALL_BYTES:
                         answer.said = answer.read_at_most(_SMALL_BYTES)  # now the connection can be used again
-                    if not leads:
+                    if leads:
+                        private = private and address.may_lead_to_private(line.getpeername()[0])
+                    else:
                         yield answer
                 finally:
                     if whole and answer.clean:
                         with self._lock:
-                            host.idle.append((place.site, private, line))
+                            host.idle.append((*kept_as, line))
                     else:
                         line.close()
             if not leads:
                 return
             if answer.status == 303 and method not in {"GET", "HEAD"}:
                 raise TransferRefused(f"{shown(url)}: the server answers {method} with a page to look at (303)")
-            private = private and address.may_lead_to_private(peer)
             was_tls = place.site.tls
             place = onward(place, leads)
             if was_tls and not place.site.tls:
@@ -273,10 +275,11 @@ def _exchange(answer: Answer, head: bytes, send: Callable[[socket.socket], None]
 
 
 def _after_seconds(text: str) -> float | None:
-    """RFC 9110, 10.2.3: seconds, or a date."""
+    """RFC 9110, 10.2.3: seconds, or a date, which all servers write in one way."""
     try:
         if text.isdigit():
             return float(text)
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        until = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        return max(0.0, until.timestamp() - time.time())
     except ValueError:
         return None
