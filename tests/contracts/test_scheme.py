@@ -4,6 +4,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fakes import worlds_apache, worlds_drs, worlds_file, worlds_ftp, worlds_objects, worlds_web
 from fakes.worlds import Make, World
 from tesk.errors import TransferFailed, TransferRefused
+from tesk.storage.scheme import Streams
 from tesk.storage.url import below
 from tesk.tes.task import FileType
 
@@ -87,6 +89,20 @@ def test_an_empty_file_arrives(world: World, target: int) -> None:
     world.plant("empty", b"")
     assert world.scheme.get(f"{world.base}/empty", target, nothing).size_bytes == 0
     assert content(target) == b""
+
+
+def test_who_can_give_a_file_in_order_gives_each_byte_once(world: World) -> None:
+    if not isinstance(world.scheme, Streams):
+        pytest.skip("it gives files whole")
+    for name, data in (("a/b.bin", os.urandom(3_000_001)), ("empty", b"")):
+        world.plant(name, data)
+        given = bytearray()
+        assert world.scheme.stream(f"{world.base}/{name}", given.extend) == len(data)
+        assert sha256(given).digest() == sha256(data).digest()
+    with pytest.raises(TransferRefused, match="nothing"):
+        world.scheme.stream(f"{world.base}/nothing", given.extend)
+    with pytest.raises(TransferFailed, match="stopped"):
+        world.scheme.stream(f"{world.base}/a/b.bin", lambda _: stop(0))
 
 
 def test_stat_says_what_is_there(world: World) -> None:

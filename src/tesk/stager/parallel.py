@@ -52,13 +52,14 @@ def each(
     waiting = deque(sorted(((size_bytes(piece), piece) for piece in pieces), key=lambda one: -one[0]))
     done: list[R] = []
     errors: list[TransferError] = []
+    faults: list[BaseException] = []
     room = threading.Condition()
     under_way = 0
 
     def take() -> tuple[int, P] | None:
         nonlocal under_way
         with room:
-            while waiting:
+            while waiting and not faults and (keep_going or not errors):
                 # The largest that fits, else the smallest: what is large waits for room, what is small does not wait for it.
                 for one in (waiting[0], waiting[-1]):
                     if not under_way or under_way + one[0] <= _UNDER_WAY_BYTES:
@@ -75,7 +76,7 @@ def each(
                 room.notify_all()
 
     def work() -> None:
-        while (keep_going or not errors) and not faults and (taken := take()) is not None:
+        while (taken := take()) is not None:
             size, piece = taken
             try:
                 stop.advance(0)
@@ -93,7 +94,6 @@ def each(
         except BaseException as fault:  # noqa: BLE001  it is raised where somebody hears it
             faults.append(fault)
 
-    faults: list[BaseException] = []
     # Not `concurrent.futures`: with its logging it costs a twentieth of the stager's start.
     workers = [threading.Thread(target=work_beside) for _ in range(min(threads, len(pieces)) - 1)]
     for worker in workers:
