@@ -116,7 +116,7 @@ async def _run_apart(
             ends: list[asyncio.Future[Any]] = [waiting, listening]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             process.stdin.close()
-            await asyncio.wait([listening], timeout=_STOP_SECONDS)
+            await asyncio.wait([listening], timeout=_HANGS_SECONDS)  # without its report nobody knows that all is well
         else:
             await asyncio.wait([listening])
     finally:
