@@ -162,9 +162,9 @@ class FtpScheme:
         place = place_of(url)
 
         def make(line: Line) -> None:
-            self._make_folders(line, place, place.path, url)
+            said = self._make_folders(line, place, place.path, url)
             if place.path and not line.enter(wire(place.path, url)):
-                raise TransferRefused(f"{shown(url)}: the server does not let us make this folder")
+                raise TransferRefused(f"{shown(url)}: the server does not let us make this folder ({said})")
             line.leave()
 
         self._act(url, lambda: self._lines.act(place, make))
@@ -291,15 +291,19 @@ class FtpScheme:
                     self._lines.act(place, lambda line: line.delete(wire(part, url)))
             raise
 
-    def _make_folders(self, line: Line, place: Place, folder: str, url: str) -> None:
-        """Make a folder and those above it. Which of them are there already, the server need not say."""
+    def _make_folders(self, line: Line, place: Place, folder: str, url: str) -> str:
+        """Make a folder and those above it; return the last refusal, which may only mean that they are there already."""
+        said = ""
         path = "/" if folder.startswith("/") else ""
         for name in filter(None, folder.split("/")):
             path = posixpath.join(path, name)
             if (place.site, path) not in self._folders:
-                with contextlib.suppress(ftplib.error_perm):
+                try:
                     line.mkd(wire(path, url))
+                except ftplib.error_perm as error:
+                    said = _words(error)
                 self._folders.add((place.site, path))
+        return said
 
     def _act(
         self,
