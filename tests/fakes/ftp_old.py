@@ -5,6 +5,7 @@ import posixpath
 import socket
 import socketserver
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -265,6 +266,16 @@ class HasNoRoom(Old):
     def do_STOR(self, path: bytes) -> None:
         with self.data() as data:
             self.server.files[self.at(path)] = data.recv(65536)
+        self.say(b"552 Disk quota exceeded")
+
+
+class HasNoRoomInTheMiddle(HasNoRoom):
+    """Hangs up on the data before it says so."""
+
+    def do_STOR(self, path: bytes) -> None:
+        with self.data() as data:
+            self.server.files[self.at(path)] = data.recv(65536)
+            data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.say(b"552 Disk quota exceeded")
 
 

@@ -110,8 +110,10 @@ def test_a_file_of_which_less_is_kept_is_stored_again(source: int) -> None:
         assert server.files == {b"/x": b"data"}
 
 
-def test_a_server_without_room_keeps_no_half_file(source: int) -> None:
-    with ftp_old.serve(ftp_old.HasNoRoom) as server, scheme(tries=3) as ftp:
+@pytest.mark.parametrize("handler", [ftp_old.HasNoRoom, ftp_old.HasNoRoomInTheMiddle])
+def test_a_server_without_room_keeps_no_half_file(handler: type[ftp_old.Old], source: int) -> None:
+    os.truncate(source, 50_000 if handler is ftp_old.HasNoRoom else 50_000_000)
+    with ftp_old.serve(handler) as server, scheme(tries=3) as ftp:
         with pytest.raises(TransferRefused, match="552 Disk quota exceeded: no room is left there"):
             ftp.put(source, f"{server.url}/x", nothing)
         assert server.files == {}

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from tesk.storage import address
 from tesk.storage.ftp.listing import Listed, from_mlsd
 from tesk.storage.ftp.place import Site, unwired
+from tesk.storage.wire import readable
 
 _ANSWER_LINES = 1000
-_UNWRAP_SECONDS = 5.0
+_LAST_WORD_SECONDS = 5.0
 _UNKNOWN = frozenset({"500", "501", "502", "504"})
 _FACTS = "type;size;modify;UNIX.mode;unique;"
 
@@ -27,7 +28,7 @@ class Line(ftplib.FTP):
         super().__init__(timeout=timeout_seconds, encoding="latin-1")
         self._site = site
         self._private = private
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._context: ssl.SSLContext | None = None
         self._home: str | None = None
         self._extended = control.family != socket.AF_INET
@@ -75,7 +76,7 @@ class Line(ftplib.FTP):
         """Have a data connection for one command, beginning at `offset`; at its end the server must say that it was fine."""
         # Where the server says that we shall call is not believed, but for the port: it might name somebody else.
         peer = self.control.getpeername()[0]
-        data = address.connect(peer, self._passive(), private=self._private, timeout_seconds=self._timeout_seconds)
+        data = address.connect(peer, self._passive(), private=self._private, timeout_seconds=self.timeout_seconds)
         try:
             if offset:
                 self.sendcmd(f"REST {offset}")
@@ -84,15 +85,20 @@ class Line(ftplib.FTP):
                 answer = self.getresp()
             if answer[0] != "1":
                 raise ftplib.error_reply(answer)
-            if self._context is None:
-                yield data
-            else:
+            if self._context is not None:
                 # Servers ask for the session of the control connection: only who has it can be the same client.
                 safe = self.control
                 assert isinstance(safe, ssl.SSLSocket)
                 data = self._context.wrap_socket(data, server_hostname=self._site.host, session=safe.session)
+            try:
                 yield data
-                data.settimeout(_UNWRAP_SECONDS)
+            except ConnectionError:
+                # A server that has seen enough hangs up, and says why on the other line.
+                if readable(self.control, _LAST_WORD_SECONDS):
+                    self.voidresp()
+                raise
+            if isinstance(data, ssl.SSLSocket):
+                data.settimeout(_LAST_WORD_SECONDS)
                 with contextlib.suppress(OSError):
                     data = data.unwrap()
         finally:

@@ -1,8 +1,6 @@
 """The lines to FTP servers: kept for the next file, so many for each host, each with the login of its URL or of the settings."""
 
 import ftplib
-import select
-import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from tesk.settings import FtpCredential
 from tesk.storage import address
 from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.place import Place, Site, wire
+from tesk.storage.wire import readable
 
 T = TypeVar("T")
 
@@ -92,7 +91,7 @@ class Lines:
                     host.idle.pop(0)[2].close()
             if found is None:
                 return self._open(site, *login)
-            if not _readable(found[2].control):
+            if not readable(found[2].control, 0):
                 return found[2]
             found[2].close()  # what waits to be read is its end
 
@@ -120,9 +119,3 @@ class Lines:
             if known is not None:
                 user, password = known.user, known.password
         return wire(user, f"ftp://{place.site.authority}"), wire(password, f"ftp://{place.site.authority}")
-
-
-def _readable(line: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(line, select.POLLIN)
-    return bool(poll.poll(0))

@@ -19,6 +19,7 @@ from tesk.storage.ftp.lines import Lines
 from tesk.storage.ftp.listing import Listed, read
 from tesk.storage.ftp.place import Place, Site, place_of, wire
 from tesk.storage.patience import Again, Patience, wanted
+from tesk.storage.pour import send
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import below, printable, shown
 from tesk.tes.task import FileType
@@ -26,7 +27,6 @@ from tesk.tes.task import FileType
 T = TypeVar("T")
 
 _BLOCK_BYTES = 256 * 1024
-_SENDFILE_BYTES = 8 * 1024 * 1024
 _RESUMED_BYTES = 1024 * 1024
 """A smaller file begins anew when its line breaks, so nobody need ask which version of it this is."""
 _LISTING_BYTES = 128 * 1024 * 1024
@@ -268,7 +268,7 @@ class FtpScheme:
         part = posixpath.join(folder, f".tesk-{os.urandom(8).hex()}.part")
         begun = False
 
-        def send(line: Line) -> None:
+        def store(line: Line) -> None:
             nonlocal begun
             begun = True
             try:
@@ -284,7 +284,7 @@ class FtpScheme:
             _rename(line, wire(part, url), wire(place.path, url))
 
         try:
-            self._lines.act(place, send)
+            self._lines.act(place, store)
         except (OSError, EOFError, TransferError, Again, ftplib.Error):
             if begun:
                 with contextlib.suppress(OSError, EOFError, TransferError, Again, ftplib.Error):
@@ -356,10 +356,11 @@ def _whole(line: Line, command: str, url: str) -> bytes:
 
 def _send(line: Line, path: str, upload: _Upload) -> None:
     upload.restart()
-    os.lseek(upload.file, 0, os.SEEK_SET)  # where the line is encrypted, sendfile begins where the file is
-    with line.data(f"STOR {path}") as data, open(upload.file, "rb", buffering=0, closefd=False) as file:
-        while count := data.sendfile(file, upload.done, _SENDFILE_BYTES):
-            upload.moved(count)
+    size = os.fstat(upload.file).st_size
+    with line.data(f"STOR {path}") as data:
+        sent = send(data, upload.file, 0, size, upload.moved, timeout_seconds=line.timeout_seconds)
+    if sent != size:
+        raise Again(_MOVED)
 
 
 def _rename(line: Line, old: str, new: str) -> None:
