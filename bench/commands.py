@@ -15,10 +15,14 @@ TESK = str(Path(sys.executable).with_name("tesk"))
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one command took; `cpu_seconds` are its own and those of the children that it waited for."""
+    """What one command took; `cpu_seconds` are its own and those of the children that it waited for.
+
+    `memory_bytes` is the most that it had resident.
+    """
 
     seconds: float
     cpu_seconds: float
+    memory_bytes: int = 0
 
 
 def run(
@@ -34,7 +38,7 @@ def run(
         seconds = perf_counter() - begun
     if os.waitstatus_to_exitcode(status):
         raise RuntimeError(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
-    return Spent(seconds, used.ru_utime + used.ru_stime)
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def measure() -> list[Figure]:

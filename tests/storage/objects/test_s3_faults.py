@@ -15,6 +15,7 @@ import seaweed
 from fakes.between import Between, Broken, between
 from fakes.worlds_objects import s3_scheme, weed
 from tesk.errors import TransferFailed, TransferRefused
+from tesk.storage.objects import parts
 from tesk.storage.objects.s3 import S3Scheme, _page
 
 MIB = 1024 * 1024
@@ -33,6 +34,13 @@ def source() -> Iterator[int]:
         file.write(LARGE)
         file.flush()
         yield file.fileno()
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take on as many threads as there may be at once: what lies on this machine is over before anybody would."""
+    monkeypatch.setattr(parts, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(parts, "_BETTER", 0.0)
 
 
 class Line:
@@ -204,3 +212,24 @@ def test_a_long_listing_comes_in_pages(line: Line) -> None:
     rest = _page(bucket, line.url(), "top/", onward=page.onward)
     assert [one.key for one in (*page.objects, *rest.objects)] == ["top/0", "top/1", "top/2"]
     assert rest.onward == ""
+
+
+def test_a_stream_goes_on_where_the_line_broke(line: Line) -> None:
+    line.server.plant(line.bucket, "x", LARGE)
+    line.between.break_first(2, Broken(cut=3 * MIB), method="GET", word="/x")
+    given = bytearray()
+    assert line.scheme.stream(line.url(), given.extend) == len(LARGE)
+    assert given == LARGE
+    assert len(line.between.asked) == 3
+
+
+def test_a_stream_whose_source_changed_fails(line: Line) -> None:
+    line.server.plant(line.bucket, "x", LARGE)
+    line.between.break_first(1, Broken(cut=3 * MIB), method="GET", word="/x")
+
+    def take(piece: bytes | memoryview) -> None:
+        if len(line.between.asked) == 1:
+            line.server.plant(line.bucket, "x", b"other")
+
+    with pytest.raises(TransferFailed, match=r"it changed while it was read \(after \d+ bytes"):
+        line.scheme.stream(line.url(), take)

@@ -50,6 +50,7 @@ class Bucket:
         self._endpoint = endpoint
         self._region = region
         self._virtual_host = virtual_host
+        self._where = self._find()
 
     @property
     def timeout_seconds(self) -> float:
@@ -79,17 +80,18 @@ class Bucket:
 
         Raises TransferRefused, Again and OSError; what the answer says is for `check`.
         """
-        site, base, _ = place_of(self._endpoint or _amazon(self._region))
-        host = f"{self.name}.{site.authority}" if self._virtual_host else site.authority
-        path = f"{base.rstrip('/')}{'' if self._virtual_host else f'/{self.name}'}/{quoted(key)}"
-        asked = "&".join(f"{name}={quote(value, safe='-._~')}" for name, value in sorted((query or {}).items()))
+        tls, host, base = self._where
+        path = base + quoted(key)
+        asked = (
+            "&".join(f"{name}={quote(value, safe='-._~')}" for name, value in sorted(query.items())) if query else ""
+        )
         keys = self._credentials.keys()
         own: dict[str, str] = dict(amz or {})
         if keys is not None:
-            named = host.removesuffix(f":{443 if site.tls else 80}")
+            named = host.removesuffix(f":{443 if tls else 80}")
             request = Request(method, named, path, asked, own, body_sha256)
             own = signed(request, keys, region=self._region, at=time.time())
-        url = f"http{'s' * site.tls}://{host}{path}{'?' * bool(asked)}{asked}"
+        url = f"http{'s' * tls}://{host}{path}{'?' * bool(asked)}{asked}"
         with self._wire.ask(url, method, headers, own=own, body=body, send=send, expects=expects) as answer:
             yield answer
 
@@ -101,6 +103,7 @@ class Bucket:
         region = answer.header("x-amz-bucket-region")
         if region and region != self._region and not self._endpoint and answer.status in {301, 400}:
             self._region = region
+            self._where = self._find()
             raise Again(f"the bucket is in the region {region}", after_seconds=0.0)
         words = f"the server answers {answer.status} {answer.reason}".rstrip() + (f" ({said})" if said.code else "")
         if answer.status in {412, 416}:
@@ -111,6 +114,14 @@ class Bucket:
         if said.code == "NoSuchUpload":
             raise TransferFailed(f"{shown(url)}: the server no longer knows the upload; {words}")
         raise TransferRefused(f"{shown(url)}: {self._why(answer.status, said.code)}{words}")
+
+    def _find(self) -> tuple[bool, str, str]:
+        """Whether by TLS, at which host and port, and what comes before a key."""
+        site, base, _ = place_of(self._endpoint or _amazon(self._region))
+        base = base.rstrip("/")
+        if self._virtual_host:
+            return site.tls, f"{self.name}.{site.authority}", f"{base}/"
+        return site.tls, site.authority, f"{base}/{self.name}/"
 
     def _why(self, status: int, code: str) -> str:
         if code == "NoSuchBucket":

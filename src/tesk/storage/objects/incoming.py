@@ -6,20 +6,22 @@ import re
 import threading
 import zlib
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tesk.errors import TransferRefused
 from tesk.storage.answer import Answer
 from tesk.storage.objects.bucket import Bucket, Changed
 from tesk.storage.objects.parts import Part, Parts
-from tesk.storage.objects.pour import pour
 from tesk.storage.patience import Again
+from tesk.storage.pour import pour, write
 from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
 
 _PART_BYTES = 32 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
+_SMALL_BYTES = 256 * 1024
+_WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
@@ -29,20 +31,23 @@ class Checksum(NamedTuple):
     name: str
     expected: str
 
-    def of(self, target: int, size_bytes: int, advance: Advance) -> str:
-        """Return what it is of a file."""
-        pieces = (os.pread(target, _PIECE_BYTES, begin) for begin in range(0, size_bytes, _PIECE_BYTES))
+    def of(self, pieces: Iterable[bytes]) -> str:
+        """Return what it is of these bytes."""
         if self.name == "CRC32":
             crc = 0
             for piece in pieces:
                 crc = zlib.crc32(piece, crc)
-                advance(0)
             return f"{crc:08x}"
         hasher = hashlib.new(self.name.replace("-", ""), usedforsecurity=False)
         for piece in pieces:
             hasher.update(piece)
-            advance(0)
         return hasher.hexdigest()
+
+    def check(self, pieces: Iterable[bytes]) -> None:
+        """Raise Again where the bytes are not those that the store has."""
+        got = self.of(pieces)
+        if got != self.expected:
+            raise Again(f"its {self.name} is {got}, but the server says {self.expected}")
 
 
 def checksum_of(header: Callable[[str], str]) -> Checksum | None:
@@ -91,25 +96,37 @@ class Incoming:
         except Changed:
             self._restart()
             raise
-        if self._checksum is None:
-            return
-        got = self._checksum.of(self._target, self._size_bytes, self._advance)
-        if got != self._checksum.expected:
-            wrong = f"its {self._checksum.name} is {got}, but the server says {self._checksum.expected}"
-            self._restart()
-            raise Again(wrong)
+        if self._checksum is not None:
+            try:
+                self._checksum.check(self._written())
+            except Again:
+                self._restart()
+                raise
 
     def _begin(self, helpers: threading.Semaphore) -> None:
         """Ask for all of it; what the first answer says holds for all parts. Others meanwhile take parts from the end."""
-        with self._bucket.ask("GET", self._key, amz={"x-amz-checksum-mode": "ENABLED"}) as answer:
+        with self._bucket.ask("GET", self._key, amz=_WITH_CHECKSUM) as answer:
             self._bucket.check(answer, self._url)
             if answer.length is None:
                 raise TransferRefused(f"{shown(self._url)}: the server does not say how large it is")
-            self._size_bytes = answer.length
+            size, checksum = answer.length, checksum_of(answer.header)
+            if size <= _SMALL_BYTES:
+                data = answer.read_at_most(size)
+                if checksum is not None:
+                    checksum.check((data,))
+                write(self._target, data, 0)
+                self.done_bytes = size
+                self._advance(size)
+                return
+            self._size_bytes, self._checksum = size, checksum
             self._tag = answer.header("ETag")
-            self._checksum = checksum_of(answer.header)
-            parts = self._parts = Parts(self._size_bytes, _PART_BYTES)
+            parts = self._parts = Parts(size, _PART_BYTES)
             parts.move(self._range, helpers, first=lambda: self._from_the_start(answer, parts))
+
+    def _written(self) -> Iterator[bytes]:
+        for begin in range(0, self._size_bytes, _PIECE_BYTES):
+            self._advance(0)
+            yield os.pread(self._target, _PIECE_BYTES, begin)
 
     def _from_the_start(self, answer: Answer, parts: Parts) -> None:
         at = 0
@@ -142,7 +159,7 @@ class Incoming:
             with self._lock:  # who is told need not be safe from the threads of one file
                 self.done_bytes += count
                 self._advance(count)
-            parts.check()
+            parts.moved(count)
 
         try:
             pour(answer, self._target, at, part.end - at, moved, timeout_seconds=self._bucket.timeout_seconds)

@@ -94,7 +94,7 @@ class Outgoing:
 
         def moving(count: int) -> None:
             nonlocal sent
-            self._parts.check()
+            self._parts.moved(count)
             self._count(count)
             sent += count
 
@@ -147,7 +147,7 @@ class Outgoing:
             for begin in range(part.begin, part.end, _PIECE_BYTES):
                 yield os.pread(self._source, min(_PIECE_BYTES, part.end - begin), begin)
                 self._advance(0)
-                self._parts.check()
+                self._parts.moved(0)
 
         return self._sums_of(pieces())
 

@@ -2,10 +2,15 @@
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
+
+_LOOK_SECONDS = 0.25
+_BETTER = 1.1
+_MOST = 32
 
 
 class Part(NamedTuple):
@@ -30,6 +35,9 @@ class Parts:
         )
         self._lock = threading.Lock()
         self._failed = False
+        self._growing = False
+        self._bytes, self._since, self._rate = 0, 0.0, 0.0
+        self._take_on: Callable[[], bool] = bool
 
     def take_at(self, begin: int) -> Part | None:
         """Take the part that begins here, if it still waits: for who reads from the start."""
@@ -42,46 +50,64 @@ class Parts:
             with self._lock:
                 self.waiting.append(part)
 
-    def check(self) -> None:
-        """Raise Stopped where another part failed."""
+    def moved(self, size_bytes: int) -> None:
+        """Hear of bytes that moved, or are to be moved again. Raises Stopped where another part failed.
+
+        Another thread is taken on for as long as each one more made it quicker: what a network of the cloud wants in
+        eight pieces at once, a server on a machine of two cores sends best in one or two.
+        """
         if self._failed:
             raise Stopped
+        with self._lock:
+            self._bytes += size_bytes
+            seconds = time.monotonic() - self._since
+            if not self._growing or seconds < _LOOK_SECONDS:
+                return
+            rate, before = self._bytes / seconds, self._rate
+            self._bytes, self._since, self._rate = 0, time.monotonic(), rate
+            self._growing = rate > before * _BETTER and self._take_on()
 
     def move(
         self, act: Callable[[Part], None], helpers: threading.Semaphore, first: Callable[[], None] | None = None
     ) -> None:
-        """Act on all that waits, in this thread and in as many more as there are `helpers` free. Raises what failed first.
+        """Act on all that waits, in this thread and some more, as long as there are `helpers` free. Raises what failed first.
 
         `first` is what this thread does before it takes parts like the others.
         """
         self._failed = False
+        if len(self.waiting) < 2:
+            self._growing = False
+            self._work(act, first)
+            return
+        others: list[Future[None]] = []
+        with contextlib.ExitStack() as taken, ThreadPoolExecutor(_MOST, thread_name_prefix="parts") as pool:
 
-        def work() -> None:
-            with self._stopping_all():
-                while not self._failed and (part := self._take()) is not None:
-                    act(part)
-
-        def begin() -> None:
-            with self._stopping_all():
-                if first is not None:
-                    first()
-            work()
-
-        with contextlib.ExitStack() as taken:
-            number = 0
-            while number < len(self.waiting) - 1 and helpers.acquire(blocking=False):
+            def take_on() -> bool:
+                if len(others) >= _MOST or not self.waiting or not helpers.acquire(blocking=False):
+                    return False
                 taken.callback(helpers.release)
-                number += 1
-            if not number:
-                begin()
-                return
-            with ThreadPoolExecutor(number, thread_name_prefix="parts") as pool:
-                others = [pool.submit(work) for _ in range(number)]
+                others.append(pool.submit(self._work, act))
+                return True
+
+            self._take_on = take_on
+            self._bytes, self._since, self._rate = 0, time.monotonic(), 0.0
+            self._growing = True
+            try:
                 with contextlib.suppress(Stopped):
-                    begin()
-            for other in others:
-                with contextlib.suppress(Stopped):
-                    other.result()
+                    self._work(act, first)
+            finally:
+                with self._lock:
+                    self._growing = False
+        for other in others:
+            with contextlib.suppress(Stopped):
+                other.result()
+
+    def _work(self, act: Callable[[Part], None], first: Callable[[], None] | None = None) -> None:
+        with self._stopping_all():
+            if first is not None:
+                first()
+            while not self._failed and (part := self._take()) is not None:
+                act(part)
 
     @contextlib.contextmanager
     def _stopping_all(self) -> Iterator[None]:

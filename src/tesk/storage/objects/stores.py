@@ -328,7 +328,7 @@ class _Incoming:
                 with self._lock:  # who is told need not be safe from the threads of one file
                     self.done_bytes += len(piece)
                     self._advance(len(piece))
-                parts.check()
+                parts.moved(len(piece))
         finally:
             parts.give_back(Part(part.number, at, part.end))
         if at != part.end:

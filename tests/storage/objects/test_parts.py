@@ -1,0 +1,71 @@
+"""Parts of one object over several threads: all of it once, the first failure stops all, more threads only where they help."""
+
+import threading
+
+import pytest
+
+from tesk.storage.objects import parts
+from tesk.storage.objects.parts import Part, Parts
+
+WAIT_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(parts, "_BETTER", 0.0)
+
+
+def test_parts_cover_an_object_and_no_more() -> None:
+    assert list(Parts(10, 4).waiting) == [Part(1, 0, 4), Part(2, 4, 8), Part(3, 8, 10)]
+    assert not Parts(0, 4).waiting
+
+
+def test_all_parts_move_once_over_as_many_threads_as_there_may_be() -> None:
+    work = Parts(1000, 10)
+    done: list[Part] = []
+    together = threading.Barrier(4)
+    met: set[str] = set()
+
+    def act(part: Part) -> None:
+        work.moved(part.end - part.begin)
+        if part.number > 96:  # the first that each of four threads takes
+            together.wait(WAIT_SECONDS)
+            met.add(threading.current_thread().name)
+        done.append(part)
+
+    work.move(act, threading.Semaphore(3))
+    assert len(met) == 4
+    assert sorted(part.begin for part in done) == list(range(0, 1000, 10))
+
+
+def test_the_first_failure_stops_all_and_what_is_left_waits() -> None:
+    work = Parts(1000, 10)
+    helpers = threading.Semaphore(3)
+
+    def act(part: Part) -> None:
+        try:
+            work.moved(0)
+            if part.number == 90:
+                raise ValueError("this one")
+            part = Part(part.number, part.end, part.end)
+        finally:
+            work.give_back(part)
+
+    with pytest.raises(ValueError, match="this one"):
+        work.move(act, helpers)
+    assert Part(90, 890, 900) in work.waiting
+    assert all(helpers.acquire(blocking=False) for _ in range(3))
+
+
+def test_nobody_is_taken_on_where_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_BETTER", float("inf"))
+    work = Parts(1000, 10)
+    threads: set[str] = set()
+
+    def act(part: Part) -> None:
+        threads.add(threading.current_thread().name)
+        work.moved(10)
+
+    work.move(act, threading.Semaphore(3))
+    assert len(threads) == 1
