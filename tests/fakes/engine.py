@@ -39,7 +39,9 @@ class Engine:
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
         )
+        (folder / "runtime").mkdir(mode=0o700)
         self.variables = {
+            "XDG_RUNTIME_DIR": f"{folder}/runtime",
             "CONTAINERS_CONF": f"{folder}/containers.conf",
             "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
         }
@@ -67,6 +69,9 @@ class Engine:
         """Remove all that was made."""
         with contextlib.suppress(Missing):
             self.run("rm", "--all", "--force", "--time", "0")
+            if os.geteuid() != 0:
+                self.run("unshare", "rm", "-rf", f"{self.folder}/graph", f"{self.folder}/run")
+                self.run("system", "migrate")  # what holds the user's namespace ends
         subprocess.run(["umount", f"{self.folder}/graph/overlay"], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from tesk.compute.local import user
 HOUSE = Path(__file__).resolve().parent.parent.parent
 AGAIN = "TESK_TESTS_AS_USER"
 NAME = "nobody"
+IDS = 3_000_000
 
 
 def run_again(*tests: str) -> None:
@@ -44,6 +45,7 @@ def become(folder: Path) -> None:
     needed = [Path(sys.base_prefix), Path(sys.prefix), HOUSE, folder]
     # The folders that are closed above them: each is covered once, with a way to all that lies in it.
     libc = ctypes.CDLL(None, use_errno=True)
+    _give_ids(libc, folder)
     for closed in dict.fromkeys(user._closed_above(there, path) for path in needed):
         if closed is not None:
             inside = [path for path in needed if closed in path.parents]
@@ -52,6 +54,17 @@ def become(folder: Path) -> None:
     os.setresgid(there.gid, there.gid, there.gid)
     os.setresuid(there.uid, there.uid, there.uid)
     libc.prctl(4, 1)  # PR_SET_DUMPABLE: /proc/self is ours
+
+
+def _give_ids(libc: ctypes.CDLL, folder: Path) -> None:
+    """Let the other user have the ids of a range, as users of rootless containers do; nobody else sees it."""
+    ids = folder / "ids"
+    ids.write_text(f"{NAME}:{IDS}:65536\n")
+    if libc.unshare(0x20000) or libc.mount(None, b"/", None, 0x4000 | 0x80000, None):  # CLONE_NEWNS; MS_REC | MS_SLAVE
+        raise OSError(ctypes.get_errno(), "no mounts of our own")
+    for file in (b"/etc/subuid", b"/etc/subgid"):
+        if os.path.exists(file):
+            libc.mount(os.fsencode(ids), file, None, 0x1000, None)  # MS_BIND
 
 
 def main() -> None:
