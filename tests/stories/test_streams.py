@@ -118,6 +118,19 @@ def test_a_source_that_fails_in_the_middle_ends_the_task_though_the_program_woul
     assert [each["exit_code"] for each in log["logs"]] == [137]
 
 
+def test_two_who_open_it_at_once_get_all_of_it_each_or_the_task_says_why_not(client):
+    with serve(Files, {"/f": DATA}) as web:
+        script = "exec 3</in/f 4</in/f; sha256sum <&3 >/tmp/3 & sha256sum <&4; wait; cat /tmp/3"
+        tasks = [submit(client, web, sh(script)) for _ in range(8)]
+        for task_id in tasks:
+            state = client.until(task_id)
+            log = logs(client, task_id)
+            if state == "COMPLETE":
+                assert log["logs"][0]["stdout"] == 2 * f"{hashlib.sha256(DATA).hexdigest()}  -\n"
+            else:
+                assert "was opened twice at the same moment" in log["system_logs"][-1], log
+
+
 def test_a_stager_that_dies_ends_the_task_though_the_program_saw_an_end(client, server):
     with serve(Waits, {"/f": DATA}) as web:
         task_id = submit(client, web, sh("cat /in/f >/dev/null; exit 0"))

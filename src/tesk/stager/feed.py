@@ -18,6 +18,7 @@ from tesk.inside import Inside
 from tesk.stager.job import Job
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop
+from tesk.stager.readers import readers
 from tesk.stager.report import moved, report, told
 from tesk.storage.scheme import Streams
 from tesk.storage.schemes import Schemes
@@ -95,7 +96,8 @@ class Feed:
             self._wait_for_reader(fetch, path, following)
         os.close(pipe)
         try:
-            self._pour(fetch, line)
+            self._pour(fetch, line, path)
+            _check_alone(line, path)  # nobody sees an end before this
         except TransferError as error:
             self._fail(error)  # and leave it open
         except BaseException:
@@ -104,7 +106,7 @@ class Feed:
         else:
             os.close(line)
 
-    def _pour(self, fetch: Fetch, line: int) -> None:
+    def _pour(self, fetch: Fetch, line: int, path: str) -> None:
         url = fetch.url or ""
         scheme = self._schemes.of(url)
         if not isinstance(scheme, Streams):
@@ -115,6 +117,8 @@ class Feed:
             def take(data: bytes | memoryview) -> None:
                 nonlocal given
                 one.advance(len(data))
+                if data and not given:
+                    _check_alone(line, path)  # as late as can be: the second one may be on its way
                 left = memoryview(data)
                 while left:
                     try:
@@ -134,3 +138,12 @@ class Feed:
         with self._lock:
             self._errors.append(error)
         self._broken(self.report())
+
+
+def _check_alone(line: int, path: str) -> None:
+    """Refuse two who opened it before another took its place: each would get parts."""
+    if readers(line) > 1:
+        raise TransferRefused(
+            f"{shown(path)}: was opened twice at the same moment, which a named pipe cannot be; "
+            "leave `streamable` out of this input"
+        )

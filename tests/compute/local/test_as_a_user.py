@@ -10,5 +10,6 @@ def test_a_server_of_a_user_without_rights_keeps_the_same_promises() -> None:
         "tests/compute/local/test_hostile.py",
         "tests/compute/local/test_limits.py",
         "tests/compute/local/test_takeover.py",
+        "tests/stories/test_streams.py",
         *("-k", "not containers"),
     )
