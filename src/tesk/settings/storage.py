@@ -46,9 +46,12 @@ class S3Bucket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     bucket: Annotated[str, says("Name of the bucket; `*` stands for any letters.")] = "*"
     endpoint: Annotated[
-        str, says("Address of the server, `https://s3.example.org`. Not given: Amazon's for `region`.")
+        str,
+        says(
+            "Address of the server, `https://s3.example.org`; it may be in a private network. Not given: Amazon's for `region`."
+        ),
     ] = ""
-    region: Annotated[str, says("Region.")] = "us-east-1"
+    region: Annotated[str, says("Region. Not given: that of the profile, else `us-east-1`.")] = ""
     access_key_id: Annotated[str, says("Static key.")] = ""
     secret_access_key: Annotated[Secret, says("Its secret.")] = ""
     session_token: Annotated[Secret, says("Token of a key that lasts for a time.")] = ""
@@ -69,7 +72,9 @@ class GsBucket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Google Cloud Storage buckets are opened. The first entry that names the bucket and the caller counts."""
 
     bucket: Annotated[str, says("Name of the bucket; `*` stands for any letters.")] = "*"
-    endpoint: Annotated[str, says("Address of another server that speaks the same.")] = ""
+    endpoint: Annotated[
+        str, says("Address of another server that speaks the same; it may be in a private network.")
+    ] = ""
     service_account_file: Annotated[str, says("Key file of a service account.")] = ""
     application_default: Annotated[bool, says("Take the application default credentials of the server's user.")] = False
     callers: Annotated[tuple[str, ...], says("Who may use it; empty: everybody.")] = ()
@@ -80,7 +85,9 @@ class AzContainer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     account: Annotated[str, says("Storage account.")]
     container: Annotated[str, says("Name of the container; `*` stands for any letters.")] = "*"
-    endpoint: Annotated[str, says("Address of another server that speaks the same.")] = ""
+    endpoint: Annotated[
+        str, says("Address of another server that speaks the same; it may be in a private network.")
+    ] = ""
     account_key: Annotated[Secret, says("Key of the account.")] = ""
     sas: Annotated[Secret, says("Shared access signature, instead of a key.")] = ""
     callers: Annotated[tuple[str, ...], says("Who may use it; empty: everybody.")] = ()

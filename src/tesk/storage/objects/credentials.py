@@ -61,7 +61,7 @@ class Credentials:
 
 
 def credentials(
-    known: S3Bucket, profile: Profile | None, wire: Wire, *, metadata: tuple[str, int] = _METADATA
+    known: S3Bucket, profile: Profile | None, wire: Wire, *, region: str = "", metadata: tuple[str, int] = _METADATA
 ) -> Credentials:
     """Return what the settings say about a bucket. `wire` calls the token service, `metadata` is where a machine's role is told."""
     if known.access_key_id:
@@ -72,7 +72,7 @@ def credentials(
         case "instance":
             return Credentials(lambda: _of_the_machine(metadata))
         case "web-identity":
-            return Credentials(lambda: _of_a_token(wire, known.region))
+            return Credentials(lambda: _of_a_token(wire, region))
         case "":
             return Credentials(lambda: None)
 

@@ -147,13 +147,14 @@ class S3Scheme:
         known = next((known for known in self._known if fnmatchcase(name, known.bucket)), S3Bucket())
         profile = profile_of(known.profile) if known.profile else None
         endpoint = known.endpoint or (profile.endpoint if profile else "")
+        region = known.region or (profile.region if profile else "") or "us-east-1"
         wire = self._wires[bool(endpoint)]
         return Bucket(
             name,
             wire,
-            credentials(known, profile, wire),
+            credentials(known, profile, wire, region=region),
             endpoint=endpoint,
-            region=known.region or (profile.region if profile else "") or "us-east-1",
+            region=region,
             virtual_host=known.virtual_host,
         )
 
