@@ -296,6 +296,24 @@ class KnowsNoSize(Old):
     do_SIZE = do_MDTM = do_FEAT
 
 
+class ListsNothingBelow(Old):
+    """Lets us into folders, and lists none of them but the top."""
+
+    def do_LIST(self, argument: bytes) -> None:
+        if self.here == b"/":
+            super().do_LIST(argument)
+        else:
+            self.say(b"550 Not for you")
+
+
+class StartsElsewhere(Old):
+    """Has a folder for who logs in."""
+
+    def do_PASS(self, word: bytes) -> None:
+        self.here = b"/home"
+        super().do_PASS(word)
+
+
 class KnowsEpsvOnly(Old):
     def do_PASV(self, nothing: bytes) -> None:
         self.say(b"502 Not known")

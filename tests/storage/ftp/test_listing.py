@@ -112,6 +112,28 @@ def test_folders_without_an_end_are_given_up() -> None:
             list(ftp.list(f"{server.url}/"))
 
 
+def test_a_line_that_was_left_in_a_folder_is_not_used_again() -> None:
+    with ftp_old.serve(ftp_old.ListsNothingBelow, {"/a": b"1", "/d/a": b"22"}) as server, scheme() as ftp:
+        server.folders.add(b"/d")
+        for _ in range(2):
+            with pytest.raises(TransferRefused, match="550 Not for you"):
+                list(ftp.list(f"{server.url}/d"))
+            found = ftp.stat(f"{server.url}/a")
+            assert found is not None
+            assert found.size_bytes == 1
+
+
+def test_the_folder_of_the_login_is_there_and_stays_the_one_that_paths_count_from() -> None:
+    with ftp_old.serve(ftp_old.StartsElsewhere, {"/home/a": b"1"}) as server, scheme() as ftp:
+        server.folders.add(b"/home")
+        for act in (ftp.make_directory, lambda url: list(ftp.list(url)), ftp.stat):
+            act(server.url)
+            found = ftp.stat(f"{server.url}/a")
+            assert found is not None
+            assert found.size_bytes == 1
+            assert ftp.stat(f"{server.url}//a") is None
+
+
 def test_a_server_without_size_is_asked_for_its_lists() -> None:
     with ftp_old.serve(ftp_old.KnowsNoSize) as server, scheme() as ftp:
         server.folders.add(b"/d")

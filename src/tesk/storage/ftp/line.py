@@ -31,6 +31,7 @@ class Line(ftplib.FTP):
         self.timeout_seconds = timeout_seconds
         self._context: ssl.SSLContext | None = None
         self._home: str | None = None
+        self.away = False
         self._extended = control.family != socket.AF_INET
         self.features: frozenset[str] = frozenset()
         self.control = control
@@ -129,14 +130,19 @@ class Line(ftplib.FTP):
         return self._if_there(f"MDTM {path}") or "" if "MDTM" in self.features else ""
 
     def enter(self, path: str) -> bool:
-        """Go to a folder, if it is one. `leave` must follow."""
+        """Go to a folder, if it is one. Until `leave`, paths count from there: the line is `away`."""
         if self._home is None:
             self._home = self.pwd()
-        return not path or self._if_there(f"CWD {path}") is not None
+        if path and self._if_there(f"CWD {path}") is None:
+            return False
+        self.away = bool(path)
+        return True
 
     def leave(self) -> None:
-        """Go back to the folder of the login, from which paths count."""
-        self.voidcmd(f"CWD {self._home or '/'}")
+        """Go back to the folder of the login, from which paths count. A line that cannot stays `away`."""
+        if self.away and self._home:
+            self.voidcmd(f"CWD {self._home}")
+            self.away = False
 
     def _passive(self) -> int:
         """The port that the server opens for us."""

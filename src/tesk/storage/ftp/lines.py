@@ -75,6 +75,7 @@ class Lines:
             finally:
                 with self._lock:
                     host.busy -= 1
+                    keep = keep and line is not None and not line.away
                     if line is not None and keep:
                         host.idle.append((place.site, login, line))
                 if line is not None and not keep:
