@@ -79,9 +79,7 @@ def admit(waiting: Iterable[Waiting], running: Sequence[Need], capacity: Capacit
     if capacity is None:
         return Admission(tuple(waiting), ())
     total = need(capacity)
-    free = total
-    for taken in running:
-        free -= taken
+    free = total - _sum(running)
     start: list[Waiting] = []
     refuse: list[Refused] = []
     room: Need | None = None
@@ -118,6 +116,15 @@ def nobodys(refused: Iterable[Refused], others: Sequence[Room]) -> list[Refused]
     return [
         each for each in refused if not any(other == ENDLESS or need(each.task).within(need(other)) for other in others)
     ]
+
+
+def _sum(needs: Sequence[Need]) -> Need:
+    # A value for each step would be as dear as all the rest of a look.
+    return Need(
+        sum(each.cpu_millicores for each in needs),
+        sum(each.ram_bytes for each in needs),
+        sum(each.disk_bytes for each in needs),
+    )
 
 
 def _beside(head: Need, running: Sequence[Need], total: Need) -> Need:

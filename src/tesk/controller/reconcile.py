@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
+from tesk.controller.admission import Need, need
 from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide
 from tesk.controller.lease import Tenure
 from tesk.errors import CannotRun
@@ -48,6 +49,10 @@ class Held:
     asked: Stop | None = None
     faults: int = 0
     since: float = field(default_factory=time.monotonic)
+    need: Need = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.need = need(self.claimed)
 
     @property
     def attempt(self) -> AttemptId:

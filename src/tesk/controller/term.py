@@ -255,7 +255,7 @@ class Term:
             self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
 
     async def _choose(self) -> None:
-        running = [need(held.claimed) for held in self.held.values()]
+        running = [held.need for held in self.held.values()]
         admission = admit(self._window, [*running, *self._beginning.values()], self._capacity)
         settled = {task.id for task in admission.start} | {refused.task.id for refused in admission.refuse}
         if settled:

@@ -20,7 +20,7 @@ def is_id(text: str) -> bool:
 
 def made_at(task_id: str) -> float:
     """Return when an id was made, in seconds since the epoch."""
-    return (_decode(task_id) >> 80) / 1000
+    return _decode(task_id[:10]) / 1000
 
 
 def id_before(seconds: float) -> str:

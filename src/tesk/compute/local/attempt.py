@@ -131,6 +131,12 @@ class Attempt:
             if written.size_bytes > sent:
                 yield written.tail[sent - written.size_bytes :]
 
+    @property
+    def alone(self) -> bool:
+        """Say whether its one executor was given nothing in its own folder but `/tmp` and a home."""
+        settings, network = self._machine.settings, self._machine.network
+        return len(self._plan.steps) == 1 and settings.sandbox != "none" and network != "nat"
+
     def release(self) -> None:
         """Give back what it holds beside its folder, once it is over."""
         # Taken first: two may come at once, where the first was told to stop while it was at it.

@@ -215,7 +215,7 @@ class LocalBackend:
 
     def _clear(self, ours: Attempt) -> bool:
         ours.release()
-        return self._folders.put_away(ours.id)
+        return self._folders.put_away(ours.id, alone=ours.alone)
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         found = await asyncio.to_thread(self._existing)

@@ -94,14 +94,14 @@ class Folders:
 
     def create(self, attempt: AttemptId, owner: Owner, user: tuple[int, int] | None) -> "Folder":
         """Make an attempt's folder, ours. Raises FileExistsError where it is there, Lost where it was taken over before."""
-        path = str(self.path(attempt))
+        path = f"{self.attempts}/{attempt}"
         again = self._use_again(path, owner)
         if again is None:
             os.mkdir(path)
             os.chmod(path, _WAY)
         folder = again or Folder(path, owner)
         # A server that takes over leaves its mark first and then looks for a folder; we do it the other way round.
-        if os.path.exists(self._gone / str(attempt)):
+        if os.path.exists(f"{self._gone}/{attempt}"):
             folder.close()
             self.remove(attempt)
             raise Lost
@@ -125,7 +125,8 @@ class Folders:
         except OSError:  # a server that started since has cleaned up
             return None
         try:
-            for part in _open_parts(spare):
+            _, *seen = step_folders(spare + "/own", 0)
+            for part in seen:
                 os.utime(part)
             os.rename(spare, path)
         except OSError:
@@ -134,25 +135,23 @@ class Folders:
         folder.move(path)
         return folder
 
-    def put_away(self, attempt: AttemptId) -> bool:
+    def put_away(self, attempt: AttemptId, *, alone: bool) -> bool:
         """Keep the folder of an attempt of ours that is over for another where nothing was left in it; say whether it is gone.
 
-        Making and removing a handful of folders is dear: some file systems look for room at length.
+        `alone`: it had one executor, and we ourselves left nothing in it. Making and removing a handful of folders is dear: some file systems look for room at length.
         """
         path = f"{self.attempts}/{attempt}"
-        if len(self._spares) < _SPARES and self._is_as_new(path):
-            spare = f"{self._spare}/{secrets.token_hex(8)}"
+        if alone and len(self._spares) < _SPARES and self._is_as_new(path):
+            spare = f"{self._spare}/{attempt}"
             os.rename(path, spare)
             self._spares.append(spare)
             return True
         return _remove_empty(path)
 
     def _is_as_new(self, path: str) -> bool:
-        known = ((path, ["own", "owner", "root"]), (path + "/own", ["0"]), (path + "/own/0", ["home", "tmp"]))
+        _, *seen = step_folders(path + "/own", 0)
         try:
-            return all(sorted(os.listdir(folder)) == names for folder, names in known) and all(
-                empty_nature(part) == self._fresh for part in _open_parts(path)
-            )
+            return not os.listdir(path + "/root") and all(empty_nature(part) == self._fresh for part in seen)
         except OSError:
             return False
 
@@ -221,11 +220,6 @@ def _read_owner(path: Path) -> Owner | None:
 def step_folders(own: str, index: int) -> tuple[str, str, str]:
     """Where an executor's own folders are: all of it, its `/tmp`, its home."""
     return f"{own}/{index}", f"{own}/{index}/tmp", f"{own}/{index}/home"  # noqa: S108  not the machine's
-
-
-def _open_parts(path: str) -> tuple[str, str, str]:
-    """The folders of an attempt in which executors or stagers write."""
-    return f"{path}/root", f"{path}/own/0/tmp", f"{path}/own/0/home"
 
 
 def _remove_empty(path: str) -> bool:

@@ -40,8 +40,12 @@ def session(leader: int) -> Iterator[Process]:
 def _words(pid: int) -> list[bytes]:
     """What the kernel says of a process, from its state on (proc_pid_stat(5)); nothing where it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        # Two of these go before each program; a file object would cost as much again.
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     except (FileNotFoundError, ProcessLookupError):
         return []
     return line[line.rindex(b")") + 2 :].split(b" ", 20)

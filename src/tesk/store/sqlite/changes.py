@@ -9,7 +9,6 @@ from tesk.errors import Unprocessable
 from tesk.store import shape
 from tesk.store.idempotency import KEY_SECONDS, REUSED
 from tesk.store.pairs import pack, pair_hashes
-from tesk.store.reads import CLAIMED, FROM_CLAIMED
 from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results, Room, is_legal
 from tesk.tes.state import TERMINAL, State, may_move
 
@@ -137,19 +136,20 @@ def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: floa
     """Claim a QUEUED task with a new attempt. See `Store.begin`."""
     begun = connection.execute(
         "UPDATE task SET state = 'INITIALIZING', sequence = sequence + 1, revision = revision + 1, attempts = attempts + 1, "
-        "claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' RETURNING owner, sequence, attempts",
+        "claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' "
+        "RETURNING owner, sequence, attempts, failures, cpu_cores, ram_bytes, disk_bytes",
         (lease.id, task_id),
     ).fetchone()
     if begun is None:
         return None
-    owner, sequence, attempts = begun
+    owner, sequence, attempts, *asked = begun
     _tell(connection, (task_id, owner, sequence, "QUEUED", "INITIALIZING", attempts, time))
     connection.execute(
         "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '')",
         (task_id, attempts, lease.place, time, shape.time_text(time)),
     )
-    row = connection.execute(f"SELECT {CLAIMED}, NULL {FROM_CLAIMED} WHERE t.id = ?", (task_id,)).fetchone()
-    return shape.claimed(row)
+    body = connection.execute("SELECT body, extension FROM body WHERE id = ?", (task_id,)).fetchone()
+    return shape.claimed((task_id, owner, "INITIALIZING", attempts, *asked, lease.place, time, *body, None))
 
 
 def refuse(connection: sqlite3.Connection, task_id: str, note: str, time: float) -> bool:
