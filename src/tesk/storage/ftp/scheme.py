@@ -333,7 +333,8 @@ class FtpScheme:
 
 
 def _receive(data: socket.socket, download: _Download, size: int | None) -> None:
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    left = _BLOCK_BYTES if size is None else size - download.done + 1
+    buffer = memoryview(bytearray(min(_BLOCK_BYTES, left)))
     while count := data.recv_into(buffer):
         written = 0
         while written < count:
