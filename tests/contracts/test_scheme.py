@@ -26,6 +26,7 @@ WORLDS: dict[str, Make] = {
     "ftp": worlds_ftp.in_the_open,
     "ftps": worlds_ftp.over_tls,
     "s3": worlds_objects.over_s3,
+    "s3 and TLS": worlds_objects.over_s3_and_tls,
     "gs": worlds_objects.over_gs,
     "az": worlds_objects.over_az,
 }

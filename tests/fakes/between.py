@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,10 +30,12 @@ class Between(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 50
 
-    def __init__(self, onward: str) -> None:
+    def __init__(self, onward: str, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Pass)
         self.onward = urlsplit(onward).netloc
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http{'s' * bool(tls)}://127.0.0.1:{self.server_port}"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.asked: list[tuple[str, str]] = []
         self.breaks: Callable[[str, str], Broken | None] = lambda method, path: None
         self.drops: frozenset[str] = frozenset()
@@ -108,9 +111,9 @@ class _Pass(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def between(onward: str) -> Iterator[Between]:
+def between(onward: str, tls: ssl.SSLContext | None = None) -> Iterator[Between]:
     """Run one for as long as the block, in front of the server at `onward`."""
-    server = Between(onward)
+    server = Between(onward, tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

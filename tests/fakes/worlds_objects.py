@@ -11,6 +11,7 @@ import azurite
 import seaweed
 from fakes.between import between
 from fakes.worlds import World
+from fakes.worlds_web import certificate
 from tesk.settings import AzContainer, GsBucket, S3Bucket, StorageSettings
 from tesk.storage.objects import az, gs
 from tesk.storage.objects.s3 import S3Scheme
@@ -28,6 +29,22 @@ def over_s3(folder: Path) -> Iterator[World]:
             f"s3://{bucket}/top",
             lambda name, data: server.plant(bucket, f"top/{name}", data),
             lambda name: server.stored(bucket, f"top/{name}"),
+            bytes_in_names=False,
+        )
+
+
+@contextlib.contextmanager
+def over_s3_and_tls(folder: Path) -> Iterator[World]:
+    """As a public server: what is sent is not summed for the signature."""
+    server = weed()
+    bucket = server.new_bucket()
+    served, trusting = certificate(folder)
+    with between(server.url, served) as middle, s3_scheme(middle.url, context=trusting) as scheme:
+        yield World(
+            scheme,
+            f"s3://{bucket}",
+            lambda name, data: server.plant(bucket, name, data),
+            lambda name: server.stored(bucket, name),
             bytes_in_names=False,
         )
 

@@ -1,5 +1,6 @@
 """`s3://bucket/key`, at any server that speaks S3: who asks for which bucket, and the verbs of a scheme over it."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -55,6 +56,7 @@ class S3Scheme:
         timeout_seconds: float = 60.0,
         private: bool = False,
         hosts: address.Hosts = address.EVERYWHERE,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._known = known
         self._patience = patience or Patience()
@@ -64,6 +66,7 @@ class S3Scheme:
                 timeout_seconds=timeout_seconds,
                 private=named or private,
                 hosts=hosts,
+                context=context,
             )
             for named in (False, True)
         }
