@@ -25,13 +25,13 @@ def test_all_parts_move_once_over_as_many_threads_as_there_may_be() -> None:
     work = Parts(1000, 10)
     done: list[Part] = []
     together = threading.Barrier(4)
-    met: set[str] = set()
+    met: set[int] = set()
 
     def act(part: Part) -> None:
         work.moved(part.end - part.begin)
         if part.number > 96:  # the first that each of four threads takes
             together.wait(WAIT_SECONDS)
-            met.add(threading.current_thread().name)
+            met.add(threading.get_ident())
         done.append(part)
 
     work.move(act, threading.Semaphore(3))
@@ -61,10 +61,10 @@ def test_the_first_failure_stops_all_and_what_is_left_waits() -> None:
 def test_nobody_is_taken_on_where_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_BETTER", float("inf"))
     work = Parts(1000, 10)
-    threads: set[str] = set()
+    threads: set[int] = set()
 
     def act(part: Part) -> None:
-        threads.add(threading.current_thread().name)
+        threads.add(threading.get_ident())
         work.moved(10)
 
     work.move(act, threading.Semaphore(3))

@@ -4,13 +4,13 @@ Nothing is looked for that the settings do not name: no variables of the environ
 `role = "instance"` asks the machine's metadata service, and only that of Amazon.
 """
 
-import calendar
-import configparser
-import http.client
 import os
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -18,9 +18,11 @@ from msgspec import DecodeError, Struct, json
 
 from tesk.errors import TransferRefused
 from tesk.settings import S3Bucket
+from tesk.storage.answer import Answer
 from tesk.storage.objects.listing import complaint, element
 from tesk.storage.objects.signature import Keys
 from tesk.storage.patience import Again
+from tesk.storage.site import Place, Site
 from tesk.storage.wire import Wire
 
 _EARLY_SECONDS = 300.0
@@ -29,6 +31,8 @@ _METADATA = ("169.254.169.254", 80)
 _METADATA_SECONDS = 2.0
 _LIFETIME_SECONDS = 3600
 _DOCUMENT_BYTES = 64 * 1024
+_HEADING = re.compile(r"\[\s*([^\]]*?)\s*\]")
+_PAIR = re.compile(r"([A-Za-z_][\w-]*)\s*=\s*(.*?)\s*$")
 
 
 class Profile(NamedTuple):
@@ -85,16 +89,12 @@ def profile_of(name: str, environment: dict[str, str] | None = None) -> Profile:
         os.path.expanduser(named.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")),
     )
     said: dict[str, str] = {}
-    for path, section in zip(files, (f"profile {name}", name), strict=True):
-        parser = configparser.RawConfigParser()
+    # In the file `config` the default profile stands without the word.
+    for path, sections in zip(files, ({f"profile {name}"} | {name} & {"default"}, {name}), strict=True):
         try:
-            parser.read(path)
-        except (configparser.Error, OSError, UnicodeDecodeError) as error:
+            said |= _section(path, sections)
+        except (OSError, UnicodeDecodeError) as error:
             raise TransferRefused(f"the profile {name} (setting storage.s3) cannot be read from {path}") from error
-        if name == "default" and not parser.has_section(section):
-            section = name  # noqa: PLW2901  in the file `config` this one profile stands without the word
-        if parser.has_section(section):
-            said |= dict(parser.items(section))
     if not said.get("aws_access_key_id") or not said.get("aws_secret_access_key"):
         raise TransferRefused(
             f"the profile {name} (setting storage.s3) has no aws_access_key_id and aws_secret_access_key in {' or '.join(files)}"
@@ -108,6 +108,20 @@ def profile_of(name: str, environment: dict[str, str] | None = None) -> Profile:
     )
 
 
+def _section(path: str, names: set[str]) -> dict[str, str]:
+    """Read sections of an AWS file: `[name]`, lines of `key = value`, comments; what is indented belongs to other tools."""
+    said: dict[str, str] = {}
+    inside = False
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if heading := _HEADING.match(line):
+                    inside = " ".join(heading[1].split()) in names
+                elif inside and (pair := _PAIR.match(line)):
+                    said[pair[1].lower()] = pair[2]
+    return said
+
+
 class _Told(Struct, rename="pascal"):
     """What the metadata service says about a role."""
 
@@ -118,27 +132,28 @@ class _Told(Struct, rename="pascal"):
 
 
 def _of_the_machine(metadata: tuple[str, int]) -> Keys:
-    """Ask the metadata service, in its version 2 only (with a token, which no redirect and no proxy can ask for)."""
-    line = http.client.HTTPConnection(*metadata, timeout=_METADATA_SECONDS)
+    """Ask the metadata service, in its version 2 only (with a token, which no redirect and no proxy can ask for).
+
+    The one place that may call this address: `address.connect` lets nobody.
+    """
+    token = _ask(metadata, "PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 21600")
+    known = f"X-aws-ec2-metadata-token: {token}"
+    where = "/latest/meta-data/iam/security-credentials/"
+    role = _ask(metadata, "GET", where, known).split("\n")[0]
     try:
-        token = _ask(line, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
-        known = {"X-aws-ec2-metadata-token": token.decode("latin-1")}
-        where = "/latest/meta-data/iam/security-credentials/"
-        role = _ask(line, "GET", where, known).decode("latin-1").split("\n")[0].strip()
-        said = json.decode(_ask(line, "GET", where + quote(role, safe=""), known), type=_Told)
+        said = json.decode(_ask(metadata, "GET", where + quote(role, safe=""), known), type=_Told)
     except DecodeError as error:
         raise Again("the machine's metadata service says no keys") from error
-    except http.client.HTTPException as error:
-        raise Again(f"the machine's metadata service does not speak HTTP ({type(error).__name__})") from error
-    finally:
-        line.close()
     return Keys(said.access_key_id, said.secret_access_key, said.token, _seconds(said.expiration))
 
 
-def _ask(line: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> bytes:
-    line.request(method, path, headers=headers)
-    answer = line.getresponse()
-    body = answer.read(_DOCUMENT_BYTES)
+def _ask(metadata: tuple[str, int], method: str, path: str, header: str) -> str:
+    with socket.create_connection(metadata, timeout=_METADATA_SECONDS) as line:
+        head = f"{method} {path} HTTP/1.1\r\nHost: {metadata[0]}\r\nConnection: close\r\nContent-Length: 0\r\n{header}\r\n\r\n"
+        line.sendall(head.encode("latin-1"))
+        answer = Answer(line, method, Place(Site(False, *metadata), path, None))
+        answer.begin()
+        body = answer.read_at_most(_DOCUMENT_BYTES).decode("utf-8", "replace").strip()
     if answer.status == 404:
         raise TransferRefused("this machine has no role (setting storage.s3, role = 'instance')")
     if answer.status != 200:
@@ -182,6 +197,6 @@ def _of_a_token(wire: Wire, region: str) -> Keys:
 
 def _seconds(text: str) -> float:
     try:
-        return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
+        return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC).timestamp()
     except ValueError as error:
         raise Again(f"keys that expire at no time ({text[:40]!r})") from error

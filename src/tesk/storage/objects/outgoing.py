@@ -7,7 +7,6 @@ import threading
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from html import escape
 from socket import socket
 from typing import NamedTuple
 
@@ -162,7 +161,7 @@ class Outgoing:
 
     def _complete(self) -> None:
         parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(one.tag)}</ETag><ChecksumCRC32>{one.crc32}</ChecksumCRC32></Part>"
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{one.tag.replace('&', '&amp;').replace('<', '&lt;')}</ETag><ChecksumCRC32>{one.crc32}</ChecksumCRC32></Part>"
             for number, one in sorted(self._stored.items())
         )
         document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()

@@ -4,13 +4,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import NamedTuple
 
 _LOOK_SECONDS = 0.25
 _BETTER = 1.1
-_MOST = 32
 
 
 class Part(NamedTuple):
@@ -79,41 +77,47 @@ class Parts:
             self._growing = False
             self._work(act, first)
             return
-        others: list[Future[None]] = []
-        with contextlib.ExitStack() as taken, ThreadPoolExecutor(_MOST, thread_name_prefix="parts") as pool:
+        errors: list[BaseException] = []
+        others: list[threading.Thread] = []
 
-            def take_on() -> bool:
-                if len(others) >= _MOST or not self.waiting or not helpers.acquire(blocking=False):
-                    return False
-                taken.callback(helpers.release)
-                others.append(pool.submit(self._work, act))
-                return True
-
-            self._take_on = take_on
-            self._bytes, self._since, self._rate = 0, time.monotonic(), 0.0
-            self._growing = True
+        def work_beside() -> None:
             try:
-                with contextlib.suppress(Stopped):
-                    self._work(act, first)
+                self._work(act)
+            except BaseException as error:  # noqa: BLE001  it is raised below, where somebody hears it
+                errors.append(error)
             finally:
-                with self._lock:
-                    self._growing = False
-        for other in others:
+                helpers.release()
+
+        def take_on() -> bool:
+            if not self.waiting or not helpers.acquire(blocking=False):
+                return False
+            others.append(threading.Thread(target=work_beside, name="part"))
+            others[-1].start()
+            return True
+
+        self._take_on = take_on
+        self._bytes, self._since, self._rate = 0, time.monotonic(), 0.0
+        self._growing = True
+        try:
             with contextlib.suppress(Stopped):
-                other.result()
+                self._work(act, first)
+        finally:
+            with self._lock:
+                self._growing = False
+            # Not `concurrent.futures`: with its logging it costs a twentieth of the stager's start.
+            for other in others:
+                other.join()
+        for error in errors:
+            if not isinstance(error, Stopped):
+                raise error
 
     def _work(self, act: Callable[[Part], None], first: Callable[[], None] | None = None) -> None:
-        with self._stopping_all():
+        fine = False
+        try:
             if first is not None:
                 first()
             while not self._failed and (part := self._take()) is not None:
                 act(part)
-
-    @contextlib.contextmanager
-    def _stopping_all(self) -> Iterator[None]:
-        fine = False
-        try:
-            yield
             fine = True
         finally:
             self._failed = self._failed or not fine
