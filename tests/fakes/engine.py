@@ -1,4 +1,7 @@
-"""A real container engine for tests: podman with storage of its own, and images built on the spot from busybox-static."""
+"""A real container engine for tests: podman with storage of its own, and images built on the spot from busybox-static.
+
+`ENGINE_OF_TESTS=docker` takes docker instead, where its daemon runs, with the storage that it has.
+"""
 
 import contextlib
 import io
@@ -19,6 +22,7 @@ from tesk.settings import ContainersSettings
 IMAGE = "localhost/debian:latest"
 """Found under the name that tests use for images, `debian`."""
 
+KIND = os.environ.get("ENGINE_OF_TESTS", "podman")
 _RUNTIMES = ("crun", "runc")
 
 
@@ -49,7 +53,7 @@ class Engine:
     def run(self, *arguments: str, given: bytes = b"") -> str:
         """Run podman and return what it says; it must succeed."""
         done = subprocess.run(
-            ["podman", "--log-level", "error", *arguments],
+            [KIND, "--log-level", "error", *arguments],
             input=given,
             env=os.environ | self.variables,
             capture_output=True,
@@ -57,7 +61,7 @@ class Engine:
             timeout=100,
         )
         if done.returncode != 0:
-            raise Missing(f"podman {arguments[0]} does not work here: {done.stderr.decode()[-500:]}")
+            raise Missing(f"{KIND} {arguments[0]} does not work here: {done.stderr.decode()[-500:]}")
         return done.stdout.decode()
 
     def build(self, name: str = IMAGE, *changes: str, files: dict[str, bytes] | None = None) -> None:
@@ -65,8 +69,16 @@ class Engine:
         options = [word for change in ("ENV LANG=C.UTF-8", *changes) for word in ("--change", change)]
         self.run("import", *options, "-", name, given=_root(files or {}))
 
+    def remove(self, *names: str) -> None:
+        """Kill and remove containers."""
+        self.run("rm", "--force", *(("--time", "0") if KIND == "podman" else ()), *names)
+
     def close(self) -> None:
         """Remove all that was made."""
+        if KIND == "docker":
+            if names := self.run("ps", "--all", "--quiet", "--filter", "label=tesk.place").split():
+                self.remove(*names)
+            return
         with contextlib.suppress(Missing):
             self.run("rm", "--all", "--force", "--time", "0")
             if os.geteuid() != 0:
@@ -123,11 +135,13 @@ def _root(files: dict[str, bytes]) -> bytes:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Engine]:
     """Give an engine with the image IMAGE. Raises Missing."""
-    if shutil.which("podman") is None:
-        raise Missing("podman is not installed; try: apt install podman")
+    if shutil.which(KIND) is None:
+        raise Missing(f"{KIND} is not installed; try: apt install {KIND}")
     engine = Engine(folder)
     try:
         engine.build()
+        if KIND == "docker":
+            engine.run("tag", IMAGE, "debian:latest")
         yield engine
     finally:
         engine.close()
@@ -141,7 +155,10 @@ async def containers(
     work = folder / "containers"
     work.mkdir(parents=True, exist_ok=True)
     backend = ContainersBackend(
-        ContainersSettings(**{"network": "off", "pull": "never", **settings}), work, stager or ShelfStager(), resolve
+        ContainersSettings(**{"engine": KIND, "network": "off", "pull": "never", **settings}),
+        work,
+        stager or ShelfStager(),
+        resolve,
     )
     await backend.open()
     try:

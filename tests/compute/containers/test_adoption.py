@@ -121,7 +121,7 @@ def test_a_container_that_was_made_and_never_begun_is_begun(backend, engine: Eng
             await wait_for_words(before, attempt, b"begun")
             [name] = await before._machine.engine.labeled(f"tesk.attempt={attempt}")
         # As if the engine had been killed in between.
-        engine.run("rm", "--force", "--time", "0", name)
+        engine.remove(name)
         engine.run("create", "--name", name, "localhost/debian", "true")
         async with backend() as after:
             await after.observe(attempt)

@@ -72,6 +72,8 @@ class Attempt:
         self._work: asyncio.Task[Any] | None = None
         self._removing: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
+        self.left = False
+        """A container may be left, which is removed when the attempt is forgotten."""
 
     def observation(self) -> Observation:
         """Return the whole truth, now."""
@@ -135,8 +137,9 @@ class Attempt:
             self._execution.stop(grace_seconds)
 
     async def removed(self) -> None:
-        """Wait until the containers that have ended are removed, as far as they can be."""
+        """Wait until the containers that have ended are removed, as far as they can be (`left` says it)."""
         await asyncio.gather(*self._removing, return_exceptions=True)
+        self.left |= self.journal.began
 
     async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
@@ -321,6 +324,8 @@ class Attempt:
         name = f"{self._machine.prefix}-{self.id}-{step.index}"
         if not ended.start_time:  # it was stopped before it began
             self._save(step=step.index + 1, began=False)
+            self._removing.add(asyncio.create_task(self._remove(name)))
+            streams.close()
             return
         stdout, stderr = streams.end()
         metadata, notes = dict(self.journal.metadata), [*self.journal.notes]
@@ -348,13 +353,13 @@ class Attempt:
             metadata=metadata,
             notes=tuple(notes),
         )
-        removing = asyncio.create_task(self._remove(name))
-        self._removing.add(removing)
+        self._removing.add(asyncio.create_task(self._remove(name)))
 
     async def _remove(self, name: str) -> None:
-        # What cannot be removed now is removed when the attempt is forgotten.
-        with contextlib.suppress(BackendUnavailable):
+        try:
             await self._machine.engine.remove([name])
+        except BackendUnavailable:
+            self.left = True
 
     async def _watch_disk(self) -> None:
         """Look at what is written: no more than was asked for, and of streams that nobody named only the end."""

@@ -12,7 +12,7 @@ from tesk.compute.containers.arguments import binds
 from tesk.compute.containers.attempt import Attempt, Machine, Resolve
 from tesk.compute.containers.devices import Devices
 from tesk.compute.containers.engine import Engine, find_engine
-from tesk.compute.containers.folder import Folders, discard, foreign
+from tesk.compute.containers.folder import Folders, discard
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.reference import reference
@@ -75,7 +75,8 @@ class ContainersBackend:
             notes=self.says[1:],
         )
         await asyncio.to_thread(self._know_devices)
-        await self._empty_trash()
+        for away in self._folders.trash():
+            await self._discard(away)
 
     def _know_devices(self) -> None:
         for attempt in self._folders.existing():
@@ -149,7 +150,7 @@ class ContainersBackend:
             ours.stop(0)
             await ours.over.wait()
             await ours.removed()
-        if ours is None or ours.journal.began:
+        if ours is None or ours.left:
             await self._remove_containers(attempt)
         await self._remove(attempt)
         if ours is not None and self._attempts.pop(attempt, None) is not None:
@@ -162,14 +163,13 @@ class ContainersBackend:
         await self._machine.engine.remove([*found])
 
     async def _remove(self, attempt: AttemptId) -> None:
-        self._folders.take_away(attempt)
-        await self._empty_trash()
+        if (away := self._folders.take_away(attempt)) is not None:
+            await self._discard(away)
 
-    async def _empty_trash(self) -> None:
-        for away in self._folders.trash():
-            if not await asyncio.to_thread(discard, away) and await asyncio.to_thread(foreign, away):
-                await self._machine.engine.reclaim(str(away))
-                await asyncio.to_thread(discard, away)
+    async def _discard(self, away: Path) -> None:
+        if not await asyncio.to_thread(discard, away):
+            await self._machine.engine.reclaim(str(away))
+            await asyncio.to_thread(discard, away)
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         if not self._swept:

@@ -71,7 +71,7 @@ def words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     complaint = next((line for line in reversed(lines) if line.startswith(("Error", "docker: "))), None)
     last = complaint or (lines[-1] if lines else "it said nothing")
-    return last.removeprefix("Error response from daemon: ").removeprefix("Error: ").removeprefix("docker: ")
+    return last.removeprefix("docker: ").removeprefix("Error response from daemon: ").removeprefix("Error: ")
 
 
 class Engine:
@@ -293,7 +293,7 @@ def _docker(out: str) -> Facts:
         rootless="name=rootless" in (info.security or ()),
         controllers=frozenset(name for name, there in held.items() if there),
         cores=info.cpus,
-        init=True,
+        init=info.init.id != "N/A",
     )
 
 
@@ -375,6 +375,10 @@ class _PodmanInfo(Struct):
     version: _Version
 
 
+class _Commit(Struct):
+    id: str = msgspec.field(default="", name="ID")
+
+
 class _DockerInfo(Struct):
     version: str = msgspec.field(default="", name="ServerVersion")
     security: tuple[str, ...] | None = msgspec.field(default=None, name="SecurityOptions")
@@ -382,4 +386,5 @@ class _DockerInfo(Struct):
     cpu: bool = msgspec.field(default=False, name="CpuCfsQuota")
     pids: bool = msgspec.field(default=False, name="PidsLimit")
     cpus: int = msgspec.field(default=0, name="NCPU")
+    init: _Commit = msgspec.field(default_factory=_Commit, name="InitCommit")
     errors: tuple[str, ...] | None = msgspec.field(default=None, name="ServerErrors")

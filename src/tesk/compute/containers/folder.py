@@ -47,13 +47,14 @@ class Folders:
             if (attempt := named(name)) is not None:
                 yield attempt
 
-    def take_away(self, attempt: AttemptId) -> None:
-        """Move an attempt's folder out of the way, if there is one."""
+    def take_away(self, attempt: AttemptId) -> Path | None:
+        """Move an attempt's folder out of the way and return where it is now; None where there is none."""
         away = self._trash / f"{attempt}.{secrets.token_hex(8)}"
         try:
             os.rename(self.path(attempt), away)
         except FileNotFoundError:
-            return
+            return None
+        return away
 
     def trash(self) -> list[Path]:
         """Return what was taken away and is still there."""
