@@ -88,10 +88,10 @@ def test_a_missing_output_after_success_is_a_system_error_that_names_it(client, 
 
 
 def test_a_url_that_leads_nowhere_fails_at_run_time_with_a_sentence_and_no_executor(client):
-    task = run(client, "SYSTEM_ERROR", sh("true"), inputs=[{"path": "/in/x", "url": "s3://bucket/key"}])
+    task = run(client, "SYSTEM_ERROR", sh("true"), inputs=[{"path": "/in/x", "url": "gopher://host/key"}])
     (log,) = task["logs"]
     assert log["logs"] == []
-    assert "s3:// is not supported here" in log["system_logs"][-1]
+    assert "gopher:// is not supported here" in log["system_logs"][-1]
 
 
 def test_a_task_that_waits_has_its_one_tasklog_in_basic_and_full(client):

@@ -63,6 +63,7 @@ def create_app(
         parameters=supported,
         storage=public_storage,
         closing=closing or asyncio.Event(),
+        metrics=metrics,
     )
     create = Create(store, settings, parameters=supported, metrics=metrics)
     ours = Extensions(store, settings, parameters_=supported, backend=backend, progress=progress)

@@ -19,6 +19,8 @@ from tesk.errors import BadRequest
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _MOST_DIGITS = 9
+_BODY = re.compile(rb"content-length|transfer-encoding", re.IGNORECASE)
+"""Where a head says nothing of the kind, the request ends with it."""
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade:", re.IGNORECASE)
 _IGNORED = b"x-not-upgraded:"
 _HEAD_MOST_BYTES = 64 * 1024
@@ -59,13 +61,17 @@ class _Joined:
 
     def close(self) -> None:
         """Send what is kept, and close."""
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        """Send what is kept: nothing follows it."""
         if self._head:
             self.write(b"")
-        self._transport.close()
 
 
 class _ShortWay:
-    """The head of a request that was answered, but for the digits of its Content-Length; and who takes the next body.
+    """The head of a request that was answered, but for the digits of its Content-Length, if any; and who takes the next body.
 
     The same bytes mean the same: a client that sends one task after the other is understood, let in and authenticated
     by its first request on a connection.
@@ -73,14 +79,17 @@ class _ShortWay:
 
     __slots__ = ("_after", "_before", "_place", "again")
 
-    def __init__(self, head: bytes, digits: re.Match[bytes], again: Again) -> None:
-        self._before = head[: digits.start(1)]
-        self._place = digits.start(1)
-        self._after = head[digits.end(1) :]
+    def __init__(self, head: bytes, digits: re.Match[bytes] | None, again: Again) -> None:
+        start, end = (len(head), len(head)) if digits is None else digits.span(1)
+        self._before = head[:start]
+        self._place = start
+        self._after = head[end:]
         self.again = again
 
     def body(self, data: bytes) -> bytes | None:
         """Return the body where `data` is this head with one whole body, and nothing else."""
+        if not self._after:
+            return b"" if data == self._before else None
         end = data.find(b"\r", self._place)
         if not (data.startswith(self._before) and data.startswith(self._after, end)):
             return None
@@ -102,6 +111,8 @@ class Protocol(HttpToolsProtocol):
     _head = b""
     """The head that is being parsed, where it came in one piece."""
     _short: _ShortWay | None = None
+    _polled: _ShortWay | None = None
+    """The same for what is asked without a body, so that who submits and polls in turn has both."""
     _answering = False
     """A request on the short way has no answer yet. What comes meanwhile is held."""
     _held = b""
@@ -112,7 +123,8 @@ class Protocol(HttpToolsProtocol):
     _common = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(_Joined(transport))  # type: ignore[arg-type]  # it has what uvicorn asks of one
+        self._joined = _Joined(transport)
+        super().connection_made(self._joined)  # type: ignore[arg-type]  # it has what uvicorn asks of one
         self._waits_since = now = self.loop.time()
         if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _CONNECTIONS_SHARE:
             # Who has come and asks for nothing makes room for who comes now: strangers must not keep the owner out.
@@ -125,13 +137,13 @@ class Protocol(HttpToolsProtocol):
         if self._answering:
             self._held += data
             self.flow.pause_reading()
-        elif self._short is None or not self._goes_short(self._short, data):
+        elif not (self._goes_short(self._short, data) or self._goes_short(self._polled, data)):
             self._idle_since = None
             self._goes_long(data)
 
-    def _goes_short(self, short: _ShortWay, data: bytes) -> bool:
-        body = short.body(data) if self._between and self.cycle.response_complete else None
-        if body is None:
+    def _goes_short(self, short: _ShortWay | None, data: bytes) -> bool:
+        body = short.body(data) if short is not None and self._between and self.cycle.response_complete else None
+        if short is None or body is None:
             return False
         self._answering = True
         if not short.again(body, self._answer):
@@ -165,8 +177,12 @@ class Protocol(HttpToolsProtocol):
 
     def _offer(self, head: bytes, cycle: RequestResponseCycle, again: Again) -> None:
         digits = _LENGTH.search(head)
-        if digits is not None and cycle.keep_alive:
+        if not cycle.keep_alive:
+            return
+        if digits is not None:
             self._short = _ShortWay(head, digits, again)
+        elif _BODY.search(head) is None:
+            self._polled = _ShortWay(head, None, again)
 
     def _goes_long(self, data: bytes) -> None:
         if self._waits_since is None:
@@ -206,8 +222,13 @@ class Protocol(HttpToolsProtocol):
         self._waits_since = None
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        # After the head of an answer to HEAD uvicorn writes nothing.
+        self._joined.flush()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._short = None
+        self._short = self._polled = None
         super().connection_lost(exc)
 
     def shutdown(self) -> None:

@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from tesk import operations
+from tesk.api.again import Reads
 from tesk.api.create import PATIENCE_SECONDS, slow
 from tesk.api.deadline import Deadlines
-from tesk.api.exchange import JSON, Exchange
+from tesk.api.exchange import JSON, Exchange, Headers
 from tesk.caller import LOCAL, Caller
 from tesk.settings import Settings
 from tesk.store.rendered import Rendered, RenderedTask
 from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages, parameters
 from tesk.tes.state import TERMINAL, State
 from tesk.tes.view import View
@@ -30,7 +33,9 @@ class Tes:
         parameters: Sequence[str],
         storage: Sequence[str],
         closing: asyncio.Event,
+        metrics: Metrics,
     ) -> None:
+        self._reads = Reads(metrics)
         self._store = store
         self._rendered = Rendered(store)
         self._settings = settings
@@ -53,12 +58,36 @@ class Tes:
     async def list(self, exchange: Exchange) -> None:
         """ListTasks."""
         asked = parameters.list_tasks(exchange.scope["query_string"])
-        page = await operations.list_tasks(self._rendered, exchange.caller or LOCAL, asked)
-        await exchange.answer(200, messages.list_tasks(page.tasks, page.next_before))
+        read = partial(self._listed, exchange.caller or LOCAL, asked)
+        status, headers, body = await read()
+        await exchange.answer(status, body, headers)
+        if exchange.scope["method"] == "GET":
+            exchange.goes_again(self._reads.again("/tasks", read))
+
+    async def _listed(self, caller: Caller, asked: parameters.ListTasks) -> tuple[int, Headers, bytes]:
+        page = await operations.list_tasks(self._rendered, caller, asked)
+        return 200, JSON, messages.list_tasks(page.tasks, page.next_before)
 
     async def get(self, exchange: Exchange) -> None:
         """GetTask; with `wait`, once the task has left the state that `If-None-Match` names, or the one it is in."""
         asked = parameters.get_task(exchange.scope["query_string"])
+        if asked.wait_seconds is None and b"if-none-match" not in exchange.headers:
+            await self._get_plainly(exchange, asked.view)
+        else:
+            await self._get(exchange, asked)
+
+    async def _get_plainly(self, exchange: Exchange, view: View) -> None:
+        read = partial(self._shown, exchange.caller or LOCAL, exchange.scope["path_params"]["id"], view)
+        status, headers, body = await read()
+        await exchange.answer(status, body, headers)
+        if exchange.scope["method"] == "GET":
+            exchange.goes_again(self._reads.again("/tasks/{id}", read))
+
+    async def _shown(self, caller: Caller, task_id: str, view: View) -> tuple[int, Headers, bytes]:
+        seen = await operations.get_task(self._rendered, caller, task_id, view)
+        return 200, _tagged(seen.state, view), seen.json
+
+    async def _get(self, exchange: Exchange, asked: parameters.GetTask) -> None:
         task_id: str = exchange.scope["path_params"]["id"]
         caller = exchange.caller or LOCAL
         # An ETag is of the state. Only with MINIMAL does it say all; with more, the rest may change in a state.
@@ -75,7 +104,7 @@ class Tes:
                 seen = await self._left(exchange, caller, task_id, seen, asked.wait_seconds)
             if asked.view is not View.MINIMAL:
                 seen = await operations.get_task(self._rendered, caller, task_id, asked.view)
-        headers = [*JSON, (b"etag", b'%b"%b"' % (b"" if asked.view is View.MINIMAL else b"W/", seen.state.encode()))]
+        headers = _tagged(seen.state, asked.view)
         if tags and _names(tags, seen.state):
             await exchange.answer(304, b"", headers)
         else:
@@ -115,6 +144,10 @@ class Tes:
         except TimeoutError:
             raise slow("the task may have been canceled, or not") from None
         await exchange.answer(200, _EMPTY)
+
+
+def _tagged(state: State, view: View) -> Headers:
+    return [*JSON, (b"etag", b'%b"%b"' % (b"" if view is View.MINIMAL else b"W/", state.encode()))]
 
 
 def _names(tags: bytes, state: State) -> bool:
