@@ -247,7 +247,8 @@ def test_a_stop_before_the_container_runs_is_heard(backend) -> None:
             await place.start(attempt, plan(shell("sleep 1000")))
             await until(place, attempt, lambda seen: seen.phase is Phase.RUNNING)
             await place.stop(attempt, 0)
-            assert (await until(place, attempt)).phase is Phase.PREEMPTED
+            seen = await until(place, attempt)
+            assert seen.phase is Phase.PREEMPTED, seen.reason
             await place.forget(attempt)
             assert await place._machine.engine.labeled(place._machine.label) == {}
 

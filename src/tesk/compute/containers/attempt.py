@@ -118,6 +118,8 @@ class Attempt:
             )
         finally:
             watching.cancel()
+            if self._streams is not None:
+                self._streams.close()
             if not self.over.is_set() and not self.journal.phase.ended:
                 # Whoever forgets the attempt is told of the fault itself; a task must not rest in its state because of it.
                 self._end(Phase.SYSTEM_FAILED, "A fault of the server's own came in between; its log says more.")
@@ -320,12 +322,11 @@ class Attempt:
 
     def _note_end(self, step: Step, ended: Ended, streams: Streams) -> None:
         """Write down how an executor ended, before anything of its container goes."""
-        self._execution = self._streams = None
+        self._execution = None
         name = f"{self._machine.prefix}-{self.id}-{step.index}"
         if not ended.start_time:  # it was stopped before it began
             self._save(step=step.index + 1, began=False)
             self._removing.add(asyncio.create_task(self._remove(name)))
-            streams.close()
             return
         stdout, stderr = streams.end()
         metadata, notes = dict(self.journal.metadata), [*self.journal.notes]

@@ -16,6 +16,7 @@ from tesk.compute.machine.spawn import spawn
 from tesk.errors import BackendUnavailable, StartError
 
 _CALL_SECONDS = 60.0
+_WAITS_SECONDS = (0.1, 0.3, 1.0, 0.0)
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 # What engines and their helpers read of our environment; the rest of it is the server's own.
@@ -106,11 +107,16 @@ class Engine:
 
     async def status(self, name: str) -> Status | None:
         """Look at a container, None where there is none."""
-        said = await self._call("container", "inspect", "--", name)
-        if said.code != 0:
-            if "no such" in said.err.lower():
-                return None
+        for wait_seconds in _WAITS_SECONDS:
+            said = await self._call("container", "inspect", "--", name)
+            if said.code == 0 or "no such" in said.err.lower():
+                break
+            # It may be about to be made, or to go.
+            await asyncio.sleep(wait_seconds)
+        else:
             raise BackendUnavailable(f"{self.facts.kind} does not say how {name} is: {said.words}")
+        if said.code != 0:
+            return None
         found = msgspec.json.decode(said.out, type=tuple[_InspectedContainer, ...])[0]
         state = found.state
         return Status(

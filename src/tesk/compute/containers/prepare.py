@@ -31,6 +31,7 @@ class Streams:
         self._files: dict[Stream, File] = {"stdout": stdout, "stderr": stderr}
         self._named = named
         self._keep_bytes = keep_bytes
+        self._open = True
 
     def given(self) -> tuple[int, int, int]:
         """What the engine gets as 0, 1 and 2."""
@@ -46,7 +47,7 @@ class Streams:
 
     def trim(self) -> None:
         """Give back the disk that the beginnings of streams take which the task names no file for."""
-        for stream in self._files.keys() - self._named:
+        for stream in self._files.keys() - self._named if self._open else ():
             trim(self._files[stream].write_fd, self._keep_bytes)
 
     def end(self) -> tuple[Written, Written]:
@@ -55,11 +56,12 @@ class Streams:
         return self.written("stdout"), self.written("stderr")
 
     def close(self) -> None:
-        """Let go of all."""
-        if self._stdin >= 0:
+        """Let go of all; what was written is remembered. Twice is once."""
+        if self._open:
+            self._open = False
             os.close(self._stdin)
-        for file in {*self._files.values()}:
-            file.close()
+            for file in {*self._files.values()}:
+                file.close()
 
 
 @dataclass(frozen=True, slots=True)
