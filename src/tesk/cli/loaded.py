@@ -50,6 +50,8 @@ def settings_in_force(args: argparse.Namespace) -> Loaded:
     """Return the settings that flags, variables and files make. Raises SettingsError."""
     given = vars(args)
     flags = {key: given.get(key.rpartition(".")[2]) for key in FLAGS}
+    if flags["local.network"] != "auto":
+        flags["containers.network"] = flags["local.network"]
     return load(environ=os.environ, config=args.config, flags=flags, files=default_files(home()))
 
 

@@ -25,8 +25,7 @@ from tesk.compute.machine.size import gigabytes
 from tesk.compute.plan import Plan, Step
 from tesk.errors import BackendUnavailable, CannotRun, TransferError, TransferRefused
 from tesk.settings import ContainersSettings
-from tesk.tes.logs import ExecutorLog, OutputFileLog
-from tesk.tes.times import rfc3339
+from tesk.tes.logs import OutputFileLog
 from tesk.transfer import Direction, Progress, Stager, Told, TransferReport, summary
 
 T = TypeVar("T")
@@ -328,32 +327,7 @@ class Attempt:
             self._save(step=step.index + 1, began=False)
             self._removing.add(asyncio.create_task(self._remove(name)))
             return
-        stdout, stderr = streams.end()
-        metadata, notes = dict(self.journal.metadata), [*self.journal.notes]
-        for stream, written in (("stdout", stdout), ("stderr", stderr)):
-            if written.cut:
-                metadata[f"executors.{step.index}.{stream}_size_bytes"] = str(written.size_bytes)
-                notes.append(
-                    f"executors[{step.index}]: of the {written.size_bytes} bytes of {stream} only the end is in its log."
-                )
-        if ended.out_of_memory:
-            notes.append(f"executors[{step.index}]: out of memory (limit {gigabytes(self.journal.plan.ram_bytes)}).")
-        log = ExecutorLog(
-            start_time=rfc3339(ended.start_time),
-            end_time=rfc3339(max(ended.start_time, ended.end_time)),
-            stdout=stdout.text(),
-            stderr=stderr.text(),
-            exit_code=ended.exit_code,
-        )
-        failed = ended.exit_code != 0 and not step.ignore_error
-        self._save(
-            step=step.index + 1,
-            began=False,
-            failed=failed,
-            logs=(*self.journal.logs, log),
-            metadata=metadata,
-            notes=tuple(notes),
-        )
+        self._keep(journals.with_end(self.journal, step, ended, *streams.end()))
         self._removing.add(asyncio.create_task(self._remove(name)))
 
     async def _remove(self, name: str) -> None:
@@ -401,7 +375,10 @@ class Attempt:
         self._save(phase=phase, reason=reason, final=final, ours=ours, since=time.time())
 
     def _save(self, **changes: Any) -> None:  # noqa: ANN401  the journal's own types
-        self.journal = replace(self.journal, **changes)
+        self._keep(replace(self.journal, **changes))
+
+    def _keep(self, journal: Journal) -> None:
+        self.journal = journal
         with contextlib.suppress(FileNotFoundError):  # it was forgotten meanwhile
             journals.write(self._folder, self.journal)
 

@@ -131,7 +131,9 @@ class ContainersBackend:
             return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
         journal = journals.read(folder)
         if journal is not None:
-            return self._go_on(attempt, journal).observation()
+            ours = self._go_on(attempt, journal)
+            ours.left = True  # of a step before, perhaps: its server died before it was removed
+            return ours.observation()
         # Its server died before the first word, so before anything ran; or it was another kind of server.
         await self._remove(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tesk.compute.backend import Phase
+from tesk.compute.containers.container import Ended
 from tesk.compute.containers.engine import Image
-from tesk.compute.plan import Plan
+from tesk.compute.machine.size import gigabytes
+from tesk.compute.machine.streams import Written
+from tesk.compute.plan import Plan, Step
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.task import FileType
+from tesk.tes.times import rfc3339
 
 
 class Journal(Struct, frozen=True, kw_only=True):
@@ -41,6 +46,35 @@ class Journal(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     input_types: dict[int, FileType] = {}
     output_types: dict[int, FileType] = {}
+
+
+def with_end(journal: Journal, step: Step, ended: Ended, stdout: Written, stderr: Written) -> Journal:
+    """Return the journal after the end of an executor that ran."""
+    metadata, notes = dict(journal.metadata), [*journal.notes]
+    for stream, written in (("stdout", stdout), ("stderr", stderr)):
+        if written.cut:
+            metadata[f"executors.{step.index}.{stream}_size_bytes"] = str(written.size_bytes)
+            notes.append(
+                f"executors[{step.index}]: of the {written.size_bytes} bytes of {stream} only the end is in its log."
+            )
+    if ended.out_of_memory:
+        notes.append(f"executors[{step.index}]: out of memory (limit {gigabytes(journal.plan.ram_bytes)}).")
+    log = ExecutorLog(
+        start_time=rfc3339(ended.start_time),
+        end_time=rfc3339(max(ended.start_time, ended.end_time)),
+        stdout=stdout.text(),
+        stderr=stderr.text(),
+        exit_code=ended.exit_code,
+    )
+    return replace(
+        journal,
+        step=step.index + 1,
+        began=False,
+        failed=ended.exit_code != 0 and not step.ignore_error,
+        logs=(*journal.logs, log),
+        metadata=metadata,
+        notes=tuple(notes),
+    )
 
 
 def write(folder: Path, journal: Journal) -> None:
