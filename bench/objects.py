@@ -23,7 +23,7 @@ from bench.table import Figure, in_turn
 
 SIZE_BYTES = 1 << 30
 FILES, FILE_BYTES = 1000, 64 * 1024
-ROUNDS = 5
+ROUNDS = 3
 _ROOM_BYTES = 6 << 30
 
 

@@ -4,16 +4,9 @@ import threading
 
 import pytest
 
-from tesk.storage.objects import parts
 from tesk.storage.objects.parts import Part, Parts
 
 WAIT_SECONDS = 30
-
-
-@pytest.fixture(autouse=True)
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(parts, "_BETTER", 0.0)
 
 
 def test_parts_cover_an_object_and_no_more() -> None:
@@ -28,13 +21,13 @@ def test_all_parts_move_once_over_as_many_threads_as_there_may_be() -> None:
     met: set[int] = set()
 
     def act(part: Part) -> None:
-        work.moved(part.end - part.begin)
+        work.check()
         if part.number > 96:  # the first that each of four threads takes
             together.wait(WAIT_SECONDS)
             met.add(threading.get_ident())
         done.append(part)
 
-    work.move(act, threading.Semaphore(3))
+    work.move(act, threading.Semaphore(3), most=8)
     assert len(met) == 4
     assert sorted(part.begin for part in done) == list(range(0, 1000, 10))
 
@@ -45,7 +38,7 @@ def test_the_first_failure_stops_all_and_what_is_left_waits() -> None:
 
     def act(part: Part) -> None:
         try:
-            work.moved(0)
+            work.check()
             if part.number == 90:
                 raise ValueError("this one")
             part = Part(part.number, part.end, part.end)
@@ -53,19 +46,15 @@ def test_the_first_failure_stops_all_and_what_is_left_waits() -> None:
             work.give_back(part)
 
     with pytest.raises(ValueError, match="this one"):
-        work.move(act, helpers)
+        work.move(act, helpers, most=8)
     assert Part(90, 890, 900) in work.waiting
     assert all(helpers.acquire(blocking=False) for _ in range(3))
 
 
-def test_nobody_is_taken_on_where_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_BETTER", float("inf"))
+@pytest.mark.parametrize(("most", "helpers"), [(1, 3), (4, 0)])
+def test_one_thread_moves_all_where_there_may_be_no_other(most: int, helpers: int) -> None:
     work = Parts(1000, 10)
     threads: set[int] = set()
-
-    def act(part: Part) -> None:
-        threads.add(threading.get_ident())
-        work.moved(10)
-
-    work.move(act, threading.Semaphore(3))
-    assert len(threads) == 1
+    work.move(lambda part: threads.add(threading.get_ident()), threading.Semaphore(helpers), most=most)
+    assert threads == {threading.get_ident()}
+    assert not work.waiting

@@ -37,10 +37,9 @@ def source() -> Iterator[int]:
 
 
 @pytest.fixture(autouse=True)
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take on as many threads as there may be at once: what lies on this machine is over before anybody would."""
-    monkeypatch.setattr(parts, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(parts, "_BETTER", 0.0)
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take this machine for one that is far away, which is asked for several parts at once."""
+    monkeypatch.setattr(parts, "_NEAR", 8)
 
 
 class Line:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tesk.errors import TransferRefused
 from tesk.storage.answer import Answer
 from tesk.storage.objects.bucket import Bucket, Changed
-from tesk.storage.objects.parts import Part, Parts
+from tesk.storage.objects.parts import Part, Parts, lines
 from tesk.storage.patience import Again
 from tesk.storage.pour import pour, write
 from tesk.storage.scheme import Advance
@@ -83,6 +83,7 @@ class Incoming:
         self._parts: Parts | None = None
         self._size_bytes = 0
         self._tag = ""
+        self._lines = 1
         self._checksum: Checksum | None = None
         self.done_bytes = 0
 
@@ -92,7 +93,7 @@ class Incoming:
             if self._parts is None:
                 self._begin(helpers)
             else:
-                self._parts.move(self._range, helpers)
+                self._parts.move(self._range, helpers, most=self._lines)
         except Changed:
             self._restart()
             raise
@@ -120,8 +121,9 @@ class Incoming:
                 return
             self._size_bytes, self._checksum = size, checksum
             self._tag = answer.header("ETag")
+            self._lines = lines(answer.line)
             parts = self._parts = Parts(size, _PART_BYTES)
-            parts.move(self._range, helpers, first=lambda: self._from_the_start(answer, parts))
+            parts.move(self._range, helpers, most=self._lines, first=lambda: self._from_the_start(answer, parts))
 
     def _written(self) -> Iterator[bytes]:
         for begin in range(0, self._size_bytes, _PIECE_BYTES):
@@ -159,7 +161,7 @@ class Incoming:
             with self._lock:  # who is told need not be safe from the threads of one file
                 self.done_bytes += count
                 self._advance(count)
-            parts.moved(count)
+            parts.check()
 
         try:
             pour(answer, self._target, at, part.end - at, moved, timeout_seconds=self._bucket.timeout_seconds)

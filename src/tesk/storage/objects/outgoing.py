@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tesk.errors import TransferError, TransferFailed
 from tesk.storage.objects.bucket import Bucket
 from tesk.storage.objects.listing import complaint, element
-from tesk.storage.objects.parts import Part, Parts
+from tesk.storage.objects.parts import Part, Parts, lines
 from tesk.storage.objects.signature import UNSIGNED
 from tesk.storage.patience import Again, Patience
 from tesk.storage.pour import send
@@ -48,6 +48,7 @@ class Outgoing:
         part_bytes = max(_PART_BYTES, -(-self.size_bytes // _PARTS_MAX))
         self._parts = Parts(self.size_bytes, part_bytes)
         self._upload = ""
+        self._lines = 1
         self._stored: dict[int, Stored] = {}
         self._asked_to_complete = False
 
@@ -61,10 +62,11 @@ class Outgoing:
                 "POST", self._key, {"uploads": ""}, {"Content-Length": "0"}, amz={"x-amz-checksum-algorithm": "CRC32"}
             ) as answer:
                 self._bucket.check(answer, self._url)
+                self._lines = lines(answer.line) + 1  # while one is summed, another one is sent
                 self._upload = element(answer.read_at_most(_ANSWER_BYTES), "UploadId")
             if not self._upload:
                 raise Again("the server begins an upload and does not say its id")
-        self._parts.move(self._store, helpers)
+        self._parts.move(self._store, helpers, most=self._lines)
         self._complete()
         self._upload = ""
 
@@ -93,7 +95,7 @@ class Outgoing:
 
         def moving(count: int) -> None:
             nonlocal sent
-            self._parts.moved(count)
+            self._parts.check()
             self._count(count)
             sent += count
 
@@ -146,7 +148,7 @@ class Outgoing:
             for begin in range(part.begin, part.end, _PIECE_BYTES):
                 yield os.pread(self._source, min(_PIECE_BYTES, part.end - begin), begin)
                 self._advance(0)
-                self._parts.moved(0)
+                self._parts.check()
 
         return self._sums_of(pieces())
 

@@ -1,14 +1,24 @@
 """One large object in parts: several threads take them, the first failure stops all, and what is missing is known."""
 
 import contextlib
+import ipaddress
+import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-_LOOK_SECONDS = 0.25
-_BETTER = 1.1
+_NEAR = 1
+_FAR = 32
+
+
+def lines(line: socket.socket) -> int:
+    """Return how many connections like this one bring a large object quickest, if there may be so many.
+
+    A server on this machine shares its processors, and one connection keeps it busy; more cost SeaweedFS twice the work.
+    """
+    peer = str(line.getpeername()[0])
+    return _NEAR if ipaddress.ip_address(peer.partition("%")[0]).is_loopback else _FAR
 
 
 class Part(NamedTuple):
@@ -33,9 +43,6 @@ class Parts:
         )
         self._lock = threading.Lock()
         self._failed = False
-        self._growing = False
-        self._bytes, self._since, self._rate = 0, 0.0, 0.0
-        self._take_on: Callable[[], bool] = bool
 
     def take_at(self, begin: int) -> Part | None:
         """Take the part that begins here, if it still waits: for who reads from the start."""
@@ -48,35 +55,24 @@ class Parts:
             with self._lock:
                 self.waiting.append(part)
 
-    def moved(self, size_bytes: int) -> None:
-        """Hear of bytes that moved, or are to be moved again. Raises Stopped where another part failed.
-
-        Another thread is taken on for as long as each one more made it quicker: what a network of the cloud wants in
-        eight pieces at once, a server on a machine of two cores sends best in one or two.
-        """
+    def check(self) -> None:
+        """Raise Stopped where another part failed."""
         if self._failed:
             raise Stopped
-        with self._lock:
-            self._bytes += size_bytes
-            seconds = time.monotonic() - self._since
-            if not self._growing or seconds < _LOOK_SECONDS:
-                return
-            rate, before = self._bytes / seconds, self._rate
-            self._bytes, self._since, self._rate = 0, time.monotonic(), rate
-            self._growing = rate > before * _BETTER and self._take_on()
 
     def move(
-        self, act: Callable[[Part], None], helpers: threading.Semaphore, first: Callable[[], None] | None = None
+        self,
+        act: Callable[[Part], None],
+        helpers: threading.Semaphore,
+        *,
+        most: int,
+        first: Callable[[], None] | None = None,
     ) -> None:
-        """Act on all that waits, in this thread and some more, as long as there are `helpers` free. Raises what failed first.
+        """Act on all that waits, over at most so many threads, and no more than there are `helpers` free beside this one.
 
-        `first` is what this thread does before it takes parts like the others.
+        Raises what failed first. `first` is what this thread does before it takes parts like the others.
         """
         self._failed = False
-        if len(self.waiting) < 2:
-            self._growing = False
-            self._work(act, first)
-            return
         errors: list[BaseException] = []
         others: list[threading.Thread] = []
 
@@ -88,23 +84,15 @@ class Parts:
             finally:
                 helpers.release()
 
-        def take_on() -> bool:
-            if not self.waiting or not helpers.acquire(blocking=False):
-                return False
+        # Not `concurrent.futures`: with its logging it costs a twentieth of the stager's start.
+        while len(others) < min(most, len(self.waiting)) - 1 and helpers.acquire(blocking=False):
             others.append(threading.Thread(target=work_beside, name="part"))
-            others[-1].start()
-            return True
-
-        self._take_on = take_on
-        self._bytes, self._since, self._rate = 0, time.monotonic(), 0.0
-        self._growing = True
+        for other in others:
+            other.start()
         try:
             with contextlib.suppress(Stopped):
                 self._work(act, first)
         finally:
-            with self._lock:
-                self._growing = False
-            # Not `concurrent.futures`: with its logging it costs a twentieth of the stager's start.
             for other in others:
                 other.join()
         for error in errors:

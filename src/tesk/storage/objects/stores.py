@@ -44,6 +44,7 @@ _SENT_PARTS = 3
 _WHOLE_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _PAGE_KEYS = 1000
+_LINES = 8
 _LARGE_AT_ONCE = 2
 """Files in parts that are sent at once: each holds some parts in memory."""
 _FOLDER = {"hdi_isfolder": "true"}
@@ -284,7 +285,7 @@ class _Incoming:
             if self._parts is None:
                 self._begin()
             if self._parts is not None:
-                self._parts.move(self._range, helpers)
+                self._parts.move(self._range, helpers, most=_LINES)
         except FileNotFoundError as error:
             raise TransferRefused(f"{shown(self._url)}: there is no such file") from error
         except Changed:
@@ -328,7 +329,7 @@ class _Incoming:
                 with self._lock:  # who is told need not be safe from the threads of one file
                     self.done_bytes += len(piece)
                     self._advance(len(piece))
-                parts.moved(len(piece))
+                parts.check()
         finally:
             parts.give_back(Part(part.number, at, part.end))
         if at != part.end:
