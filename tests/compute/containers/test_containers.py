@@ -161,6 +161,18 @@ def test_a_working_directory_that_the_image_has_is_not_covered(backend, engine: 
     assert [stdout(seen, step) for step in range(3)] == ["ran\n", "", "made\n"]
 
 
+def test_a_link_in_the_place_of_a_shared_folder_leads_no_container_out(backend, engine: Engine, tmp_path: Path) -> None:
+    # The first image has no /w, so a folder of the task's stands for all of it, the volume in it, too. The second one has.
+    engine.build("localhost/has-w:1", files={"w/there": b""})
+    (tmp_path / "host").mkdir()
+    plants = shell(f"rmdir v && ln -s {tmp_path}/host v", workdir="/w")
+    looks = Executor(image="localhost/has-w:1", command=("touch", "/w/v/reached"), workdir="/w")
+    seen = ran(backend, plants, looks, volumes=("/w/v",))
+    assert (seen.phase, codes(seen)) == (Phase.SYSTEM_FAILED, [0])
+    assert seen.reason == "/w/v: an executor has put a link in its place, or above it."
+    assert not [*(tmp_path / "host").iterdir()]
+
+
 def test_an_image_that_is_not_there_is_told_in_the_engines_words(backend) -> None:
     seen = ran(backend, Executor(image="localhost:1/no/such:1", command=("true",)), settings={"pull": "missing"})
     assert seen.phase is Phase.SYSTEM_FAILED
@@ -238,6 +250,7 @@ def test_what_the_engine_refuses_is_told_in_its_words(backend) -> None:
     seen = ran(backend, shell("true"), settings={"user": "nobody-there"})
     assert seen.phase is Phase.SYSTEM_FAILED
     assert "nobody-there" in seen.reason
+    assert seen.final
 
 
 def test_a_stop_before_the_container_runs_is_heard(backend) -> None:

@@ -16,7 +16,7 @@ from tesk.compute.containers import journal as journals
 from tesk.compute.containers.container import Ended, Execution
 from tesk.compute.containers.engine import Engine, Image
 from tesk.compute.containers.folder import foreign
-from tesk.compute.containers.images import Images, Missing
+from tesk.compute.containers.images import Images, Missing, is_final
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.prepare import Preparation, Prepared, Streams
 from tesk.compute.containers.reference import reference
@@ -171,7 +171,7 @@ class Attempt:
             ended, streams = await self._execute(step)
             # An image that went away meanwhile is fetched again, another time.
             if ended.error is not None and not self._stopped:
-                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.")
+                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.", final=is_final(ended.error))
                 return
             self._note_end(step, ended, streams)
             if self._stopped_here():

@@ -57,9 +57,9 @@ class ContainersBackend:
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
 
     async def open(self) -> None:
-        if (missing := hooks.missing()) is not None and self._settings.network == "nat":
-            raise StartError(missing)
         engine = await find_engine(self._settings.engine)
+        if engine.facts.kind == "podman" and (missing := hooks.missing()) is not None:
+            raise StartError(missing)
         await asyncio.to_thread(self._folders.prepare)
         self.place = place_of(self._work)
         self.says = tuple(_says(engine, self._settings))

@@ -16,11 +16,12 @@ from tesk.compute.machine.spawn import spawn
 from tesk.errors import BackendUnavailable, StartError
 
 _CALL_SECONDS = 60.0
+_PODMAN = 4
 _WAITS_SECONDS = (0.1, 0.3, 1.0, 0.0)
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 # What engines and their helpers read of our environment; the rest of it is the server's own.
-_PASSED = ("CONTAINER", "DBUS_", "DOCKER_", "LC_", "REGISTRY_", "SSL_CERT_", "STORAGE_", "XDG_")
+_PASSED = ("CONTAINERS_", "DBUS_", "DOCKER_", "LC_", "REGISTRY_", "SSL_CERT_", "STORAGE_", "XDG_")
 _PASSED_NAMES = frozenset(
     {"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "USER"}
     | {name for proxy in ("http_proxy", "https_proxy", "no_proxy", "all_proxy") for name in (proxy, proxy.upper())}
@@ -275,6 +276,8 @@ async def _facts(path: str) -> Facts:
 
 def _podman(out: str) -> Facts:
     info = msgspec.json.decode(out, type=_PodmanInfo)
+    if int(info.version.version.partition(".")[0] or 0) < _PODMAN:
+        raise StartError(f"podman {info.version.version} is too old; {_PODMAN}.0 or newer is needed")
     graph = Path(info.store.graph)
     return Facts(
         kind="podman",
@@ -292,11 +295,13 @@ def _docker(out: str) -> Facts:
     info = msgspec.json.decode(out, type=_DockerInfo)
     if info.errors:
         raise StartError(f"docker does not work here: {info.errors[0]}")
+    if "name=rootless" in (info.security or ()):
+        raise StartError("rootless docker is not supported, rootless podman is")
     held = {"memory": info.memory, "cpu": info.cpu, "pids": info.pids}
     return Facts(
         kind="docker",
         version=info.version,
-        rootless="name=rootless" in (info.security or ()),
+        rootless=False,
         controllers=frozenset(name for name, there in held.items() if there),
         cores=info.cpus,
         init=info.init.id != "N/A",

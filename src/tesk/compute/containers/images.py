@@ -8,7 +8,10 @@ from msgspec import Struct
 from tesk.compute.containers.engine import Engine, Image
 from tesk.compute.containers.reference import full_name
 
-_FINAL = ("unknown", "not found", "denied", "unauthorized", "invalid", "does not exist", "not known", "no such image")
+_FINAL = (
+    *("unknown", "not found", "denied", "unauthorized", "invalid", "does not exist", "not known", "no such image"),
+    *("unable to find user", "no such file or directory"),
+)
 
 
 class Missing(Exception):  # noqa: N818  it is told as the attempt's end
@@ -17,6 +20,11 @@ class Missing(Exception):  # noqa: N818  it is told as the attempt's end
     def __init__(self, says: str, *, final: bool) -> None:
         super().__init__(says)
         self.final = final
+
+
+def is_final(says: str) -> bool:
+    """Say whether, by an engine's words, another attempt will find the same."""
+    return any(word in says.lower() for word in _FINAL)
 
 
 class _Known(Struct, frozen=True):
@@ -69,7 +77,7 @@ class Images:
         whole = full_name(name)
         said = await self._engine.pull(whole)
         if said.code != 0:
-            return None, said.words, any(word in said.words.lower() for word in _FINAL)
+            return None, said.words, is_final(said.words)
         return await self._engine.image(whole), "it was fetched, and is not there", False
 
     async def holds_folder(self, image: Image, path: str, name: str, label: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname, normpath
@@ -130,7 +131,13 @@ class Preparation:
             if step.workdir is not None and _shared(self._plan, normpath(step.workdir)):
                 _make(inside, normpath(step.workdir))
             streams = self._open(step, inside, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        return Prepared(streams, binds(self._plan, str(self.root), left_out=left_out), hooks, bool(odd))
+        try:
+            shown = binds(self._plan, str(self.root), left_out=left_out)
+            _check_links(self.root, shown)
+        except CannotRun:
+            streams.close()
+            raise
+        return Prepared(streams, shown, hooks, bool(odd))
 
     def arguments(
         self, step: Step, prepared: Prepared, *, name: str, image: str, labels: dict[str, str], devices: tuple[str, ...]
@@ -155,10 +162,10 @@ class Preparation:
             return self._open(step, inside, os.O_RDWR | os.O_CREAT)
 
     def _user(self) -> str:
-        if self._settings.user or self._engine.facts.kind == "podman" or os.geteuid() == 0:
-            return self._settings.user
-        # With docker, root in a container is root outside, whose files we could neither read nor remove.
-        return f"{os.geteuid()}:{os.getegid()}"
+        if self._engine.facts.kind == "docker" and os.geteuid() != 0:
+            # Who somebody is in a container is who they are outside, and their files we could neither read nor remove.
+            return f"{os.geteuid()}:{os.getegid()}"
+        return self._settings.user
 
     def _hooks(self, own: Path, odd: dict[str, str]) -> tuple[str, ...]:
         if self._engine.facts.kind == "podman":
@@ -206,6 +213,17 @@ class Preparation:
         if step.stderr is not None:
             named.add("stderr")
         return Streams(stdin, files[0], files[1], frozenset(named), keep)
+
+
+def _check_links(root: Path, shown: Sequence[Bind]) -> None:
+    """Raise CannotRun where an executor before has put a link in the place of what is shown: an engine would follow it.
+
+    Nothing of the task runs now, so what is true stays true.
+    """
+    real = os.path.realpath(root)
+    for bind in shown:
+        if os.path.realpath(bind.source) != real + bind.target:
+            raise CannotRun(f"{bind.target}: an executor has put a link in its place, or above it.")
 
 
 def _shared(plan: Plan, path: str) -> bool:
