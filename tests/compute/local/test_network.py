@@ -48,9 +48,7 @@ async def try_nat(folder: Path) -> None:
     """Everything that is promised of `nat`, in one attempt or two."""
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
-        own = [
-            address for address in refused_routes()[0].split() if address[0].isdigit() and "/" not in address
-        ]
+        own = [address for address in refused_routes()[0].split() if address[0].isdigit() and "/" not in address]
         targets = [*own, "169.254.169.254", "127.0.0.1"]
         script = (
             "import socket, os\n"
