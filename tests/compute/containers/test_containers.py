@@ -34,6 +34,18 @@ def test_the_command_takes_the_place_of_the_entry_point_and_its_arguments(backen
     assert seen.metadata["executors.0.image_digest"].startswith("sha256:")
 
 
+def test_an_image_with_volumes_and_a_program_called_init_is_like_any_other(backend, engine: Engine) -> None:
+    engine.build(
+        "localhost/odd:1",
+        'VOLUME ["/kept"]',
+        "USER somebody",
+        files={"sbin/init": b"#!/bin/sh\nmount | grep -c tmpfs.*/run\n"},
+    )
+    seen = ran(backend, Executor(image="localhost/odd:1", command=("/sbin/init",)), shell("touch /kept/x; id -u"))
+    assert (seen.executor_logs[0].stdout, codes(seen)[0]) == ("0\n", 1)
+    assert engine.run("volume", "ls", "--quiet") == ""
+
+
 def test_variables_of_any_kind_arrive_and_stand_in_no_command_line(backend) -> None:
     odd = {
         "LINES": "one\n  two\\n\n\"three\" & /four/ 'five'\n",

@@ -55,12 +55,23 @@ def run_arguments(
     """Return the words after the engine's name. The program's streams are those that the engine is given."""
     podman = facts.kind == "podman"
     words = ["--log-level", "error", *container.hooks] if podman else []
-    words += ("run", "--name", container.name, "--pull", "never", "--sig-proxy=false", "--entrypoint", "")
+    words += (
+        "run",
+        "--name",
+        container.name,
+        "--pull",
+        "never",
+        "--sig-proxy=false",
+        "--entrypoint",
+        "",
+        "--no-healthcheck",
+    )
     for label, value in container.labels.items():
         words += ("--label", f"{label}={value}")
     if podman:
         # The program writes to our files itself, so nothing depends on who else lives.
-        words += ("--log-driver", "passthrough", "--http-proxy=false")
+        # A program called `init` is a program like any other.
+        words += ("--log-driver", "passthrough", "--http-proxy=false", "--systemd=false")
         words += ("--conmon-pidfile", f"{container.own}/conmon", "--pidfile", f"{container.own}/pid")
     else:
         words += ("--interactive", "--log-opt", "max-size=10m", "--cidfile", f"{container.own}/id")

@@ -16,6 +16,7 @@ from tesk.compute.machine.spawn import spawn
 from tesk.errors import BackendUnavailable, StartError
 
 _CALL_SECONDS = 60.0
+_REMOVE_SECONDS = 600.0
 _PODMAN = 4
 _WAITS_SECONDS = (0.1, 0.3, 1.0, 0.0)
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
@@ -143,7 +144,7 @@ class Engine:
         """Kill containers if they run, and remove what they wrote in their own roots. Raises BackendUnavailable."""
         if names:
             at_once = ("--time", "0") if self.facts.kind == "podman" else ()
-            said = await self._call("rm", "--force", *at_once, "--volumes", "--", *names)
+            said = await self._call("rm", "--force", *at_once, "--volumes", "--", *names, seconds=_REMOVE_SECONDS)
             if said.code != 0 and "no such" not in said.err.lower():
                 raise BackendUnavailable(f"{self.facts.kind} does not remove {', '.join(names)}: {said.words}")
 
