@@ -80,7 +80,7 @@ def run_arguments(
     words += ("--cap-drop", "all", "--security-opt", "no-new-privileges", "--security-opt", "label=disable")
     for capability in settings.capabilities:
         words += ("--cap-add", capability)
-    words += ("--network", _network(settings.network, facts))
+    words += ("--network", network_of(settings.network, facts))
     words += _limits(plan, settings, facts)
     for device in container.devices:
         words += ("--device", device)
@@ -122,7 +122,8 @@ def _bind(bind: Bind) -> tuple[str, str]:
     raise CannotRun(f"{bind.target}: a path with these characters cannot be shown in a container.")
 
 
-def _network(mode: str, facts: Facts) -> str:
+def network_of(mode: str, facts: Facts) -> str:
+    """Return the engine's word for a network of the settings."""
     if mode == "nat":
         # As podman does by itself. With docker it is the name of its own network.
         return facts.rootless_network if facts.kind == "podman" and facts.rootless else "bridge"

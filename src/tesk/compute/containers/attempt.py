@@ -20,6 +20,7 @@ from tesk.compute.containers.images import Images, Missing, is_final
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.prepare import Preparation, Prepared, Streams
 from tesk.compute.containers.reference import reference
+from tesk.compute.containers.removal import Removal
 from tesk.compute.machine.disk import used_bytes
 from tesk.compute.machine.size import gigabytes
 from tesk.compute.plan import Plan, Step
@@ -44,6 +45,7 @@ class Machine:
     engine: Engine
     resolve: Resolve
     images: Images
+    removal: Removal
     stager: Stager
     label: str
     prefix: str
@@ -331,9 +333,7 @@ class Attempt:
         self._removing.add(asyncio.create_task(self._remove(name)))
 
     async def _remove(self, name: str) -> None:
-        try:
-            await self._machine.engine.remove([name])
-        except BackendUnavailable:
+        if not await self._machine.removal.remove(name):
             self.left = True
 
     async def _watch_disk(self) -> None:

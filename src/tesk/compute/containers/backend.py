@@ -16,6 +16,7 @@ from tesk.compute.containers.folder import Folders, discard
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.reference import reference
+from tesk.compute.containers.removal import Removal
 from tesk.compute.machine.place import identity, place_of, same_home
 from tesk.compute.machine.size import capacity
 from tesk.compute.plan import Plan
@@ -69,6 +70,7 @@ class ContainersBackend:
             engine=engine,
             resolve=self._resolve,
             images=Images(engine, self._settings.pull),
+            removal=Removal(engine),
             stager=self._stager,
             label=f"{_PLACE}={where}",
             prefix=f"tesk-{where}",

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from tesk.compute.containers.environment import script
@@ -36,11 +37,13 @@ exit 0
 """
 
 
-def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool, bridge: bool) -> list[str]:
+def write_hooks(folder: Path, odd: Mapping[str, str], network: str) -> list[str]:
     """Write what is needed into a new folder and return the options of podman that name it, none where nothing is needed.
 
-    `bridge`: containers share a network with each other and this machine, which is closed as well.
+    `network` is podman's own word. On its `bridge` containers share a network with each other and this machine, which is
+    closed as well.
     """
+    close_routes = network not in {"none", "host"}
     if not odd and not close_routes:
         return []
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -48,9 +51,10 @@ def write_hooks(folder: Path, odd: Mapping[str, str], *, close_routes: bool, bri
         (folder / "environment.sed").write_text(script(odd))
         _write(folder / "environment.json", "precreate", "sed", "-f", str(folder / "environment.sed"))
     if close_routes:
-        for name, routes in zip(("routes", "routes6"), refused_routes(), strict=True):
-            (folder / name).write_text(routes)
-        (folder / "close").write_text(_CLOSE + (_CLOSE_BRIDGE if bridge else ""))
+        routes, routes6 = refused_routes()
+        (folder / "routes").write_text(_but_resolver(routes) if network == "pasta" else routes)
+        (folder / "routes6").write_text(routes6)
+        (folder / "close").write_text(_CLOSE + (_CLOSE_BRIDGE if network == "bridge" else ""))
         _write(folder / "network.json", "createRuntime", "sh", "-c", _CLOSE_ROUTES, str(folder))
     usual = [path for path in _USUAL if os.path.isdir(path)]
     return [word for path in (*usual, str(folder)) for word in ("--hooks-dir", path)]
@@ -63,6 +67,14 @@ def missing() -> str | None:
         if _find(program) is None:
             return f"{program} is not installed; try: apt install {package}"
     return None
+
+
+def _but_resolver(routes: str) -> str:
+    """Leave out of closed routes where podman has pasta listen for questions about names."""
+    link_local = IPv4Network("169.254.0.0/16")
+    open_one = link_local.address_exclude(IPv4Network("169.254.1.1/32"))
+    others = "".join(f"route add unreachable {network}\n" for network in open_one)
+    return routes.replace(f"route add unreachable {link_local}\n", others)
 
 
 def _write(path: Path, stage: str, program: str, *arguments: str) -> None:

@@ -9,7 +9,7 @@ from posixpath import dirname, normpath
 
 from tesk.compute.backend import Stream
 from tesk.compute.containers import environment
-from tesk.compute.containers.arguments import Bind, Container, binds, run_arguments
+from tesk.compute.containers.arguments import Bind, Container, binds, network_of, run_arguments
 from tesk.compute.containers.engine import Engine, Image
 from tesk.compute.containers.hooks import write_hooks
 from tesk.compute.containers.images import Images
@@ -169,14 +169,7 @@ class Preparation:
 
     def _hooks(self, own: Path, odd: dict[str, str]) -> tuple[str, ...]:
         if self._engine.facts.kind == "podman":
-            return tuple(
-                write_hooks(
-                    own / "hooks",
-                    odd,
-                    close_routes=self._settings.network == "nat",
-                    bridge=not self._engine.facts.rootless,
-                )
-            )
+            return tuple(write_hooks(own / "hooks", odd, network_of(self._settings.network, self._engine.facts)))
         if odd:
             raise CannotRun(
                 f"The value of {next(iter(odd))} has several lines, or is very long; docker takes such values in its "
