@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes import trs_server
+from fakes import raw_web, trs_server
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import StorageSettings, TrsHost
 from tesk.tools import Image, Tool, Tools, Version, docker_image, tool_of
@@ -88,6 +88,18 @@ def test_a_busy_server_is_asked_again(server: trs_server.Trs) -> None:
     server.busy = 9
     with pytest.raises(TransferFailed, match=r"/a/versions/1: the server answers 503 .*tried 2 times"):
         looked_up(server, f"{server.url}/a/versions/1")
+
+
+def test_a_document_without_end_in_its_depths_is_no_fault_of_ours() -> None:
+    deep = b'{"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with raw_web.serve(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(deep), deep)) as server:
+        host = TrsHost(host=f"127.0.0.1:{server.port}", plain=True)
+        settings = StorageSettings(trs=(host,), private_addresses=True)
+        with (
+            pytest.raises(TransferRefused, match="is no version of a tool"),
+            contextlib.closing(Tools(settings)) as tools,
+        ):
+            asyncio.run(tools.image(f"trs://{host.host}/a/versions/1"))
 
 
 def test_a_registry_has_its_own_path_and_token() -> None:

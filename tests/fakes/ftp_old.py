@@ -287,6 +287,16 @@ class RenamesOntoNothing(Old):
             super().do_RNTO(path)
 
 
+class KeepsNames(Old):
+    """Lets nobody give a file the name `/x`, but the one that is there."""
+
+    def do_RNTO(self, path: bytes) -> None:
+        if self.at(path) == b"/x" and self.server.files.get(self.renamed) != b"old":
+            self.say(b"550 Not allowed")
+        else:
+            super().do_RNTO(path)
+
+
 class KnowsNoSize(Old):
     """Has neither FEAT nor SIZE: only its lists say what there is."""
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tesk.errors import TransferRefused
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
 from tesk.tes.amounts import amount
@@ -52,6 +53,18 @@ def test_sizes_that_no_source_says_leave_the_whole_open() -> None:
         one.advance(7)
         assert again.wait(20)
     assert (heard[0].size_bytes, heard[0].size_bytes_done) == (None, 7)
+
+
+def test_a_limit_holds_whatever_size_a_source_has_said() -> None:
+    meter = Meter("inputs", Stop(), limit_bytes=1000)
+    meter.expect([1])
+    there = [0]
+    with meter.one(1, lambda: there[0]) as liar:
+        there[0] = 1000
+        liar.advance(1000)
+        there[0] = 1001
+        with pytest.raises(TransferRefused, match="more than the 1 kB"):
+            liar.advance(1)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from tesk.storage.address import Hosts, connect
     [
         ("example.org", "example.org", True),
         ("example.org", "EXAMPLE.org.", True),
+        ("example.org", "example.org\u3002", True),
+        ("example.org", "example.org%.example.net", False),
+        ("fd00::1", "[fd00::1%lo]", True),
         ("example.org", "a.example.org", False),
         ("*.example.org", "a.b.example.org", True),
         ("*.example.org", "example.org", False),

@@ -40,8 +40,8 @@ class OneMoves:
 
     @property
     def really_bytes(self) -> int:
-        """No more than this is there, whatever was counted twice after a broken line."""
-        return self.done_bytes if self._arrived is None else min(self.done_bytes, self._arrived())
+        """No more than this is there, whatever was counted twice after a broken line, and whatever size a source had said."""
+        return self.done_bytes if self._arrived is None else min(self._counted, self._arrived())
 
 
 class Meter:

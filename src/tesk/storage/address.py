@@ -129,11 +129,13 @@ def _embedded(address: Address) -> Address:
 
 def _plain(host: str) -> str:
     """A host as it is compared: lower case, without the brackets, the zone and the dot at the end, in the letters of DNS."""
-    host = host.strip("[]").partition("%")[0].rstrip(".").lower()
+    host = host.strip("[]").lower()
+    if ":" in host:
+        return host.partition("%")[0]
     try:
-        return host.encode("idna").decode()
+        return host.encode("idna").decode().rstrip(".")  # the dots of other scripts are dots by now
     except UnicodeError:
-        return host
+        return host.rstrip(".")
 
 
 def _means(entry: str, host: str) -> bool:

@@ -4,8 +4,10 @@ The library's own reader costs a stager a fifth of its start and of each small f
 """
 
 import socket
+import time
 
 from tesk.errors import TransferRefused
+from tesk.storage.pace import Pace
 from tesk.storage.patience import Again
 from tesk.storage.site import Place
 from tesk.storage.url import shown
@@ -13,6 +15,11 @@ from tesk.storage.url import shown
 _PIECE_BYTES = 64 * 1024
 _HEAD_MOST_BYTES = 64 * 1024
 _LINE_MOST_BYTES = 4096
+_REASON_MOST = 200
+_BEFORE_MOST = 100
+"""So many answers of 1xx may come before the one that counts."""
+_DIGITS_MOST = 18
+"""More bytes than this can say have no place in any file."""
 _NO_BODY = frozenset({204, 304})
 _SWITCHING = 101
 
@@ -21,7 +28,7 @@ class Answer:
     """What a server says.
 
     `line` is the connection, from which a body may be taken past this object when `read1` has given what it holds:
-    whoever does so counts it off `length`, which is what is missing of the body (None: the server did not say, and reads
+    whoever does so counts it off `length`, and tells `pace`. `length` is what is missing of the body (None: the server did not say, and reads
     go on until the end). `place` is who said it at last; `said` the body of a refusal, if it is short. Bytes that do
     not follow the rules are `Again`, a line that ends too early gives nothing more, as if it were the end.
     """
@@ -34,6 +41,7 @@ class Answer:
         self.length: int | None = None
         self.will_close = False
         self.said = b""
+        self.pace = Pace(line.gettimeout())
         self._method = method
         self._headers: dict[str, str] = {}
         self._held = b""
@@ -43,13 +51,15 @@ class Answer:
 
     def begin(self) -> None:
         """Read heads until the one that counts: those of 1xx only say that there is more to come."""
-        while True:
+        for _ in range(_BEFORE_MOST):
             self._head(self._until(b"\r\n\r\n", _HEAD_MOST_BYTES))
             if self.status >= 200:
-                break
+                self._measure()
+                return
             if self.status == _SWITCHING:
                 raise _strange("it wants to speak something else")
-        self._measure()
+            self.pace = Pace(self.line.gettimeout())
+        raise _strange("it says without end that more is to come")
 
     def goes_on(self) -> bool:
         """Say whether what comes next is an answer of 1xx; waits for it. It is left for `begin`."""
@@ -61,6 +71,16 @@ class Answer:
     def header(self, name: str) -> str:
         """Return a header's value, "" where there is none; of several, with commas between them."""
         return self._headers.get(name.lower(), "")
+
+    def content_length(self) -> int | None:
+        """Return what the header of this name says, also where no body follows; None where there is none."""
+        if not self.header("Content-Length"):
+            return None
+        values = {value.strip() for value in self.header("Content-Length").split(",")}
+        value = values.pop()
+        if values or not (value.isascii() and value.isdecimal()) or len(value) > _DIGITS_MOST:
+            raise _strange("two lengths, or none that is a number")
+        return int(value)
 
     def isclosed(self) -> bool:
         """Say whether the body was read to its end, or given up."""
@@ -83,7 +103,7 @@ class Answer:
         if not most:
             return b""
         if not self._held:
-            piece = self.line.recv(most)
+            piece = self._recv(most)
         else:
             piece, self._held = self._held[:most], self._held[most:]
         self._took(len(piece))
@@ -92,13 +112,15 @@ class Answer:
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer; return how much was filled, less than all only at the end."""
         filled = 0
-        while most := self._room(len(buffer) - filled):
+        while filled < len(buffer) and (most := self._room(len(buffer) - filled)):
             if self._held:
                 count = min(most, len(self._held))
                 buffer[filled : filled + count] = self._held[:count]
                 self._held = self._held[count:]
             else:
+                since = time.monotonic()
                 count = self.line.recv_into(buffer[filled : filled + most])
+                self.pace.moved(count, since)
             self._took(count)
             if not count:
                 break
@@ -119,10 +141,11 @@ class Answer:
     def _head(self, text: str) -> None:
         first, *lines = text.split("\r\n")
         version, _, rest = first.partition(" ")
-        code, _, self.reason = rest.partition(" ")
+        code, _, reason = rest.partition(" ")
         if not version.startswith("HTTP/1.") or len(code) != 3 or not (code.isascii() and code.isdecimal()):
             raise _strange("no status line")
         self.status = int(code)
+        self.reason = "".join(letter for letter in reason[:_REASON_MOST] if letter.isprintable())  # messages hold it
         headers: dict[str, str] = {}
         name = ""
         for line in lines:
@@ -140,21 +163,16 @@ class Answer:
 
     def _measure(self) -> None:
         """RFC 9112, 6.3: how long the body is."""
-        length, coding = self._headers.get("content-length"), self._headers.get("transfer-encoding", "").lower()
+        coding = self._headers.get("transfer-encoding", "").lower()
         if self._method == "HEAD" or self.status in _NO_BODY:
             self.length = 0
         elif coding:
             if coding != "chunked":
                 raise _strange("a coding that nobody asked for")
             self._chunked = True
-        elif length is not None:
-            values = {value.strip() for value in length.split(",")}
-            value = values.pop()
-            if values or not (value.isascii() and value.isdecimal()):
-                raise _strange("two lengths, or none that is a number")
-            self.length = int(value)
         else:
-            self.will_close = True
+            self.length = self.content_length()
+            self.will_close = self.will_close or self.length is None
 
     def _room(self, most: int) -> int:
         """How much of the body may be taken now."""
@@ -185,8 +203,9 @@ class Answer:
             raise _strange("a chunk without a size")
         self._chunk_left = int(size, 16)
         if not self._chunk_left:
-            while self._until(b"\r\n", _HEAD_MOST_BYTES):
-                pass  # trailers, which nobody asked for
+            most = _HEAD_MOST_BYTES
+            while trailer := self._until(b"\r\n", most):  # which nobody asked for
+                most -= len(trailer)
             self.length = 0
 
     def _until(self, end: bytes, most: int) -> str:
@@ -202,9 +221,15 @@ class Answer:
         return text.decode("latin-1")
 
     def _more(self) -> bool:
-        piece = self.line.recv(_PIECE_BYTES)
+        piece = self._recv(_PIECE_BYTES)
         self._held += piece
         return bool(piece)
+
+    def _recv(self, most: int) -> bytes:
+        since = time.monotonic()
+        piece = self.line.recv(most)
+        self.pace.moved(len(piece), since)
+        return piece
 
 
 def _strange(what: str) -> Again:

@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.5
 _FAST_BYTES_PER_SECOND = 1e9
 """A connection that is as quick as this is held up by the machine, not by the line: more of them would only cost more."""
 _HELPS = 1.1
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)\Z")
 
 
 class _Part:
@@ -197,8 +197,10 @@ class _Download:
         ):
             self._changed = True
             raise Again("the server sent another part than was asked for")
-        if part.end is None:
-            self._total = part.end = int(said[2]) if said[2] != "*" else part.at + (answer.length or 0)
+        if part.end is None and said[2] != "*":
+            self._total = part.end = int(said[2])
+        elif part.end is None and answer.length is not None:
+            self._total = part.end = part.at + answer.length
 
     def _learn(self, answer: Answer, part: _Part) -> None:
         """Take from an answer that holds the whole file what it says of it."""
@@ -251,9 +253,12 @@ class _Download:
                 return
 
     def _read_to_the_end(self, answer: Answer, part: _Part) -> None:
-        """Read a body whose length its server does not know."""
+        """Read a body whose length its server does not say; that of the part may be known all the same."""
         buffer = memoryview(bytearray(_BUFFER_BYTES))
-        while count := answer.readinto(buffer):
+        while part.missing and (count := answer.readinto(buffer)):
+            if part.end is not None:
+                count = min(count, part.end - part.at)
             write(self._target, buffer[:count], part.at)
             self._moved(part, count)
-        part.end = self._total = part.at
+        if part.end is None:
+            part.end = self._total = part.at

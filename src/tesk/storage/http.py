@@ -93,9 +93,7 @@ class HttpScheme:
                 check(answer, url, fine=_NONE | {200})
                 if answer.status != 200:
                     return None
-                length = answer.header("Content-Length")
-                size = int(length) if length.isdecimal() else None
-                return Entry(url=url, name="", type=FileType.FILE, size_bytes=size)
+                return Entry(url=url, name="", type=FileType.FILE, size_bytes=answer.content_length())
 
         return self._patience.act(url, look)
 

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable
 
 from tesk.storage.answer import Answer
@@ -21,7 +22,7 @@ def pour(
 ) -> None:
     """Write the next `size_bytes` of a body of known length to `target` at `begin`; `moved` is told of each piece there.
 
-    Comes back early where the line ends early. Raises OSError, and what `moved` raises.
+    Comes back early where the line ends early. Raises OSError, Again for a line too slow, and what `moved` raises.
     """
     if isinstance(answer.line, ssl.SSLSocket) or size_bytes <= _SMALL_BYTES:
         buffer = memoryview(bytearray(min(_SMALL_BYTES, size_bytes)))
@@ -47,6 +48,7 @@ def _splice(
     try:
         with contextlib.suppress(OSError):  # a user may have too many large pipes
             fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
+        since = time.monotonic()
         while left:
             try:
                 count = os.splice(answer.line.fileno(), into, min(left, _PIECE_BYTES))
@@ -56,6 +58,7 @@ def _splice(
                 continue
             if count == 0:
                 return
+            answer.pace.moved(count, since)
             waiting = count
             while waiting:
                 written = os.splice(out, target, waiting, offset_dst=begin)
@@ -63,6 +66,7 @@ def _splice(
             left -= count
             answer.length -= count
             moved(count)
+            since = time.monotonic()
     finally:
         os.close(out)
         os.close(into)

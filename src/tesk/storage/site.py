@@ -63,5 +63,8 @@ def place_of(url: str) -> Place:
 
 
 def onward(place: Place, location: str) -> Place:
-    """Return where a redirect leads, by the value of its Location header."""
-    return place_of(urljoin(place.url, quote(location, safe=_SAFE + "#", encoding="latin-1")))
+    """Return where a redirect leads, by the value of its Location header. Raises TransferRefused for what is no URL."""
+    try:
+        return place_of(urljoin(place.url, quote(location, safe=_SAFE + "#", encoding="latin-1")))
+    except ValueError as error:
+        raise TransferRefused(f"{shown(place.url)}: the server sends us on to what is no URL") from error

@@ -12,7 +12,7 @@ from tesk.storage.scheme import Take
 from tesk.storage.url import shown
 
 _BUFFER_BYTES = 256 * 1024
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)\Z")
 _CHANGED = frozenset({412, 416})
 
 
@@ -82,6 +82,8 @@ class _Stream:
             said = _CONTENT_RANGE.match(answer.header("Content-Range"))
             if said is None or int(said[1]) != self.at or (said[2] != "*" and self._total not in {None, int(said[2])}):
                 raise self._failed("the server sent another part than was asked for")
+            if self._total is None and said[2] != "*":
+                self._total = int(said[2])  # nobody asked for a part, and it may be one all the same
             return 0
         if self.at and (not validator or validator != self._validator):
             raise self._failed("the line broke, and the server cannot go on with the same version")

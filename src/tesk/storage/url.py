@@ -11,6 +11,10 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")  # how `os` writes such bytes in a `str
 
 
 _HEAD_MOST = 60
+_WEB = frozenset({"http", "https", "ftp", "ftps"})
+_PLACED = re.compile(r"[^:]*://(?:[^/?#]*@)?(?:\[[^\]/?#@]*\]|[^:/?#@]*)(?::\d*)?(?:[/?#].*)?", re.DOTALL)
+"""A URL that says where something is. In another one, a password with a `/` or a `#` in it say, all may be secret."""
+_SIGNATURE = re.compile(r"(?i)([?&](?:sig|[^=&]*(?:signature|token|credential))=)[^&]*")
 _LETTERS = frozenset({"file", "s3", "gs", "az", "abfs", "abfss"})
 """Schemes in whose URLs `?` and `#` are letters of a name like others."""
 
@@ -60,13 +64,17 @@ def path_of(url: str) -> str:
 
 def shown(url: str) -> str:
     """Return `url` for a message: without user and password, query (which may be a signature) and data, on one line."""
-    scheme = scheme_of(url)
+    scheme = scheme_of(url).rpartition("+")[2]
     if scheme == "data":
         url = url.partition(",")[0][:_HEAD_MOST] + ",..."
+    elif scheme in _WEB and not _PLACED.fullmatch(url):
+        url = url.partition(":")[0] + ":..."
     if scheme != "file" and not scheme.startswith("abfs"):  # where what stands before the `@` is the container
         url = re.sub(r"(?<=://)[^/?#]*@", "", url)
     if scheme not in _LETTERS:
         url = re.sub(r"\?[^#]*", "?...", url)
+    elif scheme != "file":
+        url = _SIGNATURE.sub(r"\1...", url)  # who takes a signed URL of the web and writes the scheme before it
     return printable(url).replace("\n", "\\n").replace("\r", "\\r")
 
 

@@ -140,4 +140,4 @@ def _no_doctype(*_: object) -> None:
 def _status(text: str) -> int:
     """RFC 4918, 14.28: a status line."""
     code = text.split(" ", 2)[1:2]
-    return int(code[0]) if code and code[0].isdecimal() else 500
+    return int(code[0]) if code and code[0].isdecimal() and len(code[0]) == 3 else 500

@@ -125,6 +125,13 @@ def test_a_file_is_replaced_where_no_rename_may_do_it(source: int) -> None:
         assert server.files == {b"/x": b"data"}
 
 
+def test_a_file_that_may_not_be_replaced_stays_as_it_was(source: int) -> None:
+    with ftp_old.serve(ftp_old.KeepsNames, {"/x": b"old"}) as server, scheme(tries=2) as ftp:
+        with pytest.raises(TransferRefused, match="550 Not allowed"):
+            ftp.put(source, f"{server.url}/x", nothing)
+        assert server.files == {b"/x": b"old"}
+
+
 @pytest.mark.parametrize("handler", [ftp_old.Old, ftp_old.KnowsEpsvOnly])
 def test_data_comes_from_the_server_itself_whatever_address_it_names(handler: type[ftp_old.Old], target: int) -> None:
     with ftp_old.serve(handler, {"/a": b"1"}) as server, scheme() as ftp:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_an_upload_whose_end_was_not_heard_of_is_known_to_be_done(line: Line, so
     line.scheme.put(source, line.url(), line.advance)
     assert line.server.stored(line.bucket, "x") == LARGE
     assert line.uploads() == 0
+
+
+def test_to_see_whether_an_upload_is_done_takes_no_second_connection(source: int) -> None:
+    server = weed()
+    with between(server.url) as middle, s3_scheme(middle.url, tries=5, connections_per_host=1) as scheme:
+        line = Line(server, middle, scheme)
+        middle.break_first(1, Broken(lost=True), method="POST", word="uploadId")
+        storing = threading.Thread(target=scheme.put, args=(source, line.url(), line.advance), daemon=True)
+        storing.start()
+        storing.join(60)
+        assert not storing.is_alive(), "it waits for itself"
+        assert server.stored(line.bucket, "x") == LARGE
 
 
 def test_a_server_that_stays_busy_is_given_up_in_words(line: Line, target: int) -> None:

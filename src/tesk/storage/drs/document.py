@@ -102,7 +102,7 @@ def read_access(data: bytes, url: str) -> AccessUrl:
     """Read where the bytes of an object are. Raises TransferRefused for what does not say it."""
     try:
         return json.decode(data, type=AccessUrl)
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise TransferRefused(f"{shown(url)}: the server's answer says no access URL ({error})") from error
 
 

@@ -129,6 +129,27 @@ class Line(ftplib.FTP):
         """Return when a file was last changed, "" where the server does not say. Only to be compared."""
         return self._if_there(f"MDTM {path}") or "" if "MDTM" in self.features else ""
 
+    def replace(self, old: str, new: str) -> None:
+        """Rename a file, also onto one that is there, which stays as it was where that may not be."""
+        try:
+            self.rename(old, new)
+        except ftplib.error_perm as error:
+            # Some never rename onto a file that is there. It goes aside, and comes back where that was not the reason.
+            if self.enter(new):
+                self.leave()
+                raise
+            aside = f"{old}.old"
+            try:
+                self.rename(new, aside)
+            except ftplib.error_perm:
+                raise error from None
+            try:
+                self.rename(old, new)
+            except ftplib.error_perm:
+                self.rename(aside, new)
+                raise
+            self.delete(aside)
+
     def enter(self, path: str) -> bool:
         """Go to a folder, if it is one. Until `leave`, paths count from there: the line is `away`."""
         if self._home is None:

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeVar
 
@@ -18,6 +19,7 @@ from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.lines import Lines
 from tesk.storage.ftp.listing import Listed, read
 from tesk.storage.ftp.place import Place, Site, place_of, wire
+from tesk.storage.pace import Pace
 from tesk.storage.patience import Again, Patience, wanted
 from tesk.storage.pour import send
 from tesk.storage.scheme import Advance, Arrived, Entry
@@ -281,7 +283,7 @@ class FtpScheme:
             there = line.size_of(wire(part, url))
             if there is not None and there != upload.done:
                 raise Again(f"the server has {there} of {upload.done} bytes")
-            _rename(line, wire(part, url), wire(place.path, url))
+            line.replace(wire(part, url), wire(place.path, url))
 
         try:
             self._lines.act(place, store)
@@ -335,20 +337,26 @@ class FtpScheme:
 def _receive(data: socket.socket, download: _Download, size: int | None) -> None:
     left = _BLOCK_BYTES if size is None else size - download.done + 1
     buffer = memoryview(bytearray(min(_BLOCK_BYTES, left)))
+    pace, since = Pace(data.gettimeout()), time.monotonic()
     while count := data.recv_into(buffer):
+        pace.moved(count, since)
         written = 0
         while written < count:
             written += os.write(download.file, buffer[written:count])
         download.moved(count)
         if size is not None and download.done > size:
             return
+        since = time.monotonic()
 
 
 def _whole(line: Line, command: str, url: str) -> bytes:
     """All that a data connection brings."""
     whole = bytearray()
     with line.data(command) as data:
+        pace, since = Pace(data.gettimeout()), time.monotonic()
         while piece := data.recv(_BLOCK_BYTES):
+            pace.moved(len(piece), since)
+            since = time.monotonic()
             whole += piece
             if len(whole) > _LISTING_BYTES:
                 raise TransferRefused(f"{shown(url)}: the list of one folder is longer than {_LISTING_BYTES} bytes")
@@ -362,15 +370,6 @@ def _send(line: Line, path: str, upload: _Upload) -> None:
         sent = send(data, upload.file, 0, size, upload.moved, timeout_seconds=line.timeout_seconds)
     if sent != size:
         raise Again(_MOVED)
-
-
-def _rename(line: Line, old: str, new: str) -> None:
-    try:
-        line.rename(old, new)
-    except ftplib.error_perm:
-        # Some never rename onto a file that is there.
-        line.delete(new)
-        line.rename(old, new)
 
 
 def _words(error: Exception) -> str:

@@ -26,7 +26,7 @@ def page(document: bytes) -> Page:
     for name, text in _elements(document):
         if name == "Contents":
             size = said.pop("Size", "")
-            objects.append(Listed(said.pop("Key", ""), int(size) if size.isdecimal() else 0))
+            objects.append(Listed(said.pop("Key", ""), int(size) if size.isdecimal() and len(size) < 19 else 0))
         else:
             said[name] = text
     if said.get("EncodingType") == "url":

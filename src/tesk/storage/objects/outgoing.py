@@ -170,13 +170,19 @@ class Outgoing:
         again, self._asked_to_complete = self._asked_to_complete, True
         self._advance(0)
         digest = hashlib.sha256(document).hexdigest()
-        with self._bucket.ask(
-            "POST", self._key, {"uploadId": self._upload}, body=document, body_sha256=digest
-        ) as answer:
-            if answer.status == 404 and again and self._is_there():
+        gone = False
+        try:
+            with self._bucket.ask(
+                "POST", self._key, {"uploadId": self._upload}, body=document, body_sha256=digest
+            ) as answer:
+                gone = answer.status == 404
+                self._bucket.check(answer, self._url)
+                said = complaint(answer.read_at_most(_ANSWER_BYTES))
+        except TransferError:
+            # Asked with no connection in hand: all the others may be in the hands of who waits for this one.
+            if again and gone and self._is_there():
                 return  # the first time it was done, but the line broke before we heard of it
-            self._bucket.check(answer, self._url)
-            said = complaint(answer.read_at_most(_ANSWER_BYTES))
+            raise
         if said.code:  # an error after the server has begun its answer
             raise Again(f"the server answers {said}")
 

@@ -174,7 +174,7 @@ def _look(bucket: Bucket, place: Place, url: str) -> Entry | None:
         if answer.status == 404:
             return None
         bucket.check(answer, url)
-        return Entry(url=url, name="", type=FileType.FILE, size_bytes=int(answer.header("Content-Length")))
+        return Entry(url=url, name="", type=FileType.FILE, size_bytes=answer.content_length())
 
 
 def _page(bucket: Bucket, url: str, prefix: str, *, onward: str = "", most: int = _PAGE_KEYS) -> Page:
