@@ -37,6 +37,6 @@ def scheme(*known: DrsHost, patience: Patience = ONCE) -> Iterator[DrsScheme]:
     """A scheme of one who has these credentials, over plain HTTP."""
     with (
         contextlib.closing(HttpScheme(private=True, patience=patience)) as http,
-        contextlib.closing(DrsScheme(known, (), lambda url: http, private=True, patience=patience)) as made,
+        contextlib.closing(DrsScheme(known, (), lambda url, **_: http, private=True, patience=patience)) as made,
     ):
         yield made

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -126,6 +127,14 @@ def test_who_sends_a_byte_now_and_then_is_as_good_as_silent(answer: bytes, targe
         pytest.raises(TransferFailed, match="slower than 100 bytes a second"),
     ):
         get(f"{server.url}/f", target, timeout_seconds=0.3)
+
+
+@pytest.mark.parametrize("field", [b"Repr-Digest", b"Digest", b"Content-Digest"])
+def test_no_checksum_in_a_header_keeps_us_long(field: bytes, target: int) -> None:
+    began = time.process_time()
+    with raw_web.serve(OK + field + b": " + b"a" * 60_000 + b"\r\nContent-Length: 2\r\n\r\nok") as server:
+        assert get(f"{server.url}/f", target) == b"ok"
+    assert time.process_time() - began < 1
 
 
 def test_what_a_server_says_is_one_short_line_without_control_characters(target: int) -> None:

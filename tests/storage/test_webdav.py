@@ -17,6 +17,12 @@ BOMB = (
 OUTSIDE = '<!DOCTYPE m [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
 
+def test_a_listing_of_what_is_nothing_fills_no_memory() -> None:
+    many = b'<multistatus xmlns="DAV:">' + b"<response/>" * 250_001
+    with pytest.raises(TransferRefused, match="more than 250000 things"):
+        read([many])
+
+
 def listed(url: str) -> list[str]:
     scheme = HttpScheme(private=True, patience=Patience(1))
     try:

@@ -12,8 +12,8 @@ from tesk.storage.scheme import Advance
 _PIECE_BYTES = 1024 * 1024
 _KNOWN = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 """By their names in headers, the quickest of those that are as good first."""
-_FIELD = re.compile(r"([A-Za-z0-9-]+)\s*=\s*:([A-Za-z0-9+/=]+):")
-_OLD_FIELD = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/]+=*)")
+_FIELD = re.compile(r"(?<![A-Za-z0-9-])([A-Za-z0-9-]++)\s*+=\s*+:([A-Za-z0-9+/=]++):")
+_OLD_FIELD = re.compile(r"(?<![A-Za-z0-9-])([A-Za-z0-9-]++)=([A-Za-z0-9+/]++=*+)")
 
 
 class Digest(NamedTuple):

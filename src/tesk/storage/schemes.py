@@ -44,7 +44,7 @@ class Schemes:
         self._settings = settings
         self._caller = caller
         self._allowed = allowed_schemes(settings)
-        self._made: dict[str, Scheme] = {}
+        self._made: dict[tuple[str, bool], Scheme] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -56,8 +56,11 @@ class Schemes:
         for scheme in self._made.values():
             scheme.close()
 
-    def of(self, url: str) -> Scheme:
-        """Return the scheme of `url`. Raises TransferRefused for one that we have not, or that the settings do not name."""
+    def of(self, url: str, *, public_only: bool = False) -> Scheme:
+        """Return the scheme of `url`. Raises TransferRefused for one that we have not, or that the settings do not name.
+
+        `public_only`: a public server has named the URL, so it must not lead to a private network.
+        """
         name = scheme_of(url)
         wrapper = name.partition("+")[0]
         if wrapper in _WRAPPERS:
@@ -69,11 +72,12 @@ class Schemes:
                 what = f"{name}:// may not be used here (setting storage.schemes)"
             raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(self._allowed)}")
         with self._lock:
-            if module not in self._made:
+            if (module, public_only) not in self._made:
                 build = import_module(module).for_caller
                 wrapped = (self.of,) if name in _WRAPPERS else ()
-                self._made[module] = build(self._settings, self._caller, *wrapped)
-            return self._made[module]
+                settings = structs.replace(self._settings, private_addresses=False) if public_only else self._settings
+                self._made[module, public_only] = build(settings, self._caller, *wrapped)
+            return self._made[module, public_only]
 
 
 def allowed_schemes(settings: StorageSettings) -> tuple[str, ...]:

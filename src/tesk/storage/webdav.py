@@ -15,6 +15,8 @@ ASK = (
 )
 """The body of a PROPFIND for all that we want to know."""
 _MOST_BYTES = 64 * 1024 * 1024
+_THINGS_MOST = 250_000
+"""What servers say of so many fills the bytes that a listing may have; that which says less of each costs more memory."""
 _HREF_MOST = 16 * 1024
 _HREF = re.compile(
     r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?:[^/?#]*@)?(\[[^\]/?#]*\]|[^:/?#]*)(?::[^/?#]*)?)?([^?#]*).*", re.DOTALL
@@ -84,6 +86,8 @@ class _Reader:
             self._folder = self._folder or folder
             self._size = size if size is not None else self._size
         elif name == "DAV: response":
+            if len(self.found) == _THINGS_MOST:
+                raise TransferRefused(f"the listing names more than {_THINGS_MOST} things")
             self.found.append(Resource(self._href, self._folder, self._size, self._status))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -264,6 +265,9 @@ def test_headers_cannot_become_others() -> None:
         headers(AccessUrl("https://h/", ("A: b\r\nC: d",)), "drs://h/a")
     found = headers(AccessUrl("https://h/", ("authorization: Basic abc", "Host: other")), "drs://h/a")
     assert found == {"Authorization": "Basic abc"}
+    began = time.process_time()
+    assert headers(AccessUrl("https://h/", (f"A:\tx{' ' * 1_000_000}x ",)), "drs://h/a")["A"][-2:] == " x"
+    assert time.process_time() - began < 1, "no header keeps us long"
 
 
 def test_outputs_are_refused(server: drs_server.Drs) -> None:

@@ -1,5 +1,7 @@
 """What servers of all ages say about files."""
 
+import time
+
 import pytest
 
 from fakes import ftp_old
@@ -145,3 +147,25 @@ def test_a_server_without_size_is_asked_for_its_lists() -> None:
         folder = ftp.stat(f"{server.url}/d/")
         assert folder is not None
         assert folder.type is FileType.DIRECTORY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-rw-r--r-- " + " " * 2900 + "1" * 2900,
+        "-rw-r--r-- " + "1 " * 2900,
+        "-rw-r--r-- 1 " + "a" * 5800,
+        "01-01-01 01:01 " + "1" * 5800,
+    ],
+)
+def test_no_line_keeps_us_long(line: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ValueError, match="1"):
+        from_list(line)
+    assert time.process_time() - began < 1
+
+
+def test_a_folder_without_end_is_refused() -> None:
+    with pytest.raises(TransferRefused, match="more than 1000000 files in one folder"):
+        for _ in read(b" a\n" * 1_000_001, "ftp://h/d", machine=True):
+            pass

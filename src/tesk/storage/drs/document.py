@@ -13,10 +13,11 @@ from msgspec import DecodeError, Struct, json
 from tesk.errors import TransferRefused
 from tesk.storage.url import shown
 
-_DEPTH_MAX = 100
+DEPTH_MAX = 100
+"""So deep may bundles lie in each other."""
 _ALGORITHMS = {"sha512": "sha-512", "sha384": "sha-384", "sha256": "sha-256", "sha1": "sha-1", "md5": "md5"}
 """What `hashlib` knows, the strongest first, and how DRS calls it (others leave the hyphen out)."""
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\r\n\0]*+)")
 _NOT_SENT = frozenset({"connection", "content-length", "expect", "host", "range", "te", "transfer-encoding", "upgrade"})
 """What belongs to the connection, which is ours."""
 
@@ -127,7 +128,7 @@ def headers(access: AccessUrl, url: str) -> dict[str, str]:
         if header is None:
             raise TransferRefused(f"{shown(url)}: the server names a header that cannot be sent")
         if header[1].lower() not in _NOT_SENT:
-            found[header[1].title()] = header[2]
+            found[header[1].title()] = header[2].strip(" \t")
     return found
 
 
@@ -136,8 +137,8 @@ def named(contents: tuple[Content, ...], url: str) -> Iterator[tuple[str, Conten
     pending = [("", contents)]
     while pending:
         inner, parts = pending.pop()
-        if inner.count("/") > _DEPTH_MAX:
-            raise TransferRefused(f"{shown(url)}: bundles lie deeper in each other than {_DEPTH_MAX}")
+        if inner.count("/") > DEPTH_MAX:
+            raise TransferRefused(f"{shown(url)}: bundles lie deeper in each other than {DEPTH_MAX}")
         for part in parts:
             if part.name in {"", ".", ".."} or "/" in part.name or "\0" in part.name:
                 raise TransferRefused(

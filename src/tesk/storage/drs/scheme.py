@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import os
 import posixpath
-import re
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +13,7 @@ from tesk.errors import TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
 from tesk.storage import address
 from tesk.storage.download import download
-from tesk.storage.drs.document import AccessMethod, AccessUrl, Content, Object, expected, headers, named
+from tesk.storage.drs.document import DEPTH_MAX, AccessMethod, AccessUrl, Content, Object, expected, headers, named
 from tesk.storage.drs.place import Place, place_of
 from tesk.storage.drs.server import Servers
 from tesk.storage.patience import Again, Patience
@@ -41,7 +39,7 @@ _BY_TYPE = {
 """Which scheme an access URL of a type will have, most likely."""
 
 
-def for_caller(settings: StorageSettings, caller: str, of: Callable[[str], Scheme]) -> "DrsScheme":
+def for_caller(settings: StorageSettings, caller: str, of: Callable[..., Scheme]) -> "DrsScheme":
     """Build the scheme that `caller` gets; `of` knows the schemes of the bytes."""
     return DrsScheme(
         tuple(known for known in settings.drs if not known.callers or caller in known.callers),
@@ -56,7 +54,10 @@ def for_caller(settings: StorageSettings, caller: str, of: Callable[[str], Schem
 
 
 class DrsScheme:
-    """Objects and bundles. `known` are the caller's own credentials; `private`, `hosts`: see `address`."""
+    """Objects and bundles. `known` are the caller's own credentials; `of` is `Schemes.of`; `private`, `hosts`: see `address`.
+
+    What a public server says leads to public servers only, whatever names stand for at that moment.
+    """
 
     has_folders: ClassVar[bool] = True
 
@@ -64,7 +65,7 @@ class DrsScheme:
         self,
         known: tuple[DrsHost, ...],
         prefixes: tuple[DrsPrefix, ...],
-        of: Callable[[str], Scheme],
+        of: Callable[..., Scheme],
         *,
         patience: Patience | None = None,
         connections_per_host: int = 8,
@@ -76,33 +77,39 @@ class DrsScheme:
         self._prefixes = prefixes
         self._of = of
         self._patience = patience or Patience()
-        self._private = private
-        self._wire, self._bytes = (
-            Wire(
-                {
-                    one.host: authorization(user=one.user, password=one.password, token=one.token)
-                    for one in known
-                    if with_credentials and (one.token or one.user)
-                },
+        self._wires: list[Wire] = []
+
+        def wire(authorizations: dict[str, str], *, public_only: bool) -> Wire:
+            made = Wire(
+                authorizations,
                 connections_per_host=connections_per_host,
                 timeout_seconds=timeout_seconds,
-                private=private,
+                private=private and not public_only,
                 hosts=hosts,
                 context=context,
             )
-            for with_credentials in (True, False)
-        )
-        self._servers = Servers(self._wire, self._patience, known)
+            self._wires.append(made)
+            return made
+
+        own = {
+            one.host: authorization(user=one.user, password=one.password, token=one.token)
+            for one in known
+            if one.token or one.user
+        }
+        each = (False, True)
+        self._bytes = {public: wire({}, public_only=public) for public in each}
+        self._servers = {public: Servers(wire(own, public_only=public), self._patience, known) for public in each}
+        self._public: set[str] = set()
         self._seen: dict[Place, tuple[Object, bool]] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        self._wire.close()
-        self._bytes.close()
+        for wire in self._wires:
+            wire.close()
 
     def stat(self, url: str) -> Entry | None:
         place = place_of(url, self._prefixes)
-        found = self._servers.object(place)
+        found = self._ask(place)
         if found is None:
             return None
         self._remember(place, found)
@@ -113,6 +120,8 @@ class DrsScheme:
         pending: list[tuple[str, Place, tuple[Place, ...]]] = [("", place, ())]
         while pending:
             inner, bundle, above = pending.pop()
+            if len(above) > DEPTH_MAX:
+                raise TransferRefused(f"{shown(url)}: bundles lie deeper in each other than {DEPTH_MAX}")
             if bundle in above:
                 raise TransferRefused(f"{shown(url)}: the bundle {shown(inner)} holds itself")
             parts = self._contents(bundle, url)
@@ -123,6 +132,8 @@ class DrsScheme:
                     yield Entry(url=bundle.url, name=path, type=FileType.DIRECTORY)
                     continue
                 there = self._place(part, bundle, url)
+                if bundle.authority in self._public:
+                    self._public.add(there.authority)
                 if expanded and part.contents is None:  # so it is a blob; we need not ask
                     yield Entry(url=there.url, name=path, type=FileType.FILE)
                     continue
@@ -180,7 +191,7 @@ class DrsScheme:
         for method in chosen:
             before = os.fstat(target).st_size
             try:
-                access = method.access_url or self._servers.access(place, method)
+                access = method.access_url or self._servers[public].access(place, method)
                 return self._bring(place, access, target, advance, public=public)
             except TransferRefused as error:
                 advance(0)
@@ -208,18 +219,16 @@ class DrsScheme:
     def _bring(self, place: Place, access: AccessUrl, target: int, advance: Advance, *, public: bool) -> int:
         if scheme_of(access.url) not in _FAR:
             raise TransferRefused(f"{place.url}: leads to {shown(access.url)}, which no server elsewhere may name")
-        if public and self._private:
-            _check_public(access.url)
-        scheme = self._of(access.url)
+        scheme = self._of(access.url, public_only=public)
         sent = headers(access, place.url)
         if not sent:
             return scheme.get(access.url, target, advance).size_bytes
         if scheme_of(access.url) not in {"http", "https"}:
             raise TransferRefused(f"{place.url}: headers for {shown(access.url)} cannot be sent there")
-        return download(self._bytes, self._patience, access.url, target, advance, own=sent)
+        return download(self._bytes[public], self._patience, access.url, target, advance, own=sent)
 
     def _contents(self, bundle: Place, url: str) -> tuple[tuple[str, Content], ...]:
-        found = self._servers.object(bundle, expand=True)
+        found = self._ask(bundle, expand=True)
         if found is None:
             raise TransferRefused(f"{shown(url)}: there is no such object on {bundle.authority}")
         if not found[0].is_bundle:
@@ -237,11 +246,18 @@ class DrsScheme:
         raise TransferRefused(f"{shown(url)}: nothing says where its part {shown(part.name)} is")
 
     def _object(self, place: Place, url: str) -> tuple[Object, bool]:
-        found = self._servers.object(place)
+        found = self._ask(place)
         if found is None:
             raise TransferRefused(
                 f"{shown(url)}: there is no such file; {place.authority} knows no object {shown(place.id)}"
             )
+        return found
+
+    def _ask(self, place: Place, *, expand: bool = False) -> tuple[Object, bool] | None:
+        """What an id stands for, and whether the server is a public one."""
+        found = self._servers[place.authority in self._public].object(place, expand=expand)
+        if found is not None and found[1]:
+            self._public.add(place.authority)
         return found
 
     def _remember(self, place: Place, found: tuple[Object, bool]) -> None:
@@ -276,13 +292,3 @@ def _verify(found: Object, target: int, size: int, advance: Advance) -> None:
         advance(0)
     if digest.hexdigest() != wanted.value:
         raise Again(f"its checksum is not what its DRS server says ({wanted} expected, {digest.hexdigest()} got)")
-
-
-def _check_public(url: str) -> None:
-    """Raise TransferRefused where a public server sends us to this machine or a network of ours, which it could not reach."""
-    host = re.match(r"(?i)(?:https?|ftps?)://(?:[^/?#]*@)?(\[[^\]]*\]|[^:/?#]*)", url)
-    if host is None:
-        return
-    for *_, where in socket.getaddrinfo(host[1].strip("[]"), None, type=socket.SOCK_STREAM):
-        if address.may_lead_to_private(str(where[0])):
-            raise TransferRefused(f"{shown(url)}: a public DRS server may not lead to a private address")

@@ -10,9 +10,10 @@ from tesk.storage.url import shown
 
 Kind = Literal["file", "folder", "link", "other"]
 
+# What is possessive (`++`) keeps the time linear: nobody else's line shall keep us for hours.
 _UNIX = re.compile(
-    r"(?P<kind>[-dlbcpsD])(?P<mode>[-rwxsStTl]{9})[.+@]?\s+(?:\d+\s+)?.*?"
-    r"(?:(?P<size>\d+)|\d+,\s*\d+)\s+"
+    r"(?P<kind>[-dlbcpsD])(?P<mode>[-rwxsStTl]{9})[.+@]?\s++(?:\d++\s++)?.*?"
+    r"(?<!\d)(?:(?P<size>\d++)|\d++,\s*+\d++)\s++"
     r"(?:[^\W\d]\S*\s+\d{1,2}|\d{1,2}\.?\s+[^\W\d]\S*|\d{4}-\d\d-\d\d)\s+(?:\d{1,2}:\d\d(?::\d\d)?|\d{4})\s(?P<name>.+)",
     re.DOTALL,
 )
@@ -20,6 +21,7 @@ _DOS = re.compile(
     r"\d{2,4}[-/.]\d\d[-/.]\d{2,4}\s+\d{1,2}:\d\d(?:\s?[AaPp][Mm])?\s+(?:(?P<folder><(?:DIR|JUNCTION|SYMLINKD)>)\s+|(?P<size>[\d,.]+)\s)(?P<name>.+)",
     re.DOTALL,
 )
+_LISTED_MOST = 1_000_000
 _LINE_MOST = 6000
 """Longer than a path and what a link leads to."""
 _TOTAL = re.compile(r"(?i)total\s+\d+\s*")
@@ -83,7 +85,9 @@ def read(data: bytes, url: str, *, machine: bool) -> Iterator[Listed]:
 
     Raises TransferRefused for names that would lead out of the folder, and for what cannot be read.
     """
-    for line in data.split(b"\n"):
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if number > _LISTED_MOST:
+            raise TransferRefused(f"{shown(url)}: the server lists more than {_LISTED_MOST} files in one folder")
         text = os.fsdecode(line.removesuffix(b"\r"))
         if len(text) > _LINE_MOST:
             raise _strange(url, text)
