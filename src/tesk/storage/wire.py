@@ -105,12 +105,14 @@ class Wire:
         send: Callable[[socket.socket], None] | None = None,
         expects: bool = False,
         at_once: bool = False,
+        onward_too: bool = True,
     ) -> Iterator[Answer]:
         """Ask, through redirects, and give the answer.
 
         `own` headers go to the URL's own server only. `body` is sent with its length; `send` writes a body of the length
         that `headers` name; after a redirect it is called again, to begin anew. `expects`: `headers` ask whether it is
         wanted (Expect: 100-continue). `at_once`: raise Again where all connections that there may be are in use.
+        `onward_too` False: what is sent is for this server alone, so it may not send us elsewhere.
         """
         place = place_of(url)
         first, secret = place.site, dict(own or {})
@@ -149,6 +151,8 @@ class Wire:
                 return
             if answer.status == 303 and method not in {"GET", "HEAD"}:
                 raise TransferRefused(f"{shown(url)}: the server answers {method} with a page to look at (303)")
+            if not onward_too:
+                raise TransferRefused(f"{shown(url)}: the server sends us elsewhere with what is for it alone")
             was_tls = place.site.tls
             place = onward(place, leads)
             if was_tls and not place.site.tls:

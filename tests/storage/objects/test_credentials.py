@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import seaweed
+from fakes import raw_web
 from fakes.worlds_objects import weed
 from tesk.errors import TransferRefused
 from tesk.settings import AzContainer, GsBucket, S3Bucket, StorageSettings
@@ -186,6 +187,19 @@ def test_a_projected_token_is_changed_for_keys(tmp_path: Path, monkeypatch: pyte
         assert credentials(known, None, wire).keys() == Keys("a", "b/+&", "c", 4070908800.0)
     assert "Action=AssumeRoleWithWebIdentity" in asked[0]
     assert "WebIdentityToken=the%20token" in asked[0]
+
+
+def test_a_projected_token_goes_to_no_other_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("secret")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    with raw_web.serve(b"HTTP/1.1 200 OK\r\n\r\n") as other:
+        leads = b"HTTP/1.1 307 Go\r\nLocation: %s/\r\nContent-Length: 0\r\n\r\n" % other.url.encode()
+        with raw_web.serve(leads) as service, contextlib.closing(Wire(private=True)) as wire:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+            with pytest.raises(TransferRefused, match="sends us elsewhere with what is for it alone"):
+                credentials(S3Bucket(role="web-identity"), None, wire).keys()
+        assert other.heads == []
 
 
 def test_keys_are_fetched_anew_before_they_expire() -> None:

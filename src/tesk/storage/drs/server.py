@@ -1,6 +1,5 @@
 """Ask DRS servers, with what the caller may show them: Basic, bearer, and passports where they are asked for."""
 
-import socket
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
@@ -65,19 +64,8 @@ class Servers:
 
         def post() -> Said | None:
             body = json.encode({**asked, "passports": passports})
-            kind = {"Accept": "application/json", "Content-Type": "application/json", "Content-Length": str(len(body))}
-            sent = False
-
-            def send(line: socket.socket) -> None:
-                nonlocal sent
-                if sent:
-                    raise TransferRefused(
-                        f"{place.url}: the server sends us elsewhere with a passport that is for it alone"
-                    )
-                line.sendall(body)
-                sent = True
-
-            with self._wire.ask(url, "POST", kind, send=send) as answer:
+            kind = {"Accept": "application/json", "Content-Type": "application/json"}
+            with self._wire.ask(url, "POST", kind, body=body, onward_too=False) as answer:
                 return self._said(answer, place, ())
 
         if passport and passports:

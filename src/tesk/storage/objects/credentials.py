@@ -181,7 +181,7 @@ def _of_a_token(wire: Wire, region: str) -> Keys:
     }
     form = "&".join(f"{name}={quote(value, safe='')}" for name, value in asked.items())
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    with wire.ask(f"{service.rstrip('/')}/", "POST", headers, body=form.encode()) as answer:
+    with wire.ask(f"{service.rstrip('/')}/", "POST", headers, body=form.encode(), onward_too=False) as answer:
         said = answer.said or answer.read_at_most(_DOCUMENT_BYTES)
         if answer.status >= 500:
             raise Again(f"the token service answers {answer.status}")
