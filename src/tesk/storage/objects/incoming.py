@@ -31,7 +31,7 @@ class Checksum(NamedTuple):
     name: str
     expected: str
 
-    def of(self, pieces: Iterable[bytes]) -> str:
+    def of(self, pieces: Iterable[bytes | memoryview]) -> str:
         """Return what it is of these bytes."""
         if self.name == "CRC32":
             crc = 0
@@ -43,7 +43,7 @@ class Checksum(NamedTuple):
             hasher.update(piece)
         return hasher.hexdigest()
 
-    def check(self, pieces: Iterable[bytes]) -> None:
+    def check(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Raise Again where the bytes are not those that the store has."""
         got = self.of(pieces)
         if got != self.expected:
@@ -112,7 +112,10 @@ class Incoming:
                 raise TransferRefused(f"{shown(self._url)}: the server does not say how large it is")
             size, checksum = answer.length, checksum_of(answer.header)
             if size <= _SMALL_BYTES:
-                data = answer.read_at_most(size)
+                data = memoryview(bytearray(size))
+                arrived = answer.readinto(data)
+                if arrived < size:
+                    raise Again(f"the line broke after {arrived} of {size} bytes")
                 if checksum is not None:
                     checksum.check((data,))
                 write(self._target, data, 0)
