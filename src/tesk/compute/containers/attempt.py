@@ -71,10 +71,9 @@ class Attempt:
         self._execution: Execution | None = None
         self._streams: Streams | None = None
         self._work: asyncio.Task[Any] | None = None
-        self._removing: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
         self.left = False
-        """A container may be left, which is removed when the attempt is forgotten."""
+        """A container of a server before us may be left, which is removed when the attempt is forgotten."""
 
     def observation(self) -> Observation:
         """Return the whole truth, now."""
@@ -138,11 +137,6 @@ class Attempt:
             self._work.cancel()
         if self._execution is not None:
             self._execution.stop(grace_seconds)
-
-    async def removed(self) -> None:
-        """Wait until the containers that have ended are removed, as far as they can be (`left` says it)."""
-        await asyncio.gather(*self._removing, return_exceptions=True)
-        self.left |= self.journal.began
 
     async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
@@ -327,14 +321,10 @@ class Attempt:
         name = f"{self._machine.prefix}-{self.id}-{step.index}"
         if not ended.start_time:  # it was stopped before it began
             self._save(step=step.index + 1, began=False)
-            self._removing.add(asyncio.create_task(self._remove(name)))
+            self._machine.removal.later(name)
             return
         self._keep(journals.with_end(self.journal, step, ended, *streams.end()))
-        self._removing.add(asyncio.create_task(self._remove(name)))
-
-    async def _remove(self, name: str) -> None:
-        if not await self._machine.removal.remove(name):
-            self.left = True
+        self._machine.removal.later(name)
 
     async def _watch_disk(self) -> None:
         """Look at what is written: no more than was asked for, and of streams that nobody named only the end."""

@@ -79,6 +79,7 @@ class ContainersBackend:
         await asyncio.to_thread(self._know_devices)
         for away in self._folders.trash():
             await self._discard(away)
+        self._machine.removal.open()
 
     def _know_devices(self) -> None:
         for attempt in self._folders.existing():
@@ -90,7 +91,7 @@ class ContainersBackend:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await asyncio.gather(*(attempt.removed() for attempt in self._attempts.values()))
+        await self._machine.removal.close()
 
     def owns(self, place: str) -> bool:
         return same_home(place, self.place)
@@ -153,8 +154,7 @@ class ContainersBackend:
         if ours is not None:
             ours.stop(0)
             await ours.over.wait()
-            await ours.removed()
-        if ours is None or ours.left:
+        if ours is None or ours.left or ours.journal.began:
             await self._remove_containers(attempt)
         await self._remove(attempt)
         if ours is not None and self._attempts.pop(attempt, None) is not None:

@@ -1,30 +1,63 @@
-"""Remove containers that have ended, many in one call of the engine where many end at once: a call costs a process."""
+"""Remove containers that have ended, a while later and many in one call of the engine: each call costs a process.
+
+Nobody waits for it. What is not removed when the server dies is found by its labels when the next one starts.
+"""
 
 import asyncio
+import contextlib
+import logging
 
 from tesk.compute.containers.engine import Engine
 from tesk.errors import BackendUnavailable
 
+_LATER_SECONDS = 2.0
+_AGAIN_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
 
 class Removal:
-    """One call at a time; what comes meanwhile goes together in the next."""
+    """Runs between `open` and `close`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._wanted: list[str] = []
-        self._left: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._some = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    async def remove(self, name: str) -> bool:
-        """Return when a container was removed; False where it may be left, since the engine did not remove all that it was to."""
+    def open(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Remove what is left at once, as far as the engine does it."""
+        self._closing.set()
+        self._some.set()
+        if self._task is not None:
+            await self._task
+
+    def later(self, name: str) -> None:
+        """Have a container removed, some time."""
         self._wanted.append(name)
-        async with self._turn:
-            if name in self._wanted:
-                wanted, self._wanted = self._wanted, []
-                try:
-                    await self._engine.remove(wanted)
-                except BackendUnavailable:
-                    self._left.update(wanted)
-        left = name in self._left
-        self._left.discard(name)
-        return not left
+        self._some.set()
+
+    async def _run(self) -> None:
+        while await self._some.wait():
+            await self._closing_within(_LATER_SECONDS)
+            self._some.clear()
+            wanted, self._wanted = self._wanted, []
+            try:
+                await self._engine.remove(wanted)
+            except BackendUnavailable as error:
+                _log.warning("%s; will try again", error)
+                if not self._closing.is_set():
+                    self._wanted += wanted
+                    self._some.set()
+                    await self._closing_within(_AGAIN_SECONDS)
+            if self._closing.is_set() and not self._some.is_set():
+                return
+
+    async def _closing_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
