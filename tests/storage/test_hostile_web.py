@@ -2,13 +2,16 @@
 
 import contextlib
 import os
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fakes import raw_web
+from fakes.worlds_web import certificate
 from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.http import HttpScheme
 from tesk.storage.patience import Patience
@@ -27,14 +30,16 @@ def target() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def scheme(*, timeout_seconds: float = 5, tries: int = 2) -> Iterator[HttpScheme]:
+def scheme(
+    *, timeout_seconds: float = 5, tries: int = 2, context: ssl.SSLContext | None = None
+) -> Iterator[HttpScheme]:
     patience = Patience(tries, wait=lambda seconds, advance: None)
-    http = HttpScheme(private=True, patience=patience, timeout_seconds=timeout_seconds)
+    http = HttpScheme(private=True, patience=patience, timeout_seconds=timeout_seconds, context=context)
     with contextlib.closing(http):
         yield http
 
 
-def get(url: str, target: int, **options: int) -> bytes:
+def get(url: str, target: int, **options: object) -> bytes:
     with scheme(**options) as http:
         size = http.get(url, target, lambda size_bytes: None).size_bytes
     assert os.fstat(target).st_size == size
@@ -104,6 +109,14 @@ def test_a_part_of_a_whole_that_nobody_knows_is_read_to_its_end(target: int) -> 
     part = PART + b'ETag: "v1"\r\nContent-Range: bytes %d-%d/*\r\n' % (len(data), len(data) + 4)
     with raw_web.serve(first, part + CHUNKED + b"\r\n5\r\n56789\r\n0\r\n\r\n") as server:
         assert get(f"{server.url}/f", target, tries=3) == data + b"56789"
+
+
+def test_an_end_that_anybody_between_could_make_is_none(target: int, tmp_path: Path) -> None:
+    served, trusting = certificate(tmp_path)
+    with raw_web.serve(OK + b"\r\nhalf", tls=served) as server, pytest.raises(TransferFailed, match="the line broke"):
+        get(f"{server.url}/f", target, context=trusting)
+    with raw_web.serve(OK + b"Content-Length: 5\r\nConnection: close\r\n\r\nwhole", tls=served) as server:
+        assert get(f"{server.url}/f", target, context=trusting) == b"whole"
 
 
 def test_a_part_that_nobody_asked_for_is_not_streamed_as_the_whole() -> None:

@@ -199,7 +199,8 @@ class Wire:
         try:
             with self._lock:
                 self._context = self._context or ssl.create_default_context()
-            return self._context.wrap_socket(line, server_hostname=site.host)
+            # RFC 9112, 9.8: where only its end says how long a body is, an end that anybody between could make is none.
+            return self._context.wrap_socket(line, server_hostname=site.host, suppress_ragged_eofs=False)
         except OSError:
             line.close()
             raise
