@@ -41,7 +41,7 @@ def measure() -> list[Figure]:
         "the server shares the cores, and its work for one connection (1.3 s of a processor) is the bound; "
         "of an object that has an MD5 the sum is made afterwards, at 0.7 GiB/s"
     )
-    theirs = "ten threads in parts of 8 MiB, start not counted; see above: nobody can be thrice as quick as curl here"
+    theirs = "ten threads in parts of 8 MiB, start not counted; see above: thrice boto3 would be about twice curl, with the server already busy"
     small = "64 KiB each; ours with the MD5 (in) and CRC32 and SHA-256 (out) of each; obstore: the best of 8, 16 and 32 threads"
     most = "resident, in MB; the peer is the most that there may be"
     return [
