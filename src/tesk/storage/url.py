@@ -52,7 +52,9 @@ def path_of(url: str) -> str:
         if rest.startswith("//"):
             host, slash, rest = rest[2:].partition("/")
             if host.lower() not in {"", "localhost"}:
-                raise TransferRefused(f"{url}: names another machine ({host}); a file: URL begins with file:///")
+                raise TransferRefused(
+                    f"{shown(url)}: names another machine ({shown(host)}); a file: URL begins with file:///"
+                )
             rest = slash + rest
         path = os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
     if not path.startswith("/"):

@@ -80,6 +80,13 @@ def test_an_id_that_leads_nowhere_is_refused(url: str, words: str) -> None:
     assert "pw" not in str(told.value)
 
 
+def test_an_id_of_any_bytes_is_asked_for(server: drs_server.Drs) -> None:
+    with drs(server) as scheme:
+        assert scheme.stat(f"{server.url}/%80%FF%2F") is None
+        with pytest.raises(TransferRefused, match="knows no object %80%FF/"):
+            fetched(scheme, f"{server.url}/%80%FF%2F")
+
+
 def test_urls_that_are_there_are_taken_before_those_that_must_be_asked_for(server: drs_server.Drs) -> None:
     server.add("a", b"data")
     there = server.objects["a"]["access_methods"]

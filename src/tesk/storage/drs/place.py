@@ -21,7 +21,12 @@ class Place(NamedTuple):
     @property
     def url(self) -> str:
         """The URI of the object, on its host."""
-        return f"drs://{self.authority}/{quote(self.id, safe='')}"
+        return f"drs://{self.authority}/{quoted(self.id)}"
+
+
+def quoted(text: str) -> str:
+    """Return an id as a part of a path, whatever bytes it was made of."""
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def place_of(url: str, prefixes: Iterable[DrsPrefix]) -> Place:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
-from urllib.parse import quote
 
 from msgspec import json
 
@@ -11,7 +10,7 @@ from tesk.settings import DrsHost
 from tesk.storage import address
 from tesk.storage.answer import Answer
 from tesk.storage.drs.document import AccessMethod, AccessUrl, Object, read_access, read_object
-from tesk.storage.drs.place import Place
+from tesk.storage.drs.place import Place, quoted
 from tesk.storage.patience import Again, Patience
 from tesk.storage.wire import Wire, check
 
@@ -45,7 +44,7 @@ class Servers:
 
     def access(self, place: Place, method: AccessMethod) -> AccessUrl:
         """Return where the bytes are, by the access id of a method."""
-        said = self._ask(place, f"/access/{quote(method.access_id or '', safe='')}", {}, passport=method.wants_passport)
+        said = self._ask(place, f"/access/{quoted(method.access_id or '')}", {}, passport=method.wants_passport)
         if said is None:
             raise TransferRefused(f"{place.url}: the server does not know its own access id")
         return read_access(said.data, place.url)
@@ -54,7 +53,7 @@ class Servers:
         """GET; or POST with passports, where they are what the server wants."""
         host = self._host(place)
         scheme = "http" if host is not None and host.plain else "https"
-        url = f"{scheme}://{place.authority}/ga4gh/drs/v1/objects/{quote(place.id, safe='')}{what}"
+        url = f"{scheme}://{place.authority}/ga4gh/drs/v1/objects/{quoted(place.id)}{what}"
         passports = host.passports if host is not None else ()
 
         def get() -> Said | None:
