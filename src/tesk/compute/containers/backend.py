@@ -20,7 +20,7 @@ from tesk.compute.containers.removal import Removal
 from tesk.compute.machine.place import identity, place_of, same_home
 from tesk.compute.machine.size import capacity
 from tesk.compute.plan import Plan
-from tesk.errors import StartError
+from tesk.errors import BackendUnavailable, StartError
 from tesk.settings import ContainersSettings
 from tesk.transfer import Progress, Stager
 
@@ -54,7 +54,6 @@ class ContainersBackend:
         self._attempts: dict[AttemptId, Attempt] = {}
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
         self._left: set[AttemptId] = set()
-        self._swept = False
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
 
     async def open(self) -> None:
@@ -79,6 +78,13 @@ class ContainersBackend:
         await asyncio.to_thread(self._know_devices)
         for away in self._folders.trash():
             await self._discard(away)
+        try:
+            # What a dead server left without a folder. Of what we start ourselves there is always one.
+            found = await engine.labeled(self._machine.label)
+        except BackendUnavailable as error:
+            raise StartError(str(error)) from error
+        names = {labels.get("tesk.attempt", "") for labels in found.values()}
+        self._left = {attempt for name in names if (attempt := named(name)) is not None}
         self._machine.removal.open()
 
     def _know_devices(self) -> None:
@@ -176,12 +182,6 @@ class ContainersBackend:
             await asyncio.to_thread(discard, away)
 
     async def existing(self) -> AsyncIterator[AttemptId]:
-        if not self._swept:
-            # What a dead server left without a folder. Of what we start ourselves there is always one.
-            found = await self._machine.engine.labeled(self._machine.label)
-            names = {labels.get("tesk.attempt", "") for labels in found.values()}
-            self._left = {attempt for name in names if (attempt := named(name)) is not None}
-            self._swept = True
         for attempt in {*await asyncio.to_thread(lambda: [*self._folders.existing()]), *self._left, *self._attempts}:
             yield attempt
 
