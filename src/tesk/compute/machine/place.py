@@ -42,7 +42,8 @@ def neighbour(place: str, ours: str) -> Path | None:
     Another user's is none: it is that user who says what is in it, and we would remove what it names.
     """
     there, here = _parse(place), _parse(ours)
-    if there is None or here is None or not (here.machine and here.boot):
+    # Small images have no machine id. A boot is random, and its folders, looked at below, are enough then.
+    if there is None or here is None or not here.boot:
         return None
     if (there.machine, there.boot) != (here.machine, here.boot) or there.folder == here.folder:
         return None
