@@ -15,7 +15,7 @@ from fakes.worlds_web import certificate
 from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.http import HttpScheme
 from tesk.storage.patience import Patience
-from tesk.storage.url import shown
+from tesk.storage.url import heard, shown
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PART = b"HTTP/1.1 206 Partial Content\r\n"
@@ -157,7 +157,7 @@ def test_what_a_server_says_is_one_short_line_without_control_characters(target:
     ):
         get(f"{server.url}/f", target)
     assert str(told.value).isprintable()
-    assert len(str(told.value)) < 400
+    assert len(str(told.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -199,3 +199,8 @@ def test_no_url_is_shown_with_its_secrets(url: str) -> None:
 )
 def test_what_is_no_secret_is_shown(url: str) -> None:
     assert shown(url) == url
+
+
+def test_a_name_is_shown_without_what_a_terminal_obeys() -> None:
+    assert shown("/a\x1b[2Jb\nc\x9b") == "/a\\x1b[2Jb\\nc\\x9b"
+    assert heard("one\r\ntwo\x1b[2J\udcff" + "x" * 999)[:14] == "one two[2J%FFx"

@@ -10,12 +10,11 @@ from tesk.errors import TransferRefused
 from tesk.storage.pace import Pace
 from tesk.storage.patience import Again
 from tesk.storage.site import Place
-from tesk.storage.url import shown
+from tesk.storage.url import heard, shown
 
 _PIECE_BYTES = 64 * 1024
 _HEAD_MOST_BYTES = 64 * 1024
 _LINE_MOST_BYTES = 4096
-_REASON_MOST = 200
 _BEFORE_MOST = 100
 """So many answers of 1xx may come before the one that counts."""
 _DIGITS_MOST = 18
@@ -145,7 +144,7 @@ class Answer:
         if not version.startswith("HTTP/1.") or len(code) != 3 or not (code.isascii() and code.isdecimal()):
             raise _strange("no status line")
         self.status = int(code)
-        self.reason = "".join(letter for letter in reason[:_REASON_MOST] if letter.isprintable())  # messages hold it
+        self.reason = heard(reason)
         headers: dict[str, str] = {}
         name = ""
         for line in lines:

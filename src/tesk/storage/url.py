@@ -10,6 +10,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # how `os` writes such bytes in a `str`
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SAID_MOST = 300
 _HEAD_MOST = 60
 _WEB = frozenset({"http", "https", "ftp", "ftps"})
 _PLACED = re.compile(r"[^:]*://(?:[^/?#]*@)?(?:\[[^\]/?#@]*\]|[^:/?#@]*)(?::\d*)?(?:[/?#].*)?", re.DOTALL)
@@ -77,7 +79,12 @@ def shown(url: str) -> str:
         url = re.sub(r"\?[^#]*", "?...", url)
     elif scheme != "file":
         url = _SIGNATURE.sub(r"\1...", url)  # who takes a signed URL of the web and writes the scheme before it
-    return printable(url).replace("\n", "\\n").replace("\r", "\\r")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), printable(url))
+
+
+def heard(words: str) -> str:
+    """Return what somebody else says as a part of a message: on one line, not long, and nothing that a terminal obeys."""
+    return "".join(letter for letter in " ".join(printable(words).split()) if letter.isprintable())[:_SAID_MOST]
 
 
 def printable(name: str) -> str:

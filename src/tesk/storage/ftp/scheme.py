@@ -23,7 +23,7 @@ from tesk.storage.pace import Pace
 from tesk.storage.patience import Again, Patience, wanted
 from tesk.storage.pour import send
 from tesk.storage.scheme import Advance, Arrived, Entry
-from tesk.storage.url import below, printable, shown
+from tesk.storage.url import below, heard, shown
 from tesk.tes.task import FileType
 
 T = TypeVar("T")
@@ -373,8 +373,7 @@ def _send(line: Line, path: str, upload: _Upload) -> None:
 
 
 def _words(error: Exception) -> str:
-    text = printable(os.fsdecode(str(error).encode("latin-1", "replace")))
-    return " ".join(text.split())[:200] or type(error).__name__
+    return heard(os.fsdecode(str(error).encode("latin-1", "replace"))) or type(error).__name__
 
 
 def _refused(error: ftplib.error_perm, url: str) -> TransferRefused | Again:

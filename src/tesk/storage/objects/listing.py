@@ -7,6 +7,7 @@ from xml.parsers import expat
 
 from tesk.storage.objects.keys import Listed
 from tesk.storage.patience import Again
+from tesk.storage.url import heard
 
 _ENTITY = re.compile(r"&(#[0-9]{1,7}|#x[0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);")
 _LETTERS = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -71,7 +72,7 @@ class Complaint(NamedTuple):
 
 def complaint(document: bytes) -> Complaint:
     """Read an error. Only its code and message: the rest may hold what was signed, and with what."""
-    return Complaint(element(document, "Code"), element(document, "Message"))
+    return Complaint(heard(element(document, "Code")), heard(element(document, "Message")))
 
 
 def element(document: bytes, name: str) -> str:
