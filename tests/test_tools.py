@@ -90,9 +90,11 @@ def test_a_busy_server_is_asked_again(server: trs_server.Trs) -> None:
         looked_up(server, f"{server.url}/a/versions/1")
 
 
-def test_a_document_without_end_in_its_depths_is_no_fault_of_ours() -> None:
-    deep = b'{"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    with raw_web.serve(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(deep), deep)) as server:
+@pytest.mark.parametrize(
+    "document", [b'{"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"images":[{"image_name":"\xce"}]}']
+)
+def test_what_is_no_document_is_no_fault_of_ours(document: bytes) -> None:
+    with raw_web.serve(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)) as server:
         host = TrsHost(host=f"127.0.0.1:{server.port}", plain=True)
         settings = StorageSettings(trs=(host,), private_addresses=True)
         with (

@@ -130,7 +130,7 @@ class Tools:
             data = answer.read_at_most(_DOCUMENT_BYTES)
         try:
             version = json.decode(data, type=Version)
-        except (DecodeError, RecursionError) as error:
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TransferRefused(f"{shown(uri)}: the server's answer is no version of a tool ({error})") from error
         return docker_image(version, uri)
 

@@ -53,12 +53,13 @@ def get(url: str, target: int, **options: object) -> bytes:
         OK + b"Content-Length: " + b"9" * 19 + b"\r\n\r\nabc",
         PART + b"Content-Range: bytes 0-1/" + b"9" * 5000 + b"\r\nContent-Length: 2\r\n\r\nab",
         b"HTTP/1.1 302 Found\r\nLocation: http://[evil\r\nContent-Length: 0\r\n\r\n",
+        OK + b"Content-MD5: \xc0\xc0\r\nContent-Length: 3\r\n\r\nab",
         b"HTTP/1.1 302 Found\r\nLocation: //[\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: http://a..b/\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
         OK + CHUNKED + b"\r\n0\r\n" + b"A: b\r\n" * 100_000,
     ],
-    ids=["length", "large", "range", "bracket", "relative", "labels", "continue", "trailers"],
+    ids=["length", "large", "range", "bracket", "sum", "relative", "labels", "continue", "trailers"],
 )
 def test_no_answer_of_a_server_is_a_fault_of_ours(answer: bytes, target: int) -> None:
     with raw_web.serve(answer) as server, scheme() as http:

@@ -13,7 +13,7 @@ from fakes.drs_server import PASSPORT, TOKEN
 from fakes.worlds_drs import scheme
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
-from tesk.storage.drs.document import AccessUrl, Checksum, expected, headers
+from tesk.storage.drs.document import AccessUrl, Checksum, expected, headers, read_access, read_object
 from tesk.storage.drs.place import Place, place_of
 from tesk.storage.drs.scheme import DrsScheme
 from tesk.storage.patience import Patience
@@ -261,6 +261,13 @@ def test_a_part_whose_name_leads_elsewhere_is_refused(server: drs_server.Drs, na
     server.bundle("top", (name, "a"))
     with drs(server) as scheme, pytest.raises(TransferRefused, match="a name that no file can have"):
         list(scheme.list(f"{server.url}/top"))
+
+
+@pytest.mark.parametrize("document", [b'{"url":"\xce"}', b'{"url":"x","z":' + b"[" * 100_000, b"[]", b""])
+def test_what_is_no_document_is_no_fault_of_ours(document: bytes) -> None:
+    for read in (read_object, read_access):
+        with pytest.raises(TransferRefused, match="the server's answer"):
+            read(document.replace(b"url", b"id") if read is read_object else document, "drs://h/a")
 
 
 def test_headers_cannot_become_others() -> None:

@@ -17,6 +17,7 @@ from fakes.between import Between, Broken, between
 from fakes.worlds_objects import s3_scheme, weed
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.objects import parts
+from tesk.storage.objects.incoming import checksum_of
 from tesk.storage.objects.s3 import S3Scheme, _page
 
 MIB = 1024 * 1024
@@ -122,6 +123,11 @@ def test_a_server_that_stays_busy_is_given_up_in_words(line: Line, target: int) 
         TransferFailed, match=r"s3://test-\d+/x: the server answers 503 .*\(SlowDown: .*\); tried 5 times"
     ):
         line.scheme.get(line.url(), target, line.advance)
+
+
+@pytest.mark.parametrize("value", ["\u00e9", "abc", "AAAA-7"])
+def test_a_checksum_that_is_none_is_no_fault_of_ours(value: str) -> None:
+    assert checksum_of(lambda name: value if name == "x-amz-checksum-crc32" else "") is None
 
 
 def test_a_wrong_checksum_is_tried_again(line: Line, target: int) -> None:

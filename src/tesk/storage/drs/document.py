@@ -22,6 +22,10 @@ _NOT_SENT = frozenset({"connection", "content-length", "expect", "host", "range"
 """What belongs to the connection, which is ours."""
 
 
+_NO_DOCUMENT = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for what is none: no JSON, other fields, no UTF-8, no end of its depths."""
+
+
 class Checksum(Struct, frozen=True):
     """A value in hexadecimal, and the name of its algorithm in whatever spelling."""
 
@@ -95,7 +99,7 @@ def read_object(data: bytes, url: str) -> Object:
     """Read an object. Raises TransferRefused for what is none."""
     try:
         return json.decode(data, type=Object)
-    except (DecodeError, RecursionError) as error:
+    except _NO_DOCUMENT as error:
         raise TransferRefused(f"{shown(url)}: the server's answer is no DRS object ({error})") from error
 
 
@@ -103,7 +107,7 @@ def read_access(data: bytes, url: str) -> AccessUrl:
     """Read where the bytes of an object are. Raises TransferRefused for what does not say it."""
     try:
         return json.decode(data, type=AccessUrl)
-    except (DecodeError, RecursionError) as error:
+    except _NO_DOCUMENT as error:
         raise TransferRefused(f"{shown(url)}: the server's answer says no access URL ({error})") from error
 
 

@@ -1,5 +1,6 @@
 """One object on its way in: in parallel parts of one and the same version, verified against what its store says of it."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -59,7 +60,8 @@ def checksum_of(header: Callable[[str], str]) -> Checksum | None:
         for name in ("CRC32", "SHA-256", "SHA-1"):
             said = header(f"x-amz-checksum-{name.replace('-', '').lower()}")
             if said and "-" not in said:
-                return Checksum(name, b64decode(said).hex())
+                with contextlib.suppress(ValueError):  # what is no base64 is no checksum
+                    return Checksum(name, b64decode(said, validate=True).hex())
     plain = _MD5.fullmatch(header("ETag"))
     # Encrypted with a key of one's own, an object has an ETag that looks like an MD5 and is none.
     if plain and header("x-amz-server-side-encryption") in {"", "AES256"} and not header(_OWN_KEY):
