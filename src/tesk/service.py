@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -28,7 +29,7 @@ from tesk.controller.run import Controller
 from tesk.errors import StartError
 from tesk.settings import Settings
 from tesk.stager.host import HostStager
-from tesk.storage.schemes import in_force, told
+from tesk.storage.schemes import in_force, output_refusal, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
@@ -109,7 +110,14 @@ async def _serve(
         backend = _backend(settings, folder, stager, tools)
         await backend.open()
         built.push_async_callback(backend.close)
-        controller = Controller(store, backend, settings, name=socket.gethostname(), metrics=metrics)
+        controller = Controller(
+            store,
+            backend,
+            settings,
+            name=socket.gethostname(),
+            metrics=metrics,
+            refusal=partial(output_refusal, settings.storage),
+        )
         closing = asyncio.Event()
         app = create_app(
             store,

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from fakes.tes_server import FakeTes
+from tesk.cli.run import input_of
 
 
 def logs(*executors, system_logs=()):
@@ -83,6 +84,11 @@ def test_run_makes_the_task_that_was_typed(tesk_at, serve):
         {"url": f"{home}/texts", "path": "/w/d/*.txt", "path_prefix": "/w/d"},
     ]
     assert (task["name"], task["tags"], task["volumes"]) == ("n", {"k": "v=w"}, ["/v"])
+
+
+def test_data_in_a_url_is_a_file_whatever_letters_it_has():
+    assert input_of("data:;base64,ab/:x/:/i/d") == {"url": "data:;base64,ab/:x/", "path": "/i/d", "type": "FILE"}
+    assert input_of(f"data:,{'x' * 9999}:/i/d")["type"] == "FILE"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import pytest
 
 from fakes import web
 from tesk.errors import SettingsError, TransferFailed, TransferRefused
-from tesk.settings import FileRoot, HttpCredential, StorageSettings
+from tesk.settings import FileRoot, HttpCredential, S3Bucket, StorageSettings
 from tesk.storage.address import may_lead_to_private, refusal
 from tesk.storage.file import FileScheme
 from tesk.storage.http import HttpScheme
-from tesk.storage.schemes import Schemes, default_roots, in_force, told
+from tesk.storage.schemes import Schemes, default_roots, in_force, output_refusal, told
 from tesk.storage.url import below, shown
+from tesk.transfer import Deliver, TransferList
 
 
 def test_each_url_has_its_scheme_and_others_are_named() -> None:
@@ -27,6 +28,30 @@ def test_each_url_has_its_scheme_and_others_are_named() -> None:
             schemes.of("git+https://b/k")
         with pytest.raises(TransferRefused, match="neither a URL nor an absolute path"):
             schemes.of("data/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("/srv/out/new/file", None),
+        ("file:///srv/out", None),
+        ("file:///srv", None),  # a folder of outputs: what lies in it may all go below the root
+        ("s3://bucket/key", None),  # whether somebody there takes it is known when it is asked
+        ("/srv/outside", "may not write here"),
+        ("/srv/read/x", "may not write here"),
+        ("/srv/out/.git/x", "may not write here"),
+        ("ftp://h/x", "setting storage.schemes"),
+        ("drs://h/x", "cannot be stored there"),
+        ("crypt4gh+s3://h/x", "not supported yet"),
+    ],
+)
+def test_what_could_never_be_stored_is_known_from_url_and_settings(url: str, why: str | None) -> None:
+    settings = StorageSettings(
+        schemes=("file", "s3", "drs", "crypt4gh"),
+        file_roots=(FileRoot(path="/srv/out", write=True, hidden=False), FileRoot(path="/srv/read")),
+    )
+    said = output_refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
+    assert (said is None) if why is None else (said is not None and why in said)
 
 
 def test_roots_and_credentials_belong_to_their_callers(tmp_path: object) -> None:
@@ -159,3 +184,9 @@ def test_an_http_server_is_tried_as_often_as_the_settings_say(tmp_path: Path) ->
         with pytest.raises(TransferFailed):
             schemes.of(server.url).get(f"{server.url}/f", target.fileno(), lambda size_bytes: None)
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("half", [S3Bucket(bucket="b", access_key_id="k"), S3Bucket(bucket="b", secret_access_key="s")])
+def test_half_a_key_is_told_at_the_start(half: S3Bucket) -> None:
+    with pytest.raises(SettingsError, match="the entry for 'b' has half a key"):
+        in_force(StorageSettings(s3=(half,)), personal=True, home="/home/u", current="/", own=())

@@ -70,7 +70,7 @@ def test_after_a_failed_executor_what_exists_is_stored_and_the_rest_is_said(clie
         outputs=[
             {"path": "/out/there", "url": f"file://{server.files}/there"},
             {"path": "/out/missing", "url": f"file://{server.files}/missing"},
-            {"path": "/out/there", "url": "file:///not/allowed"},
+            {"path": "/out/there", "url": f"file://{server.files}/{'too-long' * 99}"},
         ],
     )
     (log,) = task["logs"]
@@ -92,6 +92,23 @@ def test_a_url_that_leads_nowhere_fails_at_run_time_with_a_sentence_and_no_execu
     (log,) = task["logs"]
     assert log["logs"] == []
     assert "gopher:// is not supported here" in log["system_logs"][-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("gopher://host/key", "gopher:// is not supported here"),
+        ("data:,x", "outputs cannot be stored in a data: URL"),
+        ("drs://host/id", "outputs cannot be stored there"),
+        ("file:///etc/cron.d/x", "tasks may not write here"),
+        ("file://other/x", "names another machine"),
+    ],
+)
+def test_an_output_that_can_never_be_stored_is_refused_before_any_executor(client, url, why):
+    task = run(client, "SYSTEM_ERROR", sh("echo >/out/x"), outputs=[{"path": "/out/x", "url": url}])
+    (log,) = task["logs"]
+    assert log["logs"] == []
+    assert why in log["system_logs"][-1]
 
 
 def test_a_task_that_waits_has_its_one_tasklog_in_basic_and_full(client):

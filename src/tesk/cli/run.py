@@ -127,7 +127,7 @@ def output_of(typed: str) -> Document:
 
 
 def _url(typed: str) -> str:
-    return typed if "://" in typed else "file://" + quote(os.path.abspath(Path(typed).expanduser()))
+    return typed if _is_url(typed) else "file://" + quote(os.path.abspath(Path(typed).expanduser()))
 
 
 def _path(typed: str) -> str:
@@ -135,8 +135,14 @@ def _path(typed: str) -> str:
 
 
 def _type(source: str, path: str) -> str:
-    folder = path.endswith("/") or source.endswith("/") or ("://" not in source and Path(source).expanduser().is_dir())
+    if source.startswith("data:"):  # its last letter may be a `/` of base64
+        return "FILE"
+    folder = path.endswith("/") or source.endswith("/") or (not _is_url(source) and Path(source).expanduser().is_dir())
     return "DIRECTORY" if folder else "FILE"
+
+
+def _is_url(typed: str) -> bool:
+    return "://" in typed or typed.startswith("data:")
 
 
 def _variable(typed: str) -> tuple[str, str]:

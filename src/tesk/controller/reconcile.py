@@ -19,6 +19,10 @@ from tesk.errors import CannotRun
 from tesk.store.rows import Claimed, Move
 from tesk.store.store import Store
 from tesk.tes.state import ACTIVE, State
+from tesk.transfer import TransferList
+
+Refusal = Callable[[TransferList], str | None]
+"""Says why an output can never be stored, as far as that is known before anything runs; None: nothing speaks against it."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class Reconciler:
         tail_bytes: int,
         clock: Callable[[], float],
         ended: Callable[[Held], None],
+        refusal: Refusal,
     ) -> None:
         self._store = store
         self._backend = backend
@@ -85,6 +90,7 @@ class Reconciler:
         self._tail_bytes = tail_bytes
         self._clock = clock
         self._ended = ended
+        self._refusal = refusal
         self.shutdown: Stop | None = None
 
     async def look(self, held: Held) -> float:
@@ -169,7 +175,11 @@ class Reconciler:
         held.fresh = False
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                await self._backend.start(held.attempt, self._plan(held.claimed))
+                plan = self._plan(held.claimed)
+                # It looks at links of this machine, which may lie on a file system that is slow.
+                if plan.transfer.outputs and (why := await asyncio.to_thread(self._refusal, plan.transfer)):
+                    return self._failed(held, why, final=True)
+                await self._backend.start(held.attempt, plan)
         except CannotRun as never:
             return self._failed(held, str(never), final=True)
         return None

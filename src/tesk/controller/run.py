@@ -11,6 +11,7 @@ from tesk.controller.admission import room
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop, Why
 from tesk.controller.lease import Tenure
+from tesk.controller.reconcile import Refusal
 from tesk.controller.term import Term
 from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
 from tesk.settings import Settings
@@ -23,7 +24,10 @@ _LONGEST_WAIT_SECONDS = 30.0
 
 
 class Controller:
-    """Moves tasks from QUEUED to their end. `name` is what the lease is called, for people."""
+    """Moves tasks from QUEUED to their end. `name` is what the lease is called, for people.
+
+    `refusal` is asked about a task's outputs before anything of it starts: nobody should compute a day for a wrong URL.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Controller:
         name: str,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        refusal: Refusal = lambda _: None,
     ) -> None:
         self._store = store
         self._backend = backend
@@ -42,6 +47,7 @@ class Controller:
         self._metrics = metrics
         self._last = time.monotonic()
         self._clock = clock
+        self._refusal = refusal
         self._limits = Limits(
             attempts=settings.limits.attempts,
             attempts_in_all=settings.limits.attempts_in_all,
@@ -87,6 +93,7 @@ class Controller:
             clock=self._clock,
             metrics=self._metrics,
             beat=self._beat,
+            refusal=self._refusal,
         )
         if self._draining:
             term.drain(self._shutdown)

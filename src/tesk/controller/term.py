@@ -16,7 +16,7 @@ from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop
 from tesk.controller.lease import Tenure
 from tesk.controller.newcomers import Newcomers
-from tesk.controller.reconcile import Held, Reconciler
+from tesk.controller.reconcile import Held, Reconciler, Refusal
 from tesk.controller.sweep import Sweeper
 from tesk.controller.workqueue import WorkQueue
 from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
@@ -75,6 +75,7 @@ class Term:
         clock: Callable[[], float],
         metrics: Metrics,
         beat: Callable[[], None],
+        refusal: Refusal,
     ) -> None:
         self._store = store
         self._backend = backend
@@ -92,6 +93,7 @@ class Term:
             tail_bytes=settings.limits.log_tail_bytes,
             clock=clock,
             ended=self._ended,
+            refusal=refusal,
         )
         self._lost_seconds = settings.machine.host_lost_seconds
         self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=self._lost_seconds)

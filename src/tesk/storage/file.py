@@ -148,6 +148,12 @@ class FileScheme:
         except OSError as error:
             raise _told(error, url) from error
 
+    def check_output(self, url: str) -> None:
+        path = path_of(url)
+        below = any(root.write and (_lies_in(root.named, path) or _lies_in(root.real, path)) for root in self._roots)
+        if not below and not self._may(path, write=True):
+            raise self._refused(url, write=True)
+
     @contextlib.contextmanager
     def _look(self, path: str, url: str) -> Iterator[tuple[int, os.stat_result]]:
         """What is at `path`, as a descriptor that reads nothing yet (O_PATH), and its status; refused outside the roots."""

@@ -75,3 +75,11 @@ class Streams(Protocol):
 
         What was given cannot be taken back: a failure in the middle is TransferFailed.
         """
+
+
+@runtime_checkable
+class Rooted(Protocol):
+    """What a Scheme may know beside: which outputs it would never take, before there is anything to store."""
+
+    def check_output(self, url: str) -> None:
+        """Raise TransferRefused where neither `url` nor anything below it may be written. Makes nothing."""

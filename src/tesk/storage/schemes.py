@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 from msgspec import structs
 
-from tesk.errors import SettingsError, TransferRefused
+from tesk.errors import SettingsError, TransferError, TransferRefused
 from tesk.settings import FileRoot, StorageSettings
-from tesk.storage.scheme import Scheme
+from tesk.storage.scheme import Rooted, Scheme
 from tesk.storage.url import scheme_of, shown
+from tesk.transfer import TransferList
 
 _MODULES = {
     "data": "tesk.storage.data",
@@ -35,6 +36,10 @@ imports another. What stands before a `+` in a scheme is a wrapper, `crypt4gh+ht
 
 _NO_PLACES = frozenset({"crypt4gh", "data", "file"})
 """Not told of as `NAME://`: none is a place where something could lie, or its places are named one by one."""
+
+
+_SOURCES = frozenset({"crypt4gh", "data", "drs"})
+"""They give data out and take none: each says so by itself."""
 
 
 class Schemes:
@@ -61,16 +66,8 @@ class Schemes:
 
         `public_only`: a public server has named the URL, so it must not lead to a private network.
         """
-        name = scheme_of(url)
-        wrapper = name.partition("+")[0]
-        if wrapper in _WRAPPERS:
-            name = wrapper
-        module = _MODULES.get(name) or _WRAPPERS.get(name)
-        if module is None or name not in self._allowed:
-            what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
-            if module is not None:
-                what = f"{name}:// may not be used here (setting storage.schemes)"
-            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(self._allowed)}")
+        name = self.name_of(url)
+        module = _MODULES.get(name) or _WRAPPERS[name]
         with self._lock:
             if (module, public_only) not in self._made:
                 build = import_module(module).for_caller
@@ -78,6 +75,35 @@ class Schemes:
                 settings = structs.replace(self._settings, private_addresses=False) if public_only else self._settings
                 self._made[module, public_only] = build(settings, self._caller, *wrapped)
             return self._made[module, public_only]
+
+    def name_of(self, url: str) -> str:
+        """Return by which name `url` is served. Raises TransferRefused for one that we have not, or that the settings do not name."""
+        name = scheme_of(url)
+        wrapper = name.partition("+")[0]
+        if wrapper in _WRAPPERS:
+            name = wrapper
+        known = name in _MODULES or name in _WRAPPERS
+        if not known or name not in self._allowed:
+            what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
+            if known:
+                what = f"{name}:// may not be used here (setting storage.schemes)"
+            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(self._allowed)}")
+        return name
+
+
+def output_refusal(settings: StorageSettings, transfers: TransferList) -> str | None:
+    """Say why an output can never be stored, as far as URL and settings tell; None: nothing speaks against it. Calls nobody."""
+    with Schemes(settings, transfers.caller) as schemes:
+        for output in transfers.outputs:
+            try:
+                name = schemes.name_of(output.url)
+                if name in _SOURCES:
+                    schemes.of(output.url).make_directory(output.url)
+                elif name == "file" and isinstance(files := schemes.of(output.url), Rooted):
+                    files.check_output(output.url)
+            except TransferError as error:
+                return str(error)
+    return None
 
 
 def allowed_schemes(settings: StorageSettings) -> tuple[str, ...]:
@@ -114,13 +140,17 @@ def in_force(
 ) -> StorageSettings:
     """Fill in what the settings leave open. `personal`: the server serves its own user only; `own`: TESK's data and settings.
 
-    Raises SettingsError for a scheme that there is not.
+    Raises SettingsError for a scheme that there is not, and for half a key.
     """
     for name in settings.schemes:
         if name not in _MODULES | _WRAPPERS:
             raise SettingsError(
                 f"storage.schemes: there is no {name}; there are: {', '.join(sorted(_MODULES | _WRAPPERS))}"
             )
+    for one in settings.s3:
+        if bool(one.access_key_id) != bool(one.secret_access_key):
+            lacks = "secret_access_key" if one.access_key_id else "access_key_id"
+            raise SettingsError(f"storage.s3: the entry for {one.bucket!r} has half a key; {lacks} is not given")
     roots = settings.file_roots
     if roots is None:
         roots = default_roots(home=home, current=current) if personal else ()

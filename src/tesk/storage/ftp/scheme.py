@@ -39,7 +39,7 @@ _MOVED = "the file changed while it was read"
 _HELP = {
     "530": "it does not let us in; user and password of a host are set in storage.ftp",
     "534": "it speaks only with TLS: ftps://",
-    "550": "there is no such file, or it may not be had",
+    "550": "there is no such file, or this login may not do that with it",
     "552": "no room is left there",
     "553": "it does not take this name",
 }
@@ -381,4 +381,4 @@ def _refused(error: ftplib.error_perm, url: str) -> TransferRefused | Again:
     if said.startswith("530") and _FULL_HOUSE.search(said):
         return Again(f"the server answers {said}")
     help_ = _HELP.get(said[:3])
-    return TransferRefused(f"{shown(url)}: the server answers {said}" + (f": {help_}" if help_ else ""))
+    return TransferRefused(f"{shown(url)}: the server answers {said.rstrip('.')}" + (f": {help_}" if help_ else ""))
