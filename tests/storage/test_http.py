@@ -196,6 +196,14 @@ def test_https_is_read_if_its_certificate_is_trusted(certificate: Path, target: 
             Fetcher().get(f"{server.url}/f", target)
 
 
+def test_a_server_that_speaks_no_tls_is_told_as_one(target: int) -> None:
+    with (
+        web.serve(files={"/f": DATA}) as server,
+        pytest.raises(TransferFailed, match="what it answers is no TLS; tried 2"),
+    ):
+        Fetcher(tries=2).get(f"{server.url.replace('http://', 'https://')}/f", target)
+
+
 def test_https_is_never_left_for_http(certificate: Path, target: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

@@ -106,5 +106,7 @@ def _words(error: OSError) -> str:
             return "the server is silent"
         case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
             return "the line broke"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+            return "what it answers is no TLS"
         case _:
             return error.strerror or str(error)
