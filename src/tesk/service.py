@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -157,16 +156,14 @@ def _backend(settings: Settings, folder: Path, stager: Stager, tools: Tools) -> 
 
 
 def _tune() -> None:
-    """Set the interpreter up for many small requests beside one thread that writes.
+    """Set the interpreter up for many small requests.
 
     Cycles are looked for more seldom, and not in what lives as long as the server: under a load of submissions a third of
-    the time went into looking through requests that were under way. A thread that wants the interpreter waits 0.5 ms for
-    it, not 5: the writing thread wants it back after each statement.
+    the time went into looking through requests that were under way.
     """
     gc.freeze()
     gc.enable()
     gc.set_threshold(20_000, 20, 50)
-    sys.setswitchinterval(0.0005)
 
 
 class _End:

@@ -12,8 +12,8 @@ from tesk.store.pairs import pack, pair_hashes
 from tesk.store.rows import STATES, Claimed, Created, Lease, Move, NewTask, Results, Room, is_legal
 from tesk.tes.state import TERMINAL, State, may_move
 
-_CHUNKS = (64, 16, 4, 1)
-"""Rows of one INSERT: few statements for a batch, and few different ones to prepare.
+_ROWS = 64
+"""Most rows of one INSERT: few statements for a batch, and few different ones to prepare.
 
 Each statement that is stepped lets other threads have the interpreter and then waits for it; a row each would be slow
 while the event loop is busy.
@@ -62,12 +62,10 @@ def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Crea
 
 
 def _insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequence[tuple[object, ...]]) -> None:
-    done = 0
-    for size in _CHUNKS:
-        while len(rows) - done >= size:
-            statement = f"INSERT INTO {into} VALUES {', '.join([places] * size)}"
-            connection.execute(statement, [value for row in rows[done : done + size] for value in row])
-            done += size
+    for at in range(0, len(rows), _ROWS):
+        some = rows[at : at + _ROWS]
+        statement = f"INSERT INTO {into} VALUES {', '.join([places] * len(some))}"
+        connection.execute(statement, [value for row in some for value in row])
 
 
 def _known(connection: sqlite3.Connection, new: NewTask) -> Created | Exception | None:

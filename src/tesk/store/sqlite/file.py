@@ -53,7 +53,7 @@ def connect(path: Path) -> sqlite3.Connection:
             # locks of this process's other connections, and the next program would take the log away below them.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
-            path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=256
+            path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=1024
         )
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
