@@ -20,13 +20,15 @@ def server() -> Iterator[trs_server.Trs]:
         yield serving
 
 
-def looked_up(server: trs_server.Trs, *names: str, settings: StorageSettings | None = None) -> list[str]:
+def looked_up(
+    server: trs_server.Trs, *names: str, settings: StorageSettings | None = None, caller: str = "ann"
+) -> list[str]:
     host = TrsHost(host=server.authority, plain=True)
     settings = settings or StorageSettings(trs=(host,), private_addresses=True, tries=2, timeout_seconds=5)
 
     async def story() -> list[str]:
         with contextlib.closing(Tools(settings)) as tools:
-            return list(await asyncio.gather(*(tools.image(name) for name in names)))
+            return list(await asyncio.gather(*(tools.image(name, caller) for name in names)))
 
     return asyncio.run(story())
 
@@ -101,7 +103,7 @@ def test_what_is_no_document_is_no_fault_of_ours(document: bytes) -> None:
             pytest.raises(TransferRefused, match="is no version of a tool"),
             contextlib.closing(Tools(settings)) as tools,
         ):
-            asyncio.run(tools.image(f"trs://{host.host}/a/versions/1"))
+            asyncio.run(tools.image(f"trs://{host.host}/a/versions/1", "ann"))
 
 
 def test_a_registry_has_its_own_path_and_token() -> None:
@@ -117,6 +119,22 @@ def test_a_registry_has_its_own_path_and_token() -> None:
                 continue
             with pytest.raises(TransferRefused, match=rf"{words}.*storage\.trs"):
                 looked_up(server, uri if host else f"{server.url}/a/versions/2", settings=settings)
+
+
+def test_a_token_is_sent_for_those_who_may_use_it_only(server: trs_server.Trs) -> None:
+    server.add("a", "1", DOCKER)
+    server.token = "secret"
+    known = TrsHost(host=server.authority, plain=True, token="secret", callers=("ann",))
+    settings = StorageSettings(trs=(known, TrsHost(host=server.authority, plain=True)), private_addresses=True)
+    uri = f"{server.url}/a/versions/1"
+
+    async def story() -> None:
+        with contextlib.closing(Tools(settings)) as tools:
+            assert await tools.image(uri, "ann") == DOCKER["image_name"]
+            with pytest.raises(TransferRefused, match="401"):
+                await tools.image(uri, "ben")
+
+    asyncio.run(story())
 
 
 def test_a_registry_that_may_not_be_called_is_not_called(server: trs_server.Trs) -> None:

@@ -230,7 +230,10 @@ def _data_folder(folder: Path) -> Generator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise StartError(f"Another server uses {folder}; give this one its own with --data-dir") from error
+        raise StartError(
+            f"Another server uses {folder}, or has been told to end and does not yet: wait for it, or give this one a folder "
+            "of its own with --data-dir"
+        ) from error
     finally:
         os.close(lock)
 

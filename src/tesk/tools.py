@@ -22,6 +22,8 @@ _KNOWN_SECONDS = 300.0
 """How long an answer counts: a workflow of a thousand tasks asks for its tool once."""
 _KNOWN_MOST = 1000
 _THREADS = 4
+_LONGEST_SECONDS = 120.0
+"""How long one look-up may keep a thread from others, tries and waits included."""
 _URI = re.compile(r"(?i)trs://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?/([^\s]+)")
 _LONG = re.compile(r"(.+)/versions/([^/]+)/?")
 _SHORT = re.compile(r"(.+)/([^/]+)/?")
@@ -56,66 +58,78 @@ class Tools:
     """Looks tools up for backends that run their images. `settings` are in force. Close it at the end."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        self._known = {host.host.lower(): host for host in settings.trs}
+        self._hosts = settings.trs
         self._patience = Patience(settings.tries)
         self._wire = Wire(
-            {host.host: authorization(token=host.token) for host in settings.trs if host.token},
+            {},
             connections_per_host=_THREADS,
             timeout_seconds=settings.timeout_seconds,
             private=settings.private_addresses is True,
             hosts=Hosts(settings.hosts_allowed, settings.hosts_denied),
         )
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tools")
-        self._said: dict[str, tuple[float, str]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._said: dict[tuple[str, TrsHost], tuple[float, str]] = {}
+        self._locks: dict[tuple[str, TrsHost], asyncio.Lock] = {}
 
     def close(self) -> None:
         """Let go of connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._wire.close()
 
-    async def image(self, name: str) -> str:
+    async def image(self, name: str, caller: str) -> str:
         """Return the name that an image registry knows; one that is no `trs://` URI is returned as it is.
 
-        Raises TransferRefused for what will never be found, TransferFailed where the server does not answer.
+        `caller` decides which settings count: what one may not look up is not told from another's look-up. Raises TransferRefused for what will never be found, TransferFailed where the server does not answer.
         """
         if not is_tool(name):
             return name
-        lock = self._locks.setdefault(name, asyncio.Lock())
+        tool = tool_of(name)
+        host = self._host(tool, caller)
+        lock = self._locks.setdefault((name, host), asyncio.Lock())
         try:
             async with lock:
-                at, said = self._said.get(name, (0.0, ""))
+                at, said = self._said.get((name, host), (0.0, ""))
                 if not said or time.monotonic() - at > _KNOWN_SECONDS:
-                    said = await self._look_up(name)
+                    said = await self._look_up(name, tool, host)
                     if len(self._said) >= _KNOWN_MOST:
                         self._said.clear()
-                    self._said[name] = (time.monotonic(), said)
+                    self._said[name, host] = (time.monotonic(), said)
                 return said
         finally:
             if not lock.locked():
-                self._locks.pop(name, None)
+                self._locks.pop((name, host), None)
 
-    async def _look_up(self, uri: str) -> str:
-        tool, unwanted = tool_of(uri), threading.Event()
+    def _host(self, tool: Tool, caller: str) -> TrsHost:
+        """What the settings say to this caller of a registry: of host and port, or else of the host."""
+        theirs = [host for host in self._hosts if not host.callers or caller in host.callers]
+        named = {tool.authority: 0, tool.authority.rpartition(":")[0]: 1}
+        found = sorted(
+            (host for host in theirs if host.host.lower() in named), key=lambda host: named[host.host.lower()]
+        )
+        return found[0] if found else TrsHost(host=tool.authority)
+
+    async def _look_up(self, uri: str, tool: Tool, host: TrsHost) -> str:
+        unwanted, until = threading.Event(), time.monotonic() + _LONGEST_SECONDS
 
         def advance(size_bytes: int) -> None:  # noqa: ARG001  an Advance is told of bytes
             if unwanted.is_set():
                 raise TransferFailed(f"{shown(uri)}: nobody wants it any more")
+            if time.monotonic() > until:
+                raise TransferFailed(f"{shown(uri)}: the TRS server takes longer than {_LONGEST_SECONDS:g} s")
 
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: self._patience.act(uri, lambda: self._ask(tool, uri), advance=advance)
+                self._threads, lambda: self._patience.act(uri, lambda: self._ask(tool, host, uri), advance=advance)
             )
         except asyncio.CancelledError:
             unwanted.set()
             raise
 
-    def _ask(self, tool: Tool, uri: str) -> str:
-        host = self._known.get(tool.authority) or self._known.get(tool.authority.rpartition(":")[0])
-        host = host or TrsHost(host=tool.authority)
+    def _ask(self, tool: Tool, host: TrsHost, uri: str) -> str:
         base = f"http{'' if host.plain else 's'}://{tool.authority}/{host.path.strip('/')}"
         url = f"{base}/tools/{quote(tool.id, safe='')}/versions/{quote(tool.version, safe='')}"
-        with self._wire.ask(url, "GET", {"Accept": "application/json"}) as answer:
+        own = {"Authorization": authorization(token=host.token)} if host.token else {}
+        with self._wire.ask(url, "GET", {"Accept": "application/json"}, own=own) as answer:
             if answer.status in _NOT_THERE:
                 raise TransferRefused(
                     f"{shown(uri)}: {tool.authority} knows no version {shown(tool.version)} of a tool {shown(tool.id)} "

@@ -177,13 +177,13 @@ def test_odd_names_survive_both_ways(writable: World, source: int, target: int) 
 def test_the_mode_of_a_file_is_kept_where_there_are_modes(tmp_path: Path) -> None:
     source, made = tmp_path / "source", tmp_path / "there/y"
     source.write_bytes(b"data")
-    source.chmod(0o700)
+    source.chmod(0o754)
     made.parent.mkdir()
     with worlds_file.by_path(made.parent) as world, source.open("rb") as file:
         world.scheme.put(file.fileno(), str(made), nothing)
     umask = os.umask(0)
     os.umask(umask)
-    assert stat.S_IMODE(made.stat().st_mode) == 0o766 & ~umask
+    assert stat.S_IMODE(made.stat().st_mode) == 0o754 & ~umask
     assert made.stat().st_nlink == 1
     assert os.listdir(made.parent) == ["y"]
 

@@ -119,6 +119,7 @@ class TrsHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Annotated[str, says("Where its TRS is; at Dockstore that is `/api/ga4gh/trs/v2`.")] = "/ga4gh/trs/v2"
     token: Annotated[Secret, says("Bearer token.")] = ""
     plain: Annotated[bool, says("It speaks http, not https.")] = False
+    callers: Annotated[tuple[str, ...], says("Who may use it; empty: everybody.")] = ()
 
 
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -131,8 +131,8 @@ class FileScheme:
         beside = f".tesk-{os.urandom(8).hex()}.part"
         try:
             with self._folder(folder_path, url, name) as folder:
-                # The umask decides, as for any program that this user runs; programs stay programs.
-                mode = 0o666 | os.fstat(source).st_mode & 0o111
+                # As `cp` does: the mode that the executors gave it, less what the umask takes; its owner may change it.
+                mode = 0o600 | os.fstat(source).st_mode & 0o777
                 # A task is COMPLETE only when that survives a loss of power; so must what it made.
                 with whole_file(folder, name, mode, beside=beside, durable=True) as target:
                     size = copy(source, target, advance, reflink=self._reflink)

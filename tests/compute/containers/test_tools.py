@@ -15,7 +15,7 @@ TOOL = "trs://registry.example.org/bwa/versions/1"
 
 
 def ran(folder: Path, answer: str | TransferError) -> Observation:
-    async def resolve(name: str) -> str:
+    async def resolve(name: str, caller: str) -> str:
         if isinstance(answer, TransferError):
             raise answer
         return answer if name == TOOL else name

@@ -16,7 +16,7 @@ import pytest
 import seaweed
 from fakes import raw_web
 from fakes.worlds_objects import weed
-from tesk.errors import TransferRefused
+from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import AzContainer, GsBucket, S3Bucket, StorageSettings
 from tesk.storage.objects import az, gs, s3
 from tesk.storage.objects.credentials import Credentials, credentials, profile_of
@@ -137,6 +137,17 @@ def test_a_bucket_may_be_part_of_the_name_of_the_host(monkeypatch: pytest.Monkey
         scheme.put(file.fileno(), f"s3://{bucket}/a b/c", lambda count: None)
         assert [one.name for one in scheme.list(f"s3://{bucket}")] == ["a b", "a b/c"]
     assert server.stored(bucket, "a b/c") == b"data"
+
+
+def test_who_has_an_s3_of_their_own_is_told_where_to_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # a machine without a way to Amazon
+    with contextlib.closing(s3.for_caller(StorageSettings(tries=1), "ann")) as scheme, pytest.raises(
+        TransferFailed, match=r"if bucket ours is at another server than Amazon's, say so in storage\.s3"
+    ):
+        scheme.stat("s3://ours/key")
 
 
 def test_a_profile_gives_keys_and_endpoint(tmp_path: Path) -> None:

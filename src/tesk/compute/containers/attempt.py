@@ -30,7 +30,7 @@ from tesk.tes.logs import OutputFileLog
 from tesk.transfer import Direction, Progress, Stager, Told, TransferReport, summary
 
 T = TypeVar("T")
-Resolve = Callable[[str], Awaitable[str]]
+Resolve = Callable[[str, str], Awaitable[str]]
 _FOLLOW_SECONDS = 0.2
 
 
@@ -38,7 +38,7 @@ _FOLLOW_SECONDS = 0.2
 class Machine:
     """What every attempt is given. `label` tells our containers from others', `prefix` begins their names.
 
-    `resolve` gives the image that another kind of name stands for, and any other name as it is.
+    `resolve` gives the image that another kind of name stands for to a caller, and any other name as it is.
     """
 
     settings: ContainersSettings
@@ -224,7 +224,7 @@ class Attempt:
 
     async def _image(self, step: Step) -> tuple[str, Image]:
         """The image of an executor, and what it is called where it comes from."""
-        name = await self._machine.resolve(step.image)
+        name = await self._machine.resolve(step.image, self.journal.plan.transfer.caller)
         return name, await self._machine.images.get(reference(name, f"executors[{step.index}].image"))
 
     async def _take_out(self) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from socket import socket
+from socket import gaierror, socket
 from urllib.parse import quote
 
 from tesk.errors import TransferFailed, TransferRefused
@@ -92,8 +92,17 @@ class Bucket:
             request = Request(method, named, path, asked, own, body_sha256)
             own = signed(request, keys, region=self._region, at=time.time())
         url = f"http{'s' * tls}://{host}{path}{'?' * bool(asked)}{asked}"
-        with self._wire.ask(url, method, headers, own=own, body=body, send=send, expects=expects) as answer:
-            yield answer
+        try:
+            with self._wire.ask(url, method, headers, own=own, body=body, send=send, expects=expects) as answer:
+                yield answer
+        except gaierror as error:
+            if self._endpoint:
+                raise
+            # The first thing that goes wrong for who has an S3 of their own.
+            raise Again(
+                f"{host} cannot be looked up ({error.strerror}); if bucket {self.name} is at another server than Amazon's, "
+                f"say so in storage.s3, an entry with bucket = '{self.name}' and its endpoint"
+            ) from error
 
     def check(self, answer: Answer, url: str) -> None:
         """Raise unless the answer is fine: Again for what may pass by, TransferRefused or TransferFailed for the rest."""
