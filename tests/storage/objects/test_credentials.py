@@ -144,8 +144,11 @@ def test_who_has_an_s3_of_their_own_is_told_where_to_name_it(monkeypatch: pytest
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)  # a machine without a way to Amazon
-    with contextlib.closing(s3.for_caller(StorageSettings(tries=1), "ann")) as scheme, pytest.raises(
-        TransferFailed, match=r"if bucket ours is at another server than Amazon's, say so in storage\.s3"
+    with (
+        contextlib.closing(s3.for_caller(StorageSettings(tries=1), "ann")) as scheme,
+        pytest.raises(
+            TransferFailed, match=r"if bucket ours is at another server than Amazon's, say so in storage\.s3"
+        ),
     ):
         scheme.stat("s3://ours/key")
 
