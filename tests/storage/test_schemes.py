@@ -1,5 +1,6 @@
 """Which scheme, which roots, which addresses: decisions as tables."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_only_the_schemes_of_the_settings_may_be_used() -> None:
 def test_a_scheme_in_the_settings_that_there_is_not_is_told_at_the_start() -> None:
     with pytest.raises(SettingsError, match=r"storage\.schemes: there is no htttp; there are: .*https"):
         in_force(StorageSettings(schemes=("htttp",)), personal=True, home="/h", current="/w", own=())
+
+
+def test_what_wants_a_package_that_is_not_here_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"gs://", "az://"} < set(told(StorageSettings()))
+    monkeypatch.setitem(sys.modules, "obstore", None)  # as if it was not installed
+    assert not {"gs://", "az://", "abfs://"} & set(told(StorageSettings()))
+    with Schemes(StorageSettings(), "me") as schemes, pytest.raises(TransferRefused) as refused:
+        schemes.of("gopher://h/a")
+    assert str(refused.value).endswith("there are: data, drs, file, ftp, ftps, http, https, s3")
 
 
 def test_encryption_says_kindly_that_it_is_not_there_yet() -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 from importlib import import_module
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -37,6 +38,9 @@ imports another. What stands before a `+` in a scheme is a wrapper, `crypt4gh+ht
 _NO_PLACES = frozenset({"crypt4gh", "data", "file"})
 """Not told of as `NAME://`: none is a place where something could lie, or its places are named one by one."""
 
+
+_BY_OBSTORE = frozenset({"abfs", "abfss", "az", "gs"})
+"""They want a package that not every installation has."""
 
 _SOURCES = frozenset({"crypt4gh", "data", "drs"})
 """They give data out and take none: each says so by itself."""
@@ -87,7 +91,8 @@ class Schemes:
             what = f"{name}:// is not supported here" if name else "is neither a URL nor an absolute path"
             if known:
                 what = f"{name}:// may not be used here (setting storage.schemes)"
-            raise TransferRefused(f"{shown(url)}: {what}; there are: {', '.join(self._allowed)}")
+            there = ", ".join(each for each in self._allowed if each != "crypt4gh" and not _is_lacking(each))
+            raise TransferRefused(f"{shown(url)}: {what}; there are: {there}")
         return name
 
 
@@ -99,11 +104,17 @@ def output_refusal(settings: StorageSettings, transfers: TransferList) -> str | 
                 name = schemes.name_of(output.url)
                 if name in _SOURCES:
                     schemes.of(output.url).make_directory(output.url)
+                elif _is_lacking(name):
+                    schemes.of(output.url)
                 elif name == "file" and isinstance(files := schemes.of(output.url), Rooted):
                     files.check_output(output.url)
             except TransferError as error:
                 return str(error)
     return None
+
+
+def _is_lacking(name: str) -> bool:
+    return name in _BY_OBSTORE and find_spec("obstore") is None
 
 
 def allowed_schemes(settings: StorageSettings) -> tuple[str, ...]:
@@ -131,7 +142,7 @@ def told(settings: StorageSettings) -> tuple[str, ...]:
     roots = [root for root in settings.file_roots or () if not root.callers and "file" in allowed]
     return (
         *(f"file://{quote(root.path.rstrip('/'))}/" for root in roots),
-        *(f"{name}://" for name in allowed if name not in _NO_PLACES),
+        *(f"{name}://" for name in allowed if name not in _NO_PLACES and not _is_lacking(name)),
     )
 
 
