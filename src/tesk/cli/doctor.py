@@ -126,6 +126,14 @@ def engine(settings: Settings) -> Iterator[Finding]:
     kind, *others = backend.says
     yield Finding(OK, ENGINE, kind)
     yield from (Finding(WARN, ENGINE, each) for each in others)
+    if ran.level == FAIL and not ran.help and "cannot be had" in ran.says:
+        # A machine without a registry can still say whether containers start.
+        ran = Finding(
+            ran.level,
+            ran.subject,
+            ran.says,
+            f"TESK_DEFAULTS_IMAGE=IMAGE tesk doctor, an image of `{kind.split()[0]} images`",
+        )
     yield ran
 
 
