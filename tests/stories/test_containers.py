@@ -41,7 +41,8 @@ def test_a_task_runs_in_its_image_with_files_in_and_out(tmp_path, settings, engi
         assert log["logs"][1]["stdout"] == "6 /data/out\n"
         assert log["metadata"]["executors.0.image_digest"] != log["metadata"]["executors.1.image_digest"]
         assert log["outputs"] == [{"url": f"file://{server.files}/out.txt", "path": "/data/out", "size_bytes": "6"}]
-        until(lambda: engine.run("ps", "--all", "--quiet") == "")
+        # Of this task: other tests have theirs in the same engine.
+        until(lambda: engine.run("ps", "--all", "--quiet", "--filter", f"label=tesk.task={task_id}") == "")
 
 
 def test_an_image_that_is_not_there_ends_the_task_with_the_engines_words(tmp_path, settings):

@@ -147,7 +147,8 @@ def test_a_container_without_a_folder_is_found_and_removed(backend, engine: Engi
             assert [each async for each in after.existing()] == [attempt]
             await after.forget(attempt)
             assert [each async for each in after.existing()] == []
-        assert engine.run("ps", "--all", "--format", "{{.Names}}").split() == ["somebody-elses"]
+        assert engine.run("ps", "--all", "--quiet", "--filter", f"label={label}") == ""
+        assert "somebody-elses" in engine.run("ps", "--all", "--format", "{{.Names}}").split()
         engine.run("rm", "somebody-elses")
 
     asyncio.run(story())
