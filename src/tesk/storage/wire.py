@@ -199,6 +199,8 @@ class Wire:
         try:
             with self._lock:
                 self._context = self._context or ssl.create_default_context()
+                # Some Pythons take any end of a line for one that the server has made.
+                self._context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
             # RFC 9112, 9.8: where only its end says how long a body is, an end that anybody between could make is none.
             return self._context.wrap_socket(line, server_hostname=site.host, suppress_ragged_eofs=False)
         except OSError:
