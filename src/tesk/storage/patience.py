@@ -104,7 +104,12 @@ def _words(error: OSError) -> str:
             return f"its host name cannot be looked up ({error.strerror})"
         case TimeoutError():
             return "the server is silent"
-        case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
+        case (
+            ConnectionResetError()
+            | BrokenPipeError()
+            | ssl.SSLEOFError()
+            | ssl.SSLError(reason="UNEXPECTED_EOF_WHILE_READING")
+        ):
             return "the line broke"
         case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
             return "what it answers is no TLS"
