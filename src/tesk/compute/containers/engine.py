@@ -5,13 +5,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from tesk.compute.containers.arguments import Facts
+from tesk.compute.containers.inspected import Config, DockerInfo, InspectedContainer, InspectedImage, PodmanInfo
 from tesk.compute.machine.spawn import spawn
 from tesk.errors import BackendUnavailable, StartError
 
@@ -90,9 +91,9 @@ class Engine:
         said = await self._call("image", "inspect", "--", name)
         if said.code != 0:
             return None
-        found = msgspec.json.decode(said.out, type=tuple[_Inspected, ...])[0]
+        found = msgspec.json.decode(said.out, type=tuple[InspectedImage, ...])[0]
         by_registry = next((each.rpartition("@")[2] for each in found.repo_digests), "")
-        config = found.config or _Config()
+        config = found.config or Config()
         return Image(found.id, found.digest or by_registry or found.id, config.workdir or "/", config.user)
 
     async def pull(self, name: str) -> Said:
@@ -119,7 +120,7 @@ class Engine:
             raise BackendUnavailable(f"{self.facts.kind} does not say how {name} is: {said.words}")
         if said.code != 0:
             return None
-        found = msgspec.json.decode(said.out, type=tuple[_InspectedContainer, ...])[0]
+        found = msgspec.json.decode(said.out, type=tuple[InspectedContainer, ...])[0]
         state = found.state
         return Status(
             state=state.status,
@@ -159,7 +160,7 @@ class Engine:
             return {}
         # Of those that go meanwhile nothing is told.
         said = await self._call("container", "inspect", "--", *names)
-        found = msgspec.json.decode(said.out or "[]", type=tuple[_InspectedContainer, ...])
+        found = msgspec.json.decode(said.out or "[]", type=tuple[InspectedContainer, ...])
         return {each.name.lstrip("/"): each.config.labels or {} for each in found}
 
     async def holds_folder(self, image: str, path: str, name: str, label: str) -> bool:
@@ -276,7 +277,7 @@ async def _facts(path: str) -> Facts:
 
 
 def _podman(out: str) -> Facts:
-    info = msgspec.json.decode(out, type=_PodmanInfo)
+    info = msgspec.json.decode(out, type=PodmanInfo)
     if int(info.version.version.partition(".")[0] or 0) < _PODMAN:
         raise StartError(f"podman {info.version.version} is too old; {_PODMAN}.0 or newer is needed")
     graph = Path(info.store.graph)
@@ -293,7 +294,7 @@ def _podman(out: str) -> Facts:
 
 
 def _docker(out: str) -> Facts:
-    info = msgspec.json.decode(out, type=_DockerInfo)
+    info = msgspec.json.decode(out, type=DockerInfo)
     if info.errors:
         raise StartError(f"docker does not work here: {info.errors[0]}")
     if "name=rootless" in (info.security or ()):
@@ -317,86 +318,5 @@ _INITS = (
 )
 
 
-_NEVER = datetime(1, 1, 1, tzinfo=UTC)
-
-
 def _seconds(when: datetime) -> float:
     return when.timestamp() if when.year > 1 else 0.0
-
-
-class _Config(Struct):
-    workdir: str = msgspec.field(default="", name="WorkingDir")
-    user: str = msgspec.field(default="", name="User")
-    labels: dict[str, str] | None = msgspec.field(default=None, name="Labels")
-
-
-class _Inspected(Struct):
-    id: str = msgspec.field(name="Id")
-    digest: str = msgspec.field(default="", name="Digest")
-    digests: tuple[str, ...] | None = msgspec.field(default=None, name="RepoDigests")
-    config: _Config | None = msgspec.field(default=None, name="Config")
-
-    @property
-    def repo_digests(self) -> tuple[str, ...]:
-        return self.digests or ()
-
-
-class _State(Struct):
-    status: str = msgspec.field(name="Status")
-    exit_code: int = msgspec.field(default=0, name="ExitCode")
-    out_of_memory: bool = msgspec.field(default=False, name="OOMKilled")
-    started: datetime = msgspec.field(default=_NEVER, name="StartedAt")
-    finished: datetime = msgspec.field(default=_NEVER, name="FinishedAt")
-    monitor: int = msgspec.field(default=0, name="ConmonPid")
-
-
-class _Driver(Struct):
-    data: dict[str, str] | None = msgspec.field(default=None, name="Data")
-
-
-class _InspectedContainer(Struct):
-    name: str = msgspec.field(name="Name")
-    state: _State = msgspec.field(name="State")
-    config: _Config = msgspec.field(name="Config")
-    driver: _Driver = msgspec.field(default_factory=_Driver, name="GraphDriver")
-
-
-class _Security(Struct):
-    rootless: bool = False
-
-
-class _Host(Struct):
-    controllers: tuple[str, ...] | None = msgspec.field(default=None, name="cgroupControllers")
-    cpus: int = 0
-    rootless_network: str = msgspec.field(default="", name="rootlessNetworkCmd")
-    security: _Security = msgspec.field(default_factory=_Security)
-
-
-class _Store(Struct):
-    graph: str = msgspec.field(default="", name="graphRoot")
-    driver: str = msgspec.field(default="", name="graphDriverName")
-
-
-class _Version(Struct):
-    version: str = msgspec.field(default="", name="Version")
-
-
-class _PodmanInfo(Struct):
-    host: _Host
-    store: _Store
-    version: _Version
-
-
-class _Commit(Struct):
-    id: str = msgspec.field(default="", name="ID")
-
-
-class _DockerInfo(Struct):
-    version: str = msgspec.field(default="", name="ServerVersion")
-    security: tuple[str, ...] | None = msgspec.field(default=None, name="SecurityOptions")
-    memory: bool = msgspec.field(default=False, name="MemoryLimit")
-    cpu: bool = msgspec.field(default=False, name="CpuCfsQuota")
-    pids: bool = msgspec.field(default=False, name="PidsLimit")
-    cpus: int = msgspec.field(default=0, name="NCPU")
-    init: _Commit = msgspec.field(default_factory=_Commit, name="InitCommit")
-    errors: tuple[str, ...] | None = msgspec.field(default=None, name="ServerErrors")
