@@ -15,6 +15,7 @@ from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.settings import HttpCredential
 from tesk.storage.http import HttpScheme
 from tesk.storage.patience import Patience
+from tesk.storage.site import names, place_of
 
 DATA = os.urandom(300_000)
 
@@ -147,6 +148,52 @@ def test_credentials_go_to_their_own_host_only(target: int) -> None:
         "Basic " + base64.b64encode(b"u:p").decode(),
         "Basic " + base64.b64encode(b"me:it@s").decode(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "sent"),
+    [
+        ("{host}", False),  # it is for https, and its own port, alone
+        ("https://{host}", False),
+        ("https://{host}:{port}", False),
+        ("http://{host}", False),  # port 80
+        ("http://{host}:{port}", True),
+        ("HTTP://{host}:{port}/", True),
+        ("{host}:{port}", True),
+        ("{host}:1", False),
+    ],
+)
+def test_credentials_go_in_the_clear_only_where_their_entry_says_so(host: str, sent: bool, target: int) -> None:
+    with web.serve(files={"/f": DATA}) as server:
+        known = HttpCredential(host=host.format(host="127.0.0.1", port=server.server_port), token="secret")
+        assert Fetcher(credentials=(known,)).get(f"{server.url}/f", target) == DATA
+    assert [request.get("Authorization") for request in server.requests] == ["Bearer secret" if sent else None]
+
+
+@pytest.mark.parametrize(
+    ("entry", "means"),
+    [
+        ("Dav.Example.org", "https://dav.example.org:443"),
+        ("http://dav.example.org", "http://dav.example.org:80"),
+        ("b\u00fccher.example", "https://xn--bcher-kva.example:443"),
+        ("[::1]:8443", "[::1]:8443"),
+        ("[::1]", "https://[::1]:443"),
+    ],
+)
+def test_an_entry_of_the_settings_means_one_server(entry: str, means: str) -> None:
+    assert names(entry) == means
+
+
+@pytest.mark.parametrize("url", ["https://h/x", "http://h/x", "https://h:81/x", "http://h:81/x", "https://[::1]:9/"])
+def test_who_is_refused_is_told_how_a_setting_names_the_server(url: str) -> None:
+    site = place_of(url).site
+    assert names(site.entry) in {site.origin, site.authority}
+
+
+def test_where_credentials_are_wanted_the_entry_is_named(target: int) -> None:
+    with web.serve(web.Says) as server, pytest.raises(TransferRefused) as refused:
+        Fetcher().get(f"{server.url}/401", target)
+    assert f"it wants credentials (setting storage.http, host = '{server.url}')" in str(refused.value)
 
 
 def test_private_addresses_are_called_only_where_they_may_be(target: int) -> None:

@@ -196,6 +196,14 @@ def test_an_http_server_is_tried_as_often_as_the_settings_say(tmp_path: Path) ->
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("host", ["", "dav.example.org/a", "https://", "me:secret@h", "ftp://h", "a b", "h:99999"])
+def test_credentials_for_what_is_no_host_are_told_at_the_start(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"storage\.http: .* is no host; write host, host:port"):
+        in_force(
+            StorageSettings(http=(HttpCredential(host=host, token="t"),)), personal=True, home="/h", current="/", own=()
+        )
+
+
 @pytest.mark.parametrize("half", [S3Bucket(bucket="b", access_key_id="k"), S3Bucket(bucket="b", secret_access_key="s")])
 def test_half_a_key_is_told_at_the_start(half: S3Bucket) -> None:
     with pytest.raises(SettingsError, match="the entry for 'b' has half a key"):

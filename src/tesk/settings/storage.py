@@ -25,7 +25,12 @@ class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class HttpCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the stager sends to one HTTP host."""
 
-    host: Annotated[str, says("Host, or host:port.")]
+    host: Annotated[
+        str,
+        says(
+            "`host` (https at its own port alone), `host:port`, or `http://host[:port]`, which sends them in the clear."
+        ),
+    ]
     user: Annotated[str, says("Basic user.")] = ""
     password: Annotated[Secret, says("Basic password.")] = ""
     token: Annotated[Secret, says("Bearer token, instead of user and password.")] = ""

@@ -15,6 +15,7 @@ from tesk.storage.answer import Answer
 from tesk.storage.download import download
 from tesk.storage.patience import Patience
 from tesk.storage.scheme import Advance, Arrived, Entry, Take
+from tesk.storage.site import names
 from tesk.storage.stream import stream
 from tesk.storage.upload import NoFolder, upload
 from tesk.storage.url import below, shown
@@ -65,7 +66,11 @@ class HttpScheme:
     ) -> None:
         self._patience = patience or Patience()
         self._wire = Wire(
-            {one.host: authorization(user=one.user, password=one.password, token=one.token) for one in credentials},
+            {
+                named: authorization(user=one.user, password=one.password, token=one.token)
+                for one in credentials
+                if (named := names(one.host)) is not None
+            },
             connections_per_host=connections_per_host,
             timeout_seconds=timeout_seconds,
             private=private,

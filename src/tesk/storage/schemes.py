@@ -13,6 +13,7 @@ from msgspec import structs
 from tesk.errors import SettingsError, TransferError, TransferRefused
 from tesk.settings import FileRoot, StorageSettings
 from tesk.storage.scheme import Rooted, Scheme
+from tesk.storage.site import names
 from tesk.storage.url import scheme_of, shown
 from tesk.transfer import TransferList
 
@@ -151,12 +152,17 @@ def in_force(
 ) -> StorageSettings:
     """Fill in what the settings leave open. `personal`: the server serves its own user only; `own`: TESK's data and settings.
 
-    Raises SettingsError for a scheme that there is not, and for half a key.
+    Raises SettingsError for a scheme that there is not, for what is no host, and for half a key.
     """
     for name in settings.schemes:
         if name not in _MODULES | _WRAPPERS:
             raise SettingsError(
                 f"storage.schemes: there is no {name}; there are: {', '.join(sorted(_MODULES | _WRAPPERS))}"
+            )
+    for known in settings.http:
+        if names(known.host) is None:
+            raise SettingsError(
+                f"storage.http: {known.host!r} is no host; write host, host:port, or http://host for one without TLS"
             )
     for one in settings.s3:
         if bool(one.access_key_id) != bool(one.secret_access_key):

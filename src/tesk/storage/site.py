@@ -1,5 +1,6 @@
 """Take an http URL apart: which server is asked for what. No network."""
 
+import contextlib
 import re
 from typing import NamedTuple
 from urllib.parse import quote, urljoin
@@ -30,6 +31,18 @@ class Site(NamedTuple):
         """Host and port, as a Host header has them and as settings may name them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def origin(self) -> str:
+        """Host and port, and how it is spoken to."""
+        return f"http{'s' * self.tls}://{self.authority}"
+
+    @property
+    def entry(self) -> str:
+        """How a setting names it, as short as it can: `names` of it is this server."""
+        plain = "" if self.tls else "http://"
+        default = self.port == (443 if self.tls else 80)
+        return plain + (self.authority.rpartition(":")[0] if default else self.authority)
+
 
 class Place(NamedTuple):
     """A URL taken apart: what is asked of which server."""
@@ -42,6 +55,20 @@ class Place(NamedTuple):
     def url(self) -> str:
         """The same without user and password."""
         return f"http{'s' * self.site.tls}://{self.site.authority}{self.target}"
+
+
+def names(entry: str) -> str | None:
+    """Return which servers an entry of the settings means, as `Wire` takes it; None where it is no host.
+
+    `host` is https at its own port alone: what is meant for it goes in the clear, or to whoever serves on another port, only
+    where the entry says so (`http://host`, `host:port`, `https://host:port`).
+    """
+    with contextlib.suppress(TransferRefused):
+        place = place_of(entry if "://" in entry else f"https://{entry}")
+        if (place.target, place.userinfo) == ("/", None):
+            named = re.search(r":\d+/?$", entry) is not None and "://" not in entry
+            return place.site.authority if named else place.site.origin
+    return None
 
 
 def place_of(url: str) -> Place:

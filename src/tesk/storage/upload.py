@@ -16,7 +16,7 @@ _STORED = frozenset({200, 201, 204})
 _NO_FOLDER = frozenset({404, 409})
 """What servers say where the folder of a new file is not there; RFC 4918, 9.7.1 wants 409."""
 _WORDS = {
-    401: "it wants credentials (setting storage.http)",
+    401: "it wants credentials (setting storage.http, host = '{}')",
     403: "it does not let us store this; other credentials may help (setting storage.http)",
     404: "it has no folder for it and makes none, or has a folder of this very name",
     405: "it takes no file here",

@@ -44,7 +44,7 @@ _BARE = frozenset({"HEAD", "PUT", "DELETE", "MKCOL"})
 """What is answered by a status; a body is for people."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HELP = {
-    401: "it wants credentials (setting storage.http)",
+    401: "it wants credentials (setting storage.http, host = '{}')",
     403: "it does not let us have this; other credentials may help (setting storage.http)",
     404: "it has no such file",
     410: "it no longer has this file",
@@ -61,7 +61,9 @@ class _Host:
 
 
 class Wire:
-    """HTTP for one caller. `authorizations`: header values by `host` or `host:port`; `private`, `hosts`: see `address`.
+    """HTTP for one caller. `authorizations`: header values by `https://host:port`, `host:port` or `host`, whatever its port.
+
+    `private`, `hosts`: see `address`.
 
     A silence of `timeout_seconds` is a TimeoutError.
     """
@@ -211,7 +213,9 @@ class Wire:
         if place.userinfo is not None:
             user, _, password = unquote(place.userinfo).partition(":")
             return authorization(user=user, password=password)
-        return self._authorizations.get(place.site.authority) or self._authorizations.get(place.site.host)
+        site = place.site
+        found = (self._authorizations.get(name) for name in (site.origin, site.authority, site.host))
+        return next(filter(None, found), None)
 
 
 def authorization(*, user: str = "", password: str = "", token: str = "") -> str:
@@ -228,7 +232,8 @@ def check(
     said = f"the server answers {answer.status} {answer.reason}".rstrip()
     if answer.status in {408, 425, 429} or (answer.status >= 500 and answer.status not in {501, 505, 507}):
         raise Again(said, _after_seconds(answer.header("Retry-After")))
-    message = ": ".join(filter(None, (shown(url), said, words.get(answer.status))))
+    help_ = words.get(answer.status, "").format(answer.place.site.entry)
+    message = ": ".join(filter(None, (shown(url), said, help_)))
     raise TransferFailed(message) if answer.status == 507 else TransferRefused(message)
 
 
