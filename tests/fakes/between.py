@@ -40,6 +40,8 @@ class Between(ThreadingHTTPServer):
         self.breaks: Callable[[str, str], Broken | None] = lambda method, path: None
         self.drops: frozenset[str] = frozenset()
         """Headers that are not passed on, in lower case."""
+        self.adds: dict[str, str] = {}
+        """Headers that answers to GET have in place of those of the server."""
         self.lock = threading.Lock()
 
     def break_first(self, times: int, broken: Broken, *, method: str = "", word: str = "") -> None:
@@ -98,6 +100,8 @@ class _Pass(BaseHTTPRequestHandler):
         if broken.flipped and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         self.send_response_only(status)
+        adds = self.server.adds if self.command == "GET" else {}
+        headers = [one for one in headers if one[0].lower() not in adds] + [*adds.items()]
         for name, value in headers:
             if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
                 self.send_header(name, value)

@@ -9,7 +9,7 @@ import pytest
 
 import azurite
 import seaweed
-from fakes.between import between
+from fakes.between import Between, between
 from fakes.worlds import World
 from fakes.worlds_web import certificate
 from tesk.settings import AzContainer, GsBucket, S3Bucket, StorageSettings
@@ -70,27 +70,34 @@ def s3_scheme(endpoint: str, *, tries: int = 1, **options: object) -> Iterator[S
 
 
 @contextlib.contextmanager
-def over_gs(folder: Path) -> Iterator[World]:
+def google(folder: Path) -> Iterator[tuple[Between, StoreScheme, str]]:
     """What obstore speaks with Google is the XML API, which is S3's but for the signature: SeaweedFS, and somebody between
-    who takes away the token that it does not know.
+    who takes away the token that it does not know. Gives that one, the scheme, and a bucket.
     """
     server = weed()
     bucket = server.new_bucket(writable=True)
     service_account = folder / "account.json"
     service_account.write_text('{"disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}')
-    with between(server.url) as google:
-        google.drops = frozenset({"authorization"})
-        known = GsBucket(endpoint=google.url, service_account_file=str(service_account))
+    with between(server.url) as middle:
+        middle.drops = frozenset({"authorization"})
+        known = GsBucket(endpoint=middle.url, service_account_file=str(service_account))
         with _scheme(gs.for_caller(_settings(gs=(known,)), "")) as scheme:
-            yield World(
-                scheme,
-                f"gs://{bucket}/top",
-                lambda name, data: server.plant(bucket, f"top/{name}", data),
-                lambda name: server.stored(bucket, f"top/{name}"),
-                folders=False,
-                bytes_in_names=False,
-                lines_in_names=False,
-            )
+            yield middle, scheme, bucket
+
+
+@contextlib.contextmanager
+def over_gs(folder: Path) -> Iterator[World]:
+    server = weed()
+    with google(folder) as (_, scheme, bucket):
+        yield World(
+            scheme,
+            f"gs://{bucket}/top",
+            lambda name, data: server.plant(bucket, f"top/{name}", data),
+            lambda name: server.stored(bucket, f"top/{name}"),
+            folders=False,
+            bytes_in_names=False,
+            lines_in_names=False,
+        )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fakes.between import Between, Broken, between
 from fakes.worlds_objects import s3_scheme, weed
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.objects import parts
-from tesk.storage.objects.incoming import checksum_of
+from tesk.storage.objects.checksum import checksum_of
 from tesk.storage.objects.s3 import S3Scheme, _page
 
 MIB = 1024 * 1024
@@ -145,6 +146,40 @@ def test_a_checksum_that_stays_wrong_is_said_with_what_was_expected(line: Line, 
         match=r"its MD5 is [0-9a-f]{32}, but the server says 8d777f385d3dfec8815d20f7496026dc; tried 5 times",
     ):
         line.scheme.get(line.url(), target, line.advance)
+
+
+@pytest.mark.parametrize("size", [9, MIB])
+@pytest.mark.parametrize(
+    ("name", "digits"), [("crc64nvme", 16), ("crc32c", 8), ("crc32", 8), ("sha256", 64), ("sha1", 40)]
+)
+def test_every_checksum_that_covers_the_object_is_verified(
+    name: str, digits: int, size: int, line: Line, target: int
+) -> None:
+    data = (b"123456789" * size)[:size]
+    known = {  # of b"123456789", as catalogues of CRCs have them
+        "crc64nvme": "ae8b14860a799888",
+        "crc32c": "e3069283",
+        "crc32": "cbf43926",
+        "sha256": "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
+        "sha1": "f7c3bc1d808e04732adf679965ccc34ca7ae3441",
+    }
+    line.server.plant(line.bucket, "x", data)
+    header = f"x-amz-checksum-{name}"
+    line.between.adds = {header: b64encode(bytes(digits // 2)).decode()}
+    with pytest.raises(
+        TransferFailed, match=rf"its .* is ([0-9a-f]{{{digits}}}), but the server says 0{{{digits}}};"
+    ) as failed:
+        line.scheme.get(line.url(), target, line.advance)
+    if size == 9:
+        assert known[name] in str(failed.value)
+        line.between.adds[header] = b64encode(bytes.fromhex(known[name])).decode()
+    else:
+        line.between.adds |= {
+            header: "AAAAAA==",
+            "x-amz-checksum-type": "COMPOSITE",
+        }  # of the parts: not to be believed
+    line.scheme.get(line.url(), target, line.advance)
+    assert os.pread(target, size + 1, 0) == data
 
 
 def test_two_versions_of_an_object_are_never_mixed(line: Line, target: int) -> None:

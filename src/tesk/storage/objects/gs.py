@@ -48,7 +48,8 @@ def _open(bucket: str, known: GsBucket, *, tries: int, timeout_seconds: float) -
             credential_provider=_nobody if anonymous else None,
         )
 
-    return Opened(store(1), store(tries), f"gs bucket {bucket}", "storage.gs", anonymous)
+    # Of what was stored in parts, composed or encrypted with the customer's own key it looks like none.
+    return Opened(store(1), store(tries), f"gs bucket {bucket}", "storage.gs", anonymous, tags_are_md5=True)
 
 
 def _nobody() -> NoReturn:

@@ -1,18 +1,13 @@
 """One object on its way in: in parallel parts of one and the same version, verified against what its store says of it."""
 
-import contextlib
-import hashlib
 import os
-import re
 import threading
-import zlib
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from tesk.errors import TransferRefused
 from tesk.storage.answer import Answer
 from tesk.storage.objects.bucket import Bucket, Changed
+from tesk.storage.objects.checksum import Checksum, checksum_of
 from tesk.storage.objects.parts import Part, Parts, lines
 from tesk.storage.patience import Again
 from tesk.storage.pour import pour, write
@@ -23,53 +18,6 @@ _PART_BYTES = 32 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024
 _WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
-_MD5 = re.compile(r'"([0-9a-f]{32})"')
-
-
-class Checksum(NamedTuple):
-    """What the store says of an object's bytes, in hexadecimal."""
-
-    name: str
-    expected: str
-
-    def of(self, pieces: Iterable[bytes | memoryview]) -> str:
-        """Return what it is of these bytes."""
-        if self.name == "CRC32":
-            crc = 0
-            for piece in pieces:
-                crc = zlib.crc32(piece, crc)
-            return f"{crc:08x}"
-        hasher = hashlib.new(self.name.replace("-", ""), usedforsecurity=False)
-        for piece in pieces:
-            hasher.update(piece)
-        return hasher.hexdigest()
-
-    def check(self, pieces: Iterable[bytes | memoryview]) -> None:
-        """Raise Again where the bytes are not those that the store has."""
-        got = self.of(pieces)
-        if got != self.expected:
-            raise Again(f"its {self.name} is {got}, but the server says {self.expected}")
-
-
-def checksum_of(header: Callable[[str], str]) -> Checksum | None:
-    """Choose what an object is verified with, from its headers: the quickest that covers it whole.
-
-    Those of multipart uploads are often of the parts' own checksums (`...-7`), CRC32C and CRC64NVME are not in Python.
-    """
-    if header("x-amz-checksum-type") != "COMPOSITE":
-        for name in ("CRC32", "SHA-256", "SHA-1"):
-            said = header(f"x-amz-checksum-{name.replace('-', '').lower()}")
-            if said and "-" not in said:
-                with contextlib.suppress(ValueError):  # what is no base64 is no checksum
-                    return Checksum(name, b64decode(said, validate=True).hex())
-    plain = _MD5.fullmatch(header("ETag"))
-    # Encrypted with a key of one's own, an object has an ETag that looks like an MD5 and is none.
-    if plain and header("x-amz-server-side-encryption") in {"", "AES256"} and not header(_OWN_KEY):
-        return Checksum("MD5", plain[1])
-    return None
-
-
-_OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
 
 
 class Incoming:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.objects.bucket import Changed
+from tesk.storage.objects.checksum import Checksum, md5_of
 from tesk.storage.objects.keys import Listed, entries
 from tesk.storage.objects.listing import complaint
 from tesk.storage.objects.parts import Part, Parts
@@ -55,7 +56,8 @@ _SPEAKS = (exceptions.BaseError, OSError, ValueError)
 class Opened(NamedTuple):
     """A bucket or container. `patient` is for uploads in parts: they are not begun anew for each 503.
 
-    `name` and `setting` are for messages; `anonymous`: no credentials are known.
+    `name` and `setting` are for messages; `anonymous`: no credentials are known; `tags_are_md5`: an ETag that looks like an
+    MD5 is that of the object.
     """
 
     store: GCSStore | AzureStore
@@ -63,6 +65,11 @@ class Opened(NamedTuple):
     name: str
     setting: str
     anonymous: bool
+    tags_are_md5: bool = False
+
+    def checksum(self, tag: str | None) -> Checksum | None:
+        """Return what an ETag says of an object's bytes, if it says something."""
+        return md5_of(tag or "") if self.tags_are_md5 else None
 
 
 class Place(NamedTuple):
@@ -212,8 +219,12 @@ class StoreScheme:
         opened, key = place
         try:
             if pieces.size <= _WHOLE_BYTES:
+                data = b"".join(pieces)
                 with self.asking(opened, url):
-                    obstore.put(opened.store, key, b"".join(pieces), use_multipart=False)
+                    stored = obstore.put(opened.store, key, data, use_multipart=False)
+                checksum = opened.checksum(stored["e_tag"])
+                if checksum is not None:
+                    checksum.check((data,))
             else:
                 with self._large, self.asking(opened, url):
                     obstore.put(
@@ -289,11 +300,26 @@ class _Incoming:
         except FileNotFoundError as error:
             raise TransferRefused(f"{shown(self._url)}: there is no such file") from error
         except Changed:
-            os.ftruncate(self._target, 0)
-            lost, self.done_bytes = self.done_bytes, 0
-            self._parts = None
-            self._advance(-lost)
+            self._restart()
             raise
+        checksum = self._opened.checksum(self._tag)
+        if checksum is not None:
+            try:
+                checksum.check(self._written())
+            except Again:
+                self._restart()
+                raise
+
+    def _restart(self) -> None:
+        os.ftruncate(self._target, 0)
+        lost, self.done_bytes = self.done_bytes, 0
+        self._parts = None
+        self._advance(-lost)
+
+    def _written(self) -> Iterator[bytes]:
+        for begin in range(0, self.done_bytes, _PIECE_BYTES):
+            self._advance(0)
+            yield os.pread(self._target, _PIECE_BYTES, begin)
 
     def _begin(self) -> None:
         """What is small comes with the first answer; of what is large it only says how large it is, and which version."""
