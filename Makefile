@@ -41,7 +41,7 @@ docs: $(READY) ## build/docs/index.html; a warning is an error
 
 lock: $(READY) ## pin anew, with hashes, for every supported Python; names no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
-		--custom-compile-command "make lock" --extra objects --extra postgres --group dev --output-file requirements.lock pyproject.toml
+		--custom-compile-command "make lock" --extra kubernetes --extra objects --extra postgres --group dev --output-file requirements.lock pyproject.toml
 
 build: $(READY) ## dist/: wheel and source
 	$(BIN)/python -m build --no-isolation

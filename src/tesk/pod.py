@@ -1,0 +1,121 @@
+"""What the containers of one pod tell each other and the controller: the jobs, the control folder, the report.
+
+A pod is one attempt. Its secret holds the jobs, gzipped JSON each: `stager` for the containers `inputs` and `outputs`,
+`executor-<n>` for the shim of one executor. Its control volume has a folder for each container that must be waited for,
+`executors/<n>` and `inputs`; an executor sees its own alone. What stands in them is the protocol of the shim, version 1,
+on the page docs/shim.md. The report goes out as the last line of the log of `outputs`, and cut short in its termination
+message.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from tesk.settings import StorageSettings
+from tesk.transfer import TransferList, TransferReport
+
+STAGER_KEY: Final = "stager"
+EXECUTOR_KEY: Final = "executor-{}"
+
+INPUTS: Final = "inputs"
+OUTPUTS: Final = "outputs"
+EXECUTOR: Final = "executor-{}"
+"""Names of the containers."""
+
+SUMMARY_BYTES: Final = 4096
+"""Most that Kubernetes keeps of a termination message."""
+REPORT_BYTES: Final = 8 * 1024 * 1024
+"""Most that a report may take as a line of a log; a larger one is cut as the summary is."""
+
+
+class ShimJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="executor/1"):
+    """What one executor's shim does. `pod` is the uid of its pod; paths are absolute, as the program sees them.
+
+    `workdir_made`: a working directory that the image may lack; the folder that stands for it then.
+    """
+
+    pod: str
+    index: int
+    command: tuple[str, ...]
+    env: dict[str, str] = {}
+    workdir: str | None = None
+    workdir_made: str | None = None
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    tail_bytes: int = 65536
+
+
+class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="status/1"):
+    """How one executor ended, written by its shim in one rename. Seconds since the epoch.
+
+    `exit_code` is that of the program, 128 + signal where a signal ended it, 127 not found, 126 not executable. None:
+    the program did not run, since it was not its turn (`skipped`) or for the reason in `error`. `error` beside a code says more about
+    it, for a person.
+    """
+
+    pod: str
+    index: int
+    exit_code: int | None = None
+    signal: int | None = None
+    started: float | None = None
+    ended: float = 0.0
+    skipped: bool = False
+    error: str | None = None
+
+
+class PodExecutor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the stager must know of one executor."""
+
+    ignore_error: bool = False
+    tail_bytes: int = 65536
+
+
+class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="pod/1"):
+    """What the containers `inputs` and `outputs` do. `pod` is the uid of their pod, `attempt` its `<task>-<number>`.
+
+    `settings` are in force, with the credentials that this task's data needs and no others. `folders` are made before the
+    first executor runs; `singles` are files that are mounted by themselves, so they are written in place.
+    """
+
+    pod: str
+    attempt: str
+    transfers: TransferList
+    settings: StorageSettings
+    executors: tuple[PodExecutor, ...]
+    folders: tuple[str, ...] = ()
+    singles: tuple[str, ...] = ()
+
+
+class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One executor that had its turn. Tails are text. `exit_code` None: its shim went away without a word (`killed`), or `error`."""
+
+    index: int
+    exit_code: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    stdout: str = ""
+    stderr: str = ""
+    error: str | None = None
+    killed: bool = False
+
+
+class AttemptReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="attempt/1"):
+    """All that became of an attempt, as its pod says it. `error`: the protocol itself was not kept, and how.
+
+    `cut`: tails, files and long sentences were left out, since it would not have fit.
+    """
+
+    pod: str
+    attempt: str
+    inputs: TransferReport | None = None
+    executors: tuple[ExecutorEnd, ...] = ()
+    outputs: TransferReport | None = None
+    error: str | None = None
+    cut: bool = False
+
+
+class PackedReport(Struct, frozen=True, kw_only=True, tag_field="tesk", tag="attempt/1+zlib"):
+    """An AttemptReport that was large: its JSON, by zlib and base64."""
+
+    data: str
