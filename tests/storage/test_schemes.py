@@ -55,6 +55,50 @@ def test_what_could_never_be_stored_is_known_from_url_and_settings(url: str, why
     assert (said is None) if why is None else (said is not None and why in said)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://dav.example.org/x", None),
+        ("https://old.example.org/x", "old.example.org may not be called: setting storage.hosts_denied names it"),
+        ("https://OLD.example.org:8443/x", "setting storage.hosts_denied names it"),
+        ("ftp://old.example.org/x", "setting storage.hosts_denied names it"),
+        ("ftps://elsewhere.org/x", "setting storage.hosts_allowed does not name it"),
+        ("s3://bucket/key", "s3.us-east-1.amazonaws.com may not be called: setting storage.hosts_allowed"),
+        ("s3://ours/key", None),
+        ("gs://bucket/key", "setting storage.hosts_allowed does not name it"),
+        ("az://account/container/key", "setting storage.hosts_allowed does not name it"),
+    ],
+)
+def test_an_output_to_a_host_that_must_not_be_called_is_known_before_anything_runs(url: str, why: str | None) -> None:
+    settings = StorageSettings(
+        hosts_allowed=("*.example.org",),
+        hosts_denied=("old.example.org",),
+        s3=(S3Bucket(bucket="ours", endpoint="https://s3.example.org"),),
+    )
+    said = output_refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
+    assert (said is None) if why is None else (said is not None and why in said)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://169.254.169.254/latest", "link-local and metadata addresses are never called"),
+        ("http://[fd00:ec2::254]/latest", "link-local and metadata addresses are never called"),
+        ("http://0xa9fea9fe/latest", "link-local and metadata addresses are never called"),
+        ("ftp://10.0.0.7/x", "it is on this machine or in a private network"),
+        ("http://192.0.2.1:99999/x", "no proper http URL"),
+        ("http://8.8.8.8/x", None),
+        ("http://nobody.invalid/x", None),  # what a name leads to is known when it is called
+    ],
+)
+def test_an_output_to_an_address_that_must_not_be_called_is_known_before_anything_runs(
+    url: str, why: str | None
+) -> None:
+    transfers = TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),))
+    said = output_refusal(StorageSettings(private_addresses=False), transfers)
+    assert (said is None) if why is None else (said is not None and why in said)
+
+
 def test_roots_and_credentials_belong_to_their_callers(tmp_path: object) -> None:
     settings = StorageSettings(
         file_roots=(FileRoot(path=str(tmp_path), callers=("ann",)),),

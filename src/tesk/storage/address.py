@@ -1,5 +1,6 @@
 """Who may be called: a host's addresses are checked, and the very address that was checked is called."""
 
+import contextlib
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -101,6 +102,18 @@ def connect(host: str, port: int, *, private: bool, timeout_seconds: float, host
     if failure is not None:
         raise failure
     raise TransferRefused(f"{host} may not be called: {reason or 'it has no address'}")
+
+
+def check_name(host: str, *, private: bool, hosts: Hosts = EVERYWHERE) -> None:
+    """Raise TransferRefused for a host that must not be called by its name, or by the address that it is. Looks nothing up."""
+    hosts.check(host)
+    with contextlib.suppress(socket.gaierror):  # a name, whose addresses are for whoever calls it
+        for *_, place in socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        ):
+            reason = refusal(str(place[0]), private=private) or hosts.refusal(host, str(place[0]))
+            if reason is not None:
+                raise TransferRefused(f"{host} may not be called: {reason}")
 
 
 def check_url(url: str, *, private: bool, hosts: Hosts = EVERYWHERE) -> None:

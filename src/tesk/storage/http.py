@@ -15,7 +15,7 @@ from tesk.storage.answer import Answer
 from tesk.storage.download import download
 from tesk.storage.patience import Patience
 from tesk.storage.scheme import Advance, Arrived, Entry, Take
-from tesk.storage.site import names
+from tesk.storage.site import names, place_of
 from tesk.storage.stream import stream
 from tesk.storage.upload import NoFolder, upload
 from tesk.storage.url import below, shown
@@ -83,6 +83,9 @@ class HttpScheme:
     def close(self) -> None:
         """Close the connections that wait for more work."""
         self._wire.close()
+
+    def check_server(self, url: str) -> None:
+        self._wire.check_site(place_of(url).site)
 
     def stat(self, url: str) -> Entry | None:
         """Ask a WebDAV server; another one, which cannot tell, is asked for the file's head."""

@@ -78,8 +78,27 @@ class Streams(Protocol):
 
 
 @runtime_checkable
+class Modes(Protocol):
+    """What a Scheme may know beside: folders that have modes."""
+
+    def make_directory_as(self, url: str, mode: int) -> None:
+        """Make a directory as `make_directory` does, with these permission bits as far as the place has them.
+
+        Its owner may always use it; one that is there stays as it is.
+        """
+
+
+@runtime_checkable
 class Rooted(Protocol):
     """What a Scheme may know beside: which outputs it would never take, before there is anything to store."""
 
     def check_output(self, url: str) -> None:
         """Raise TransferRefused where neither `url` nor anything below it may be written. Makes nothing."""
+
+
+@runtime_checkable
+class Calls(Protocol):
+    """What a Scheme may know beside: which servers it would never call, before there is anything to move."""
+
+    def check_server(self, url: str) -> None:
+        """Raise TransferRefused where the server of `url` may not be called, as far as URL and settings tell. Calls nobody."""

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from tesk.errors import SettingsError, TransferError, TransferRefused
 from tesk.settings import FileRoot, StorageSettings
-from tesk.storage.scheme import Rooted, Scheme
+from tesk.storage.scheme import Calls, Rooted, Scheme
 from tesk.storage.site import names
 from tesk.storage.url import scheme_of, shown
 from tesk.transfer import TransferList
@@ -105,10 +105,12 @@ def output_refusal(settings: StorageSettings, transfers: TransferList) -> str | 
                 name = schemes.name_of(output.url)
                 if name in _SOURCES:
                     schemes.of(output.url).make_directory(output.url)
-                elif _is_lacking(name):
-                    schemes.of(output.url)
-                elif name == "file" and isinstance(files := schemes.of(output.url), Rooted):
-                    files.check_output(output.url)
+                    continue
+                scheme = schemes.of(output.url)
+                if isinstance(scheme, Rooted):
+                    scheme.check_output(output.url)
+                if isinstance(scheme, Calls):
+                    scheme.check_server(output.url)
             except TransferError as error:
                 return str(error)
     return None

@@ -95,6 +95,10 @@ class Wire:
                     line.close()
                 host.idle.clear()
 
+    def check_site(self, site: Site) -> None:
+        """Raise TransferRefused for a server that must not be called, as far as its name tells."""
+        address.check_name(site.host, private=self._private, hosts=self._allowed)
+
     @contextlib.contextmanager
     def ask(
         self,

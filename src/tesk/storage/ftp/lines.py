@@ -54,6 +54,10 @@ class Lines:
                     line.close()
                 host.idle.clear()
 
+    def check_site(self, site: Site) -> None:
+        """Raise TransferRefused for a server that must not be called, as far as its name tells."""
+        address.check_name(site.host, private=self._private, hosts=self._allowed)
+
     def act(self, place: Place, act: Callable[[Line], T]) -> T:
         """Act on a line to a place's server, one of a bounded number, which is kept where nothing is left open on it."""
         login = self._login(place)

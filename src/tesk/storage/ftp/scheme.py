@@ -118,6 +118,9 @@ class FtpScheme:
     def close(self) -> None:
         self._lines.close()
 
+    def check_server(self, url: str) -> None:
+        self._lines.check_site(place_of(url).site)
+
     def stat(self, url: str) -> Entry | None:
         place = place_of(url)
         listed = self._act(url, lambda: self._lines.act(place, lambda line: self._look(line, place, url)))

@@ -3,6 +3,7 @@
 import re
 from fnmatch import fnmatchcase
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tesk.errors import TransferRefused
 from tesk.settings import AzContainer, StorageSettings
@@ -22,21 +23,31 @@ def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
     hosts = address.Hosts(settings.hosts_allowed, settings.hosts_denied)
     opened: dict[tuple[str, str], Opened] = {}
 
+    def entry_of(account: str, container: str) -> tuple[AzContainer, bool]:
+        """What the settings say of a container, and whether it may be in a private network."""
+        entry = next(
+            (one for one in known if one.account == account and fnmatchcase(container, one.container)),
+            AzContainer(account=account),
+        )
+        return entry, bool(entry.endpoint) or settings.private_addresses is True
+
+    def check(url: str) -> None:
+        entry, private = entry_of(*parts_of(url)[:2])
+        address.check_name(urlsplit(_endpoint(entry)).hostname or "", private=private, hosts=hosts)
+
     def place(url: str) -> Place:
         account, container, key = parts_of(url)
         if (account, container) not in opened:
-            entry = next(
-                (one for one in known if one.account == account and fnmatchcase(container, one.container)),
-                AzContainer(account=account),
-            )
-            private = bool(entry.endpoint) or settings.private_addresses is True
+            entry, private = entry_of(account, container)
             address.check_url(_endpoint(entry), private=private, hosts=hosts)
             opened[account, container] = _open(
                 container, entry, tries=settings.tries, timeout_seconds=settings.timeout_seconds
             )
         return Place(opened[account, container], key)
 
-    return StoreScheme(place, patience=Patience(settings.tries), connections_per_host=settings.connections_per_host)
+    return StoreScheme(
+        place, check, patience=Patience(settings.tries), connections_per_host=settings.connections_per_host
+    )
 
 
 def parts_of(url: str) -> tuple[str, str, str]:

@@ -62,6 +62,11 @@ class Bucket:
         """Say whether TLS protects what is sent."""
         return not self._endpoint.lower().startswith("http:")
 
+    def check_server(self) -> None:
+        """Raise TransferRefused where it is at a server that must not be called. Calls nobody."""
+        tls, host, _ = self._where
+        self._wire.check_site(place_of(f"http{'s' * tls}://{host}").site)
+
     @contextlib.contextmanager
     def ask(
         self,

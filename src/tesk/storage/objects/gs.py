@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatchcase
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tesk.errors import TransferRefused
 from tesk.settings import GsBucket, StorageSettings
@@ -19,16 +20,26 @@ def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
     hosts = address.Hosts(settings.hosts_allowed, settings.hosts_denied)
     opened: dict[str, Opened] = {}
 
+    def entry_of(bucket: str) -> tuple[GsBucket, bool]:
+        """What the settings say of a bucket, and whether it may be in a private network."""
+        entry = next((one for one in known if fnmatchcase(bucket, one.bucket)), GsBucket())
+        return entry, bool(entry.endpoint) or settings.private_addresses is True
+
+    def check(url: str) -> None:
+        entry, private = entry_of(place_of(url)[0])
+        address.check_name(urlsplit(entry.endpoint or _GOOGLE).hostname or "", private=private, hosts=hosts)
+
     def place(url: str) -> Place:
         bucket, key = place_of(url)
         if bucket not in opened:
-            entry = next((one for one in known if fnmatchcase(bucket, one.bucket)), GsBucket())
-            private = bool(entry.endpoint) or settings.private_addresses is True
+            entry, private = entry_of(bucket)
             address.check_url(entry.endpoint or _GOOGLE, private=private, hosts=hosts)
             opened[bucket] = _open(bucket, entry, tries=settings.tries, timeout_seconds=settings.timeout_seconds)
         return Place(opened[bucket], key)
 
-    return StoreScheme(place, patience=Patience(settings.tries), connections_per_host=settings.connections_per_host)
+    return StoreScheme(
+        place, check, patience=Patience(settings.tries), connections_per_host=settings.connections_per_host
+    )
 
 
 def _open(bucket: str, known: GsBucket, *, tries: int, timeout_seconds: float) -> Opened:

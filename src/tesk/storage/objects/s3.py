@@ -78,6 +78,9 @@ class S3Scheme:
         for wire in self._wires.values():
             wire.close()
 
+    def check_server(self, url: str) -> None:
+        self._place(url)[1].check_server()
+
     def stat(self, url: str) -> Entry | None:
         place, bucket = self._place(url)
         if place.key and not place.key.endswith("/"):

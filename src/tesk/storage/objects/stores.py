@@ -91,14 +91,23 @@ def retries(tries: int) -> "RetryConfig":
 
 
 class StoreScheme:
-    """Objects as files. `open_place` finds the store and the key of a URL; it may raise TransferRefused, Again and OSError."""
+    """Objects as files. `open_place` finds the store and the key of a URL; it may raise TransferRefused, Again and OSError.
+
+    `check_server` is what `Calls` promises.
+    """
 
     has_folders: ClassVar[bool] = True
 
     def __init__(
-        self, open_place: Callable[[str], Place], *, patience: Patience, connections_per_host: int = 8
+        self,
+        open_place: Callable[[str], Place],
+        check_server: Callable[[str], None],
+        *,
+        patience: Patience,
+        connections_per_host: int = 8,
     ) -> None:
         self._open_place = open_place
+        self.check_server = check_server
         self._patience = patience
         self._connections = threading.Semaphore(connections_per_host)
         self._helpers = threading.Semaphore(connections_per_host - 1)
