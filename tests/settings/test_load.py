@@ -204,6 +204,19 @@ def test_a_file_that_is_no_toml_names_the_line(file):
     assert "line 2" in said
 
 
+def test_a_file_may_be_json_and_what_is_wrong_in_it_is_named_likewise(file):
+    path = file('{"server": {"port": 2}, "storage": {"s3": [{"bucket": "x"}]}}', "config.json")
+    loaded = load(environ={}, config=str(path))
+    assert (loaded.settings.server.port, loaded.settings.storage.s3[0].bucket) == (2, "x")
+    assert loaded.origins["server.port"] == str(path)
+    path.write_text('{"server": {"prot": 2}}')
+    assert wrong(config=str(path)) == [f"{path}: there is no setting server.prot; did you mean server.port?"]
+    path.write_text('{"server": ')
+    assert wrong(config=str(path))[0].startswith(f"{path}: not JSON: ")
+    path.write_text("[]")
+    assert wrong(config=str(path)) == [f"{path}: is no object: write {{}} for no settings"]
+
+
 def test_a_section_that_is_no_table_is_an_error(file):
     path = file("server = 1\n")
     assert wrong(config=str(path)) == [f"{path}:1: server is a table: write [server]"]

@@ -23,7 +23,7 @@ FLAGS = (
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """Take `--config`, and the flags that say which database."""
-    parser.add_argument("--config", metavar="FILE", help="settings file (TOML) instead of the usual ones")
+    parser.add_argument("--config", metavar="FILE", help="settings file (TOML or JSON) instead of the usual ones")
     parser.add_argument(
         "--data-dir", metavar="FOLDER", help="where the server keeps its database and the tasks' folders"
     )

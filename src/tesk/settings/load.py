@@ -1,4 +1,6 @@
-"""Settings from flags, variables and TOML files, in this order of precedence, to one frozen tree.
+"""Settings from flags, variables and files, in this order of precedence, to one frozen tree.
+
+A file is TOML, or JSON where its name ends so: programs that write settings have no TOML.
 
 A variable `TESK_X_FILE` names a file whose content counts as the value of `TESK_X`: so a secret need not stand in the
 environment. A list in a variable is parted by `:` (paths) or `,` (all else), or is a JSON array where it begins with `[`.
@@ -87,11 +89,13 @@ def load(
 def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
     try:
         text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
+        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: is no object: write {{}} for no settings")
     known = {setting.key: setting for setting in reference()}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     given: dict[str, _Given] = {}
