@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 
 from fakes.desk import DIRECTORY, FILE, Desk, tree
 from tesk.tes.task import FileType
@@ -119,3 +120,29 @@ def test_paths_that_look_alike_have_urls_that_do_not(desk: Desk) -> None:
     ]
     for number, file in enumerate(done.files):
         assert desk.fetch(Fetch(index=0, path=f"/again{number}", url=file.url)).error is None, "it is a URL like others"
+
+
+def test_folders_and_files_keep_their_modes_and_what_is_there_stays_as_it_is(desk: Desk) -> None:
+    desk.plant(desk.root / "o/closed/deep/run.sh", mode=0o750)
+    (desk.root / "o/empty").mkdir()
+    for name, mode in (("empty", 0o2711), ("closed/deep", 0o555), ("closed", 0o700), (".", 0o750)):
+        (desk.root / "o" / name).chmod(mode)
+    (desk.out / "kept").mkdir(mode=0o705)
+    done = desk.deliver(
+        Deliver(index=0, path="/o", url=f"{desk.out}/new"), Deliver(index=1, path="/o/closed", url=f"{desk.out}/kept")
+    )
+    assert done.error is None
+
+    def mode(name: str) -> int:
+        return stat.S_IMODE((desk.out / name).stat().st_mode)
+
+    assert {
+        name: mode(name) for name in ("new", "new/empty", "new/closed", "new/closed/deep", "new/closed/deep/run.sh")
+    } == {
+        "new": 0o750,
+        "new/empty": 0o711,
+        "new/closed": 0o700,
+        "new/closed/deep": 0o755,
+        "new/closed/deep/run.sh": 0o750,
+    }
+    assert (mode("kept"), mode("kept/deep")) == (0o705, 0o755)

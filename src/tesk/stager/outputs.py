@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from tesk.errors import TransferError, TransferRefused
+from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.inside import Found, Inside, kind
 from tesk.stager.globs import matcher, parts, pruned
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
 from tesk.stager.report import TooMany, moved, report, told
+from tesk.storage.scheme import Modes
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import below, shown
 from tesk.tes.patterns import has_wildcards, literal
@@ -33,12 +34,20 @@ class Piece(Struct, frozen=True, gc=False):
     size_bytes: int = 0
 
 
+class Folder(Struct, frozen=True, gc=False):
+    """One folder of the task's, and where it goes."""
+
+    url: str
+    mode: int
+
+
 class Survey:
-    """What the executors left of what the task names."""
+    """What the executors left of what the task names. `folders` are all, parents first, those that are pieces, too."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.pieces: list[Piece] = []
+        self.folders: list[Folder] = []
         self.types: dict[int, FileType] = {}
         self.warnings: list[str] = []
         self.errors: list[TransferError] = []
@@ -84,7 +93,8 @@ def move(
     meter: Meter,
     began: float,
 ) -> TransferReport:
-    """Store every piece. One that fails does not keep the others."""
+    """Make folders where they have modes, then store every piece. One that fails does not keep the others."""
+    _make_folders(found.folders, schemes, stop)
 
     def store(piece: Piece) -> Moved | None:
         scheme = schemes.of(piece.url)
@@ -113,6 +123,21 @@ def move(
     )
     stored = [file for file in files if file is not None]
     return report(stored, found.types, found.warnings, [*found.errors, *errors], began)
+
+
+def _make_folders(folders: Iterable[Folder], schemes: Schemes, stop: Stop) -> None:
+    """Make them, one after the other, as each may be the parent of the next. What goes wrong goes wrong again with a piece."""
+    for folder in folders:
+        if stop.asked:
+            return
+        try:
+            scheme = schemes.of(folder.url)
+            if isinstance(scheme, Modes):
+                scheme.make_directory_as(folder.url, folder.mode)
+        except TransferRefused:
+            continue
+        except TransferFailed:
+            return  # it took its time, and would take it again for each of them
 
 
 def _pieces(output: Deliver, inside: Inside, found: Survey) -> Iterator[Piece]:
@@ -187,26 +212,27 @@ def _whole(piece: Piece, there: os.stat_result, inside: Inside, found: Survey) -
     if stat.S_ISREG(there.st_mode):
         yield piece
         return
-    pending: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [
-        (piece.path, piece.url, ((there.st_dev, there.st_ino),))
+    pending: list[tuple[str, str, os.stat_result, tuple[tuple[int, int], ...]]] = [
+        (piece.path, piece.url, there, ((there.st_dev, there.st_ino),))
     ]
     while pending:
-        folder, folder_url, above = pending.pop()
+        folder, folder_url, itself, above = pending.pop()
         if len(os.fsencode(folder)) > _PATH_MAX_BYTES:
             raise TransferRefused(
                 f"output {shown(piece.path)}: its folders lie deeper in each other than a path can say"
             )
+        found.folders.append(Folder(folder_url, stat.S_IMODE(itself.st_mode)))
         entries = found.entries(inside, folder)
         if not entries:
             yield Piece(piece.index, folder, folder_url, folder=True)
-        for name, itself in entries:
+        for name, entry in entries:
             inner = posixpath.join(folder, name)
-            target = inside.stat(inner) if stat.S_ISLNK(itself.st_mode) else itself
+            target = inside.stat(inner) if stat.S_ISLNK(entry.st_mode) else entry
             identity = (target.st_dev, target.st_ino) if target else (0, 0)
             if target is None or _type(target) is None or identity in above:
                 found.warnings.append(_left_out(inner, target))
             elif stat.S_ISDIR(target.st_mode):
-                pending.append((inner, below(folder_url, name), (*above, identity)))
+                pending.append((inner, below(folder_url, name), target, (*above, identity)))
             else:
                 yield Piece(piece.index, inner, below(folder_url, name), folder=False, size_bytes=target.st_size)
 

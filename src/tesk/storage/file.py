@@ -148,6 +148,13 @@ class FileScheme:
         except OSError as error:
             raise _told(error, url) from error
 
+    def make_directory_as(self, url: str, mode: int) -> None:
+        try:
+            with self._folder(path_of(url), url, "", mode=0o700 | mode & 0o777):
+                pass
+        except OSError as error:
+            raise _told(error, url) from error
+
     def check_output(self, url: str) -> None:
         path = path_of(url)
         below = any(root.write and (_lies_in(root.named, path) or _lies_in(root.real, path)) for root in self._roots)
@@ -168,8 +175,8 @@ class FileScheme:
             os.close(fd)
 
     @contextlib.contextmanager
-    def _folder(self, path: str, url: str, name: str) -> Iterator[int]:
-        """A folder for writing, made with its parents, as a descriptor. Nothing is made outside the roots."""
+    def _folder(self, path: str, url: str, name: str, *, mode: int = 0o777) -> Iterator[int]:
+        """A folder for writing, made (with `mode`) with its parents, as a descriptor. Nothing is made outside the roots."""
         if not self._may(os.path.join(path, name), write=True):
             raise self._refused(url, write=True)
         for root in self._roots:
@@ -187,9 +194,9 @@ class FileScheme:
             really = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), *missing, name)
             if not self._may(really, write=True):
                 raise self._refused(url, write=True)
-            for part in missing:
+            for left, part in enumerate(missing, 1 - len(missing)):
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=folder)
+                    os.mkdir(part, 0o777 if left else mode, dir_fd=folder)
                 deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
                 os.close(folder)
                 folder = deeper

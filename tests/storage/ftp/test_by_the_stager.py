@@ -1,5 +1,6 @@
 """Trees of FTP servers as the stager brings them in, and what of a hostile one it makes."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_a_tree_goes_there_and_back_with_its_empty_folders(tmp_path: Path) -> No
         "empty/deep",
     ]
     assert (got / "a b/#/%?").read_text() == "1"
+
+
+def test_modes_are_told_where_the_server_takes_them(tmp_path: Path) -> None:
+    sent = tmp_path / "sent/tree"
+    (sent / "closed").mkdir(parents=True)
+    (sent / "open").mkdir()
+    for name, mode in (("closed/run.sh", 0o777), ("closed/data", 0o644), ("open/secret", 0o600)):
+        (sent / name).write_text("1")
+        (sent / name).chmod(mode)
+    (sent / "closed").chmod(0o500)
+    (tmp_path / "served").mkdir()
+    for where, lacks in (("able", ""), ("unable", "SITE CHMOD")):
+        knows = {name: how for name, how in ftp_server.FTPHandler.proto_cmds.items() if name != lacks}
+        with ftp_server.serve(tmp_path / "served", proto_cmds=knows) as server:
+            url = f"ftp://{ftp_server.USER}:{ftp_server.PASSWORD}@{server.url[3:]}/{where}"
+            assert moved(tmp_path / "sent", outputs=(Deliver(index=0, path="/tree", url=url),)).error is None
+            asked = [command for command in server.commands if command.startswith("SITE")]
+        assert 1 <= len(asked) <= 3
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "served/able").rglob("*")}
+    assert modes == {"closed": 0o700, "run.sh": 0o755, "data": 0o644, "open": 0o755, "secret": 0o600}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Line(ftplib.FTP):
         self.away = False
         self._extended = control.family != socket.AF_INET
         self.features: frozenset[str] = frozenset()
+        self._has_modes = True  # until it says that it has not
         self.control = control
         self.host = site.host
 
@@ -128,6 +129,14 @@ class Line(ftplib.FTP):
     def changed(self, path: str) -> str:
         """Return when a file was last changed, "" where the server does not say. Only to be compared."""
         return self._if_there(f"MDTM {path}") or "" if "MDTM" in self.features else ""
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Give a file or folder a mode, where the server can: no standard has it, and none but some on Unix do."""
+        if self._has_modes:
+            try:
+                self.sendcmd(f"SITE CHMOD {mode:03o} {path}")
+            except (ftplib.error_perm, ftplib.error_temp) as error:
+                self._has_modes = str(error)[:3] not in _UNKNOWN
 
     def replace(self, old: str, new: str) -> None:
         """Rename a file, also onto one that is there, which stays as it was where that may not be."""

@@ -34,6 +34,10 @@ _RESUMED_BYTES = 1024 * 1024
 _LISTING_BYTES = 128 * 1024 * 1024
 _DEPTH_MAX = 100
 _TOLD_MOST = 10_000
+_PASSED_ON = 0o755
+"""Of a mode, so much is told a server: nobody but its owner shall write where others are, whatever its umask would take."""
+_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
+"""What servers give by themselves, or something stricter: nothing is said for that."""
 _FULL_HOUSE = re.compile(r"(?i)too many|maximum|limit")
 _MOVED = "the file changed while it was read"
 _HELP = {
@@ -174,6 +178,18 @@ class FtpScheme:
 
         self._act(url, lambda: self._lines.act(place, make))
 
+    def make_directory_as(self, url: str, mode: int) -> None:
+        place = place_of(url)
+
+        def make(line: Line) -> None:
+            if place.path and (place.site, place.path) not in self._folders:
+                said = self._make_folders(line, place, place.path, url)
+                mode_there = mode & _PASSED_ON | 0o700
+                if not said and mode_there != _FOLDER_MODE:
+                    line.chmod(wire(place.path, url), mode_there)
+
+        self._act(url, lambda: self._lines.act(place, make))
+
     def _entry(self, url: str, name: str, listed: Listed) -> Entry:
         """What was listed, which is remembered: a file that is fetched next need not be asked for again."""
         kind = FileType.DIRECTORY if listed.kind == "folder" else FileType.FILE
@@ -271,6 +287,7 @@ class FtpScheme:
         """One try at storing a file: beside, then under its name."""
         folder = posixpath.dirname(place.path)
         part = posixpath.join(folder, f".tesk-{os.urandom(8).hex()}.part")
+        mode = os.fstat(upload.file).st_mode & _PASSED_ON | 0o600
         begun = False
 
         def store(line: Line) -> None:
@@ -286,6 +303,8 @@ class FtpScheme:
             there = line.size_of(wire(part, url))
             if there is not None and there != upload.done:
                 raise Again(f"the server has {there} of {upload.done} bytes")
+            if mode != _FILE_MODE:
+                line.chmod(wire(part, url), mode)
             line.replace(wire(part, url), wire(place.path, url))
 
         try:
@@ -297,12 +316,13 @@ class FtpScheme:
             raise
 
     def _make_folders(self, line: Line, place: Place, folder: str, url: str) -> str:
-        """Make a folder and those above it; return the last refusal, which may only mean that they are there already."""
+        """Make a folder and those above it; return the refusal of the last, which may only mean that it is there already."""
         said = ""
         path = "/" if folder.startswith("/") else ""
         for name in filter(None, folder.split("/")):
             path = posixpath.join(path, name)
             if (place.site, path) not in self._folders:
+                said = ""
                 try:
                     line.mkd(wire(path, url))
                 except ftplib.error_perm as error:
