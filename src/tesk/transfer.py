@@ -40,13 +40,15 @@ class Deliver(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TransferList(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a stager does for one attempt, in one direction or the other. `caller` decides which roots and credentials count.
 
-    `pipes` are the streamable inputs, by index, for which their backend will have named pipes served.
+    `pipes` are the streamable inputs, by index, for which their backend will have named pipes served. `anybody`: executors
+    may be any user, so all may read what arrives, whatever its source allows; who cannot come to its folder still cannot.
     """
 
     caller: str
     inputs: tuple[Fetch, ...] = ()
     outputs: tuple[Deliver, ...] = ()
     pipes: tuple[int, ...] = ()
+    anybody: bool = False
 
 
 class Moved(Struct, frozen=True, kw_only=True):
@@ -96,10 +98,10 @@ class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     pipes: tuple[int, ...] = ()
 
 
-def summary(direction: Direction, report: TransferReport) -> str | None:
+def summary(direction: Direction, report: TransferReport, *, read: bool = False) -> str | None:
     """Return the sentence for `system_logs` on what a transfer moved, None where it moved nothing from or to anywhere.
 
-    What stood in the task itself (`content`) came from nowhere.
+    What stood in the task itself (`content`) came from nowhere. `read`: it went through named pipes.
     """
     sizes = [file.size_bytes for file in report.files if file.url]
     if not sizes:
@@ -107,7 +109,7 @@ def summary(direction: Direction, report: TransferReport) -> str | None:
     files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
     seconds = report.seconds
     took = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-    return f"{direction}: {files}, {amount(sum(sizes))} in {took}"
+    return f"{direction}: {files}, {amount(sum(sizes))} in {took}{', as they were read' if read else ''}"
 
 
 def unheard(progress: Progress) -> None:

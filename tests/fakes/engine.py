@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import ShelfStager
-from tesk.compute.containers.attempt import Resolve
 from tesk.compute.containers.backend import ContainersBackend, as_it_is
+from tesk.compute.containers.machine import Resolve
 from tesk.settings import ContainersSettings
 
 IMAGE = "localhost/debian:latest"

@@ -15,9 +15,14 @@ from fakes.web import BreaksInTheMiddle, Files, serve
 DATA = bytes(range(256)) * 12_000
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("streams"), LIMITS_ATTEMPTS="1", STORAGE_TRIES="2") as server:
+@pytest.fixture(scope="module", params=["local", "containers"])
+def server(tmp_path_factory, request):
+    more = {}
+    if request.param == "containers":
+        request.getfixturevalue("engine")
+        more = {"CONTAINERS_NETWORK": "off", "CONTAINERS_PULL": "never"}
+    folder = tmp_path_factory.mktemp("streams")
+    with running(folder, BACKEND=request.param, LIMITS_ATTEMPTS="1", STORAGE_TRIES="2", **more) as server:
         yield server
 
 
@@ -59,7 +64,7 @@ def fresh():
 
 
 def sh(script, **more):
-    return {"image": "any", "command": ["sh", "-c", script], **more}
+    return {"image": "debian", "command": ["sh", "-c", script], **more}
 
 
 def submit(client, web, *executors, **more):
@@ -150,6 +155,20 @@ def test_a_cancel_leaves_no_stager_and_no_reader(client, server):
         assert client.until(task_id) == "CANCELED"
         Waits.go_on.set()
     until(lambda: stagers(server) == [])
+
+
+def test_a_task_whose_pipes_died_with_their_server_is_begun_anew(client, server):
+    with serve(Waits, {"/f": DATA}) as web:
+        # The program of the first attempt sees an end, and would do harm with the part.
+        task_id = submit(client, web, sh("sha256sum </in/f"), sh("echo done"))
+        assert Waits.asked.wait(30)
+        server.kill()
+        Waits.go_on.set()
+        server.start()
+        server.wait_until_ready()
+        assert client.until(task_id) == "COMPLETE", logs(client, task_id)
+    assert stdout(client, task_id) == [f"{hashlib.sha256(DATA).hexdigest()}  -\n", "done\n"]
+    assert len(client.get(task_id, "FULL")["logs"]) == 2
 
 
 def test_what_nobody_can_stream_is_a_file(client, server):

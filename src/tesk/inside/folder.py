@@ -105,10 +105,12 @@ class Inside:
             with whole_file(folder, name, mode, beside=beside) as made:
                 yield made
 
-    def make_pipe(self, path: str, owner: tuple[int, int] | None = None, *, instead: int | None = None) -> int:
-        """Make a named pipe for its `owner` (uid, gid) alone and return it as a descriptor that opens nothing (O_PATH).
+    def make_pipe(
+        self, path: str, owner: tuple[int, int] | None = None, *, mode: int = 0o600, instead: int | None = None
+    ) -> int:
+        """Make a named pipe of its `owner` (uid, gid) and return it as a descriptor that opens nothing (O_PATH).
 
-        `instead`: the one that it takes the place of, as such a descriptor; where that lies there no longer,
+        `mode` is what others may, whatever the umask is. `instead`: the one that it takes the place of, as such a descriptor; where that lies there no longer,
         FileNotFoundError. Without it there must be nothing.
         """
         with _named(path), self._parent(path) as (folder, name):
@@ -118,12 +120,17 @@ class Inside:
                 if owner is not None:
                     os.chown(made, *owner, dir_fd=folder, follow_symlinks=False)
                 pipe = os.open(made, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-                if instead is not None:
-                    there, old = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(instead)
-                    if (there.st_dev, there.st_ino) != (old.st_dev, old.st_ino):
-                        os.close(pipe)
-                        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-                    os.rename(made, name, src_dir_fd=folder, dst_dir_fd=folder)
+                try:
+                    # Itself: an executor may have put a link in its place since.
+                    os.chmod(f"/proc/self/fd/{pipe}", mode)
+                    if instead is not None:
+                        there, old = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(instead)
+                        if (there.st_dev, there.st_ino) != (old.st_dev, old.st_ino):
+                            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                        os.rename(made, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except OSError:
+                    os.close(pipe)
+                    raise
             except OSError:
                 os.unlink(made, dir_fd=folder)
                 raise

@@ -35,7 +35,8 @@ def serve(job: Job, say: Callable[[Progress | TransferReport], None], over: Call
     stop = Stop()
     meter = Meter("inputs", stop, limit_bytes=job.settings.input_bytes_limit)
     schemes, inside = Schemes(job.settings, job.transfers.caller), Inside(Path(job.root))
-    feed = Feed(schemes, inside, owner=job.owner, meter=meter, broken=say)
+    mode = 0o644 if job.transfers.anybody else 0o600
+    feed = Feed(schemes, inside, owner=job.owner, mode=mode, meter=meter, broken=say)
     with meter.telling(say):
         feed.begin([fetch for fetch in job.transfers.inputs if fetch.index in job.transfers.pipes])
         over()
@@ -52,12 +53,14 @@ class Feed:
         inside: Inside,
         *,
         owner: tuple[int, int] | None,
+        mode: int,
         meter: Meter,
         broken: Callable[[TransferReport], None],
     ) -> None:
         self._schemes = schemes
         self._inside = inside
         self._owner = owner
+        self._mode = mode
         self._meter = meter
         self._broken = broken
         self._began = time.monotonic()
@@ -89,7 +92,7 @@ class Feed:
         # Opened by what it is, not by its name: nobody can put something else in its place. Blocks until it is read.
         line = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            following = self._inside.make_pipe(path, self._owner, instead=pipe)
+            following = self._inside.make_pipe(path, self._owner, mode=self._mode, instead=pipe)
         except OSError:
             pass  # the program has removed it: then nobody comes after this one
         else:

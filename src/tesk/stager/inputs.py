@@ -99,12 +99,16 @@ def move(
     inside: Inside,
     *,
     owner: tuple[int, int] | None,
+    anybody: bool,
     threads: int,
     stop: Stop,
     meter: Meter,
     began: float,
 ) -> TransferReport:
-    """Make all folders, then all files. They belong to `owner`, who may change them; the sources stay as they are."""
+    """Make all folders, then all files. They belong to `owner`, who may change them; the sources stay as they are.
+
+    `anybody`: others may read them, and go through the folders.
+    """
 
     def bring_one(piece: Piece) -> Moved:
         try:
@@ -118,9 +122,8 @@ def move(
                     arrived = schemes.of(piece.url).get(piece.url, target, one.advance)
                     size, mode = arrived.size_bytes, arrived.mode
                 one.done(size)
-                if mode is not None:
-                    # Its owner may change the copy, whatever the source allowed; no copy gains the rights of a set bit.
-                    os.fchmod(target, mode & 0o777 | 0o600)
+                if (mode := _rights(mode, 0o600, anybody=anybody)) is not None:
+                    os.fchmod(target, mode)
                 if owner is not None:
                     os.fchown(target, *owner)
         except OSError as error:
@@ -139,9 +142,9 @@ def move(
                 made.add(folder)
             if piece.pipe:
                 inside.remove(piece.path)  # by one who was killed
-                os.close(inside.make_pipe(piece.path, owner))
-            elif piece.folder and piece.mode is not None:
-                inside.chmod(piece.path, piece.mode & 0o777 | 0o700)
+                os.close(inside.make_pipe(piece.path, owner, mode=0o644 if anybody else 0o600))
+            elif piece.folder and (mode := _rights(piece.mode, 0o700, anybody=anybody)) is not None:
+                inside.chmod(piece.path, mode)
     except TransferError as error:
         errors.append(error)
     except OSError as error:
@@ -158,6 +161,18 @@ def move(
         )
     pipes = tuple(sorted(piece.index for piece in found.pieces if piece.pipe))
     return structs.replace(report(files, found.types, [], errors, began), pipes=pipes)
+
+
+def _rights(mode: int | None, least: int, *, anybody: bool) -> int | None:
+    """Return the mode of a copy of what has this one, None where nobody says anything about it.
+
+    Its owner may change the copy, whatever the source allowed; no copy gains the rights of a set bit.
+    """
+    if mode is None and not anybody:
+        return None
+    mode = (mode or 0) & 0o777 | least
+    others = (mode >> 6) * 0o11 & 0o055  # read and go through as the owner may
+    return mode | others if anybody else mode
 
 
 def _source(fetch: Fetch, url: str, scheme: Scheme) -> Entry:

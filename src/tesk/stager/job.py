@@ -87,6 +87,7 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
                     schemes,
                     inside,
                     owner=job.owner,
+                    anybody=job.transfers.anybody,
                     threads=settings.parallel,
                     stop=stop,
                     meter=meter,

@@ -11,5 +11,6 @@ def test_rootless_containers_keep_the_same_promises() -> None:
         f"{here}containers.py::test_variables_of_any_kind_arrive_and_stand_in_no_command_line",
         f"{here}containers.py::test_without_a_network_there_is_none",
         f"{here}adoption.py",
+        f"{here}inputs.py",
         *("-k", "containers"),
     )

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,43 +12,25 @@ from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.containers import journal as journals
+from tesk.compute.containers.arrival import arrive
 from tesk.compute.containers.container import Ended, Execution
-from tesk.compute.containers.engine import Engine, Image
+from tesk.compute.containers.engine import Image
 from tesk.compute.containers.folder import foreign
-from tesk.compute.containers.images import Images, Missing, is_final
+from tesk.compute.containers.images import Missing, is_final
 from tesk.compute.containers.journal import Journal
+from tesk.compute.containers.machine import Machine
 from tesk.compute.containers.prepare import Preparation, Prepared, Streams
-from tesk.compute.containers.reference import reference
-from tesk.compute.containers.removal import Removal
 from tesk.compute.machine.disk import used_bytes
+from tesk.compute.machine.feeding import while_fed
 from tesk.compute.machine.size import gigabytes
-from tesk.compute.plan import Plan, Step
+from tesk.compute.pipes import pipes_of
+from tesk.compute.plan import Step
 from tesk.errors import BackendUnavailable, CannotRun, TransferError, TransferRefused
-from tesk.settings import ContainersSettings
 from tesk.tes.logs import OutputFileLog
-from tesk.transfer import Direction, Progress, Stager, Told, TransferReport, summary
+from tesk.transfer import Direction, Progress, TransferList, TransferReport, summary
 
 T = TypeVar("T")
-Resolve = Callable[[str, str], Awaitable[str]]
 _FOLLOW_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What every attempt is given. `label` tells our containers from others', `prefix` begins their names.
-
-    `resolve` gives the image that another kind of name stands for to a caller, and any other name as it is.
-    """
-
-    settings: ContainersSettings
-    engine: Engine
-    resolve: Resolve
-    images: Images
-    removal: Removal
-    stager: Stager
-    label: str
-    prefix: str
-    notes: tuple[str, ...]
 
 
 class Attempt:
@@ -66,7 +47,8 @@ class Attempt:
         self._preparation = Preparation(machine.engine, machine.settings, journal.plan, folder)
         self.progress: Progress | None = None
         self._failure: str | None = None
-        self._stopped = False
+        self._stopped = self._broken = False
+        self._why_stopped = "The attempt was stopped."
         self._grace_seconds = 0.0
         self._execution: Execution | None = None
         self._streams: Streams | None = None
@@ -158,37 +140,29 @@ class Attempt:
                 yield text[sent - size :]
 
     async def _do(self) -> None:
-        plan = self.journal.plan
-        if self.journal.step < 0:
-            await self._bring_in()
-            if self.journal.phase.ended:
-                return
-        while (step := self._next()) is not None:
-            ended, streams = await self._execute(step)
-            # An image that went away meanwhile is fetched again, another time.
-            if ended.error is not None and not self._stopped:
-                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.", final=is_final(ended.error))
-                return
-            self._note_end(step, ended, streams)
-            if self._stopped_here():
-                return
-        if plan.transfer.outputs:
-            await self._take_out()
-            if self.journal.phase.ended:
-                return
+        if self.journal.pipes:
+            # Who reads one saw an end when the server died, or waits for ever.
+            self._why_stopped = "The server went away while it served inputs as named pipes, which none can go on with."
+            self.stop(0)
+        if self.journal.step < 0 and not await self._bring_in():
+            return
+        fed = self.journal.pipes and not self._stopped
+        if not await (self._run_fed() if fed else self._run_steps()):
+            return
+        if self.journal.plan.transfer.outputs and not await self._take_out():
+            return
         self._end(Phase.EXECUTOR_FAILED if self.journal.failed else Phase.DONE)
 
-    def _next(self) -> Step | None:
-        done = self.journal.failed or self.journal.step >= len(self.journal.plan.steps)
-        return None if done else self.journal.plan.steps[self.journal.step]
-
     # -- in and out ---------------------------------------------------------------------------------------------------
-    async def _bring_in(self) -> None:
+    async def _bring_in(self) -> bool:
+        """Fetch all that comes before the first executor; say whether it may run."""
         plan = self.journal.plan
         await asyncio.to_thread(self._preparation.empty_root)
-        report, found = await self._until_stopped(self._fetch_all(plan)) or (TransferReport(), {})
+        transfers, root = self._transfers(pipes_of(plan)), self._preparation.root
+        arriving = arrive(self._machine, plan, transfers, root, self._hear)
+        report, found = await self._until_stopped(arriving) or (TransferReport(), {})
         if self._ended_by(report):
-            return
+            return False
         await asyncio.to_thread(self._preparation.make_folders)
         facts = {f"executors.{step.index}.image": step.image for step in plan.steps}
         for step in plan.steps:
@@ -203,31 +177,18 @@ class Attempt:
             images={named: image for named, (_, image) in found.items()},
             metadata=facts,
             input_types=report.types,
+            pipes=report.pipes,
             notes=self._notes("inputs", report),
         )
         self._changed()
+        return True
 
-    async def _fetch_all(self, plan: Plan) -> tuple[TransferReport, dict[str, tuple[str, Image]]]:
-        """Fetch inputs and images at the same time; the first that fails ends the other."""
-        machine, root = self._machine, self._preparation.root
-        inputs = asyncio.ensure_future(_fetched(machine.stager, plan, root, self._hear))
-        steps = {step.image: step for step in plan.steps}
-        images = {image: asyncio.ensure_future(self._image(step)) for image, step in steps.items()}
-        both = (inputs, *images.values())
-        try:
-            await asyncio.gather(*both)
-        finally:
-            for each in both:
-                each.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-        return inputs.result(), {image: found.result() for image, found in images.items()}
+    def _transfers(self, pipes: tuple[int, ...]) -> TransferList:
+        """What the stager is told of the inputs. An image says who its executors are, and it may be anybody."""
+        return replace(self.journal.plan.transfer, pipes=pipes, anybody=True)
 
-    async def _image(self, step: Step) -> tuple[str, Image]:
-        """The image of an executor, and what it is called where it comes from."""
-        name = await self._machine.resolve(step.image, self.journal.plan.transfer.caller)
-        return name, await self._machine.images.get(reference(name, f"executors[{step.index}].image"))
-
-    async def _take_out(self) -> None:
+    async def _take_out(self) -> bool:
+        """Store the outputs; say whether the attempt's end is that of its executors."""
         if self.journal.phase is not Phase.UPLOADING:
             self._save(phase=Phase.UPLOADING, since=time.time())
             self._changed()
@@ -245,8 +206,8 @@ class Attempt:
         )
         if self.journal.failed and report.error is not None and not self._stopped:
             self._save(notes=(*self.journal.notes, report.error))
-        else:
-            self._ended_by(report)
+            return True
+        return not self._ended_by(report)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do something that a stop cancels; None where it did."""
@@ -281,6 +242,42 @@ class Attempt:
         return report.error is not None
 
     # -- executors ----------------------------------------------------------------------------------------------------
+    async def _run_steps(self) -> bool:
+        """Run the executors that are left to run; say whether outputs follow. A stop, and what is wrong, end the attempt."""
+        while (step := self._next()) is not None:
+            ended, streams = await self._execute(step)
+            # An image that went away meanwhile is fetched again, another time.
+            if ended.error is not None and not self._stopped and not self._broken:
+                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.", final=is_final(ended.error))
+                return False
+            self._note_end(step, ended, streams)
+            if self._stopped or self._broken:
+                break
+        return not self._stopped_here()
+
+    async def _run_fed(self) -> bool:
+        """Run the executors while the inputs that are named pipes are served to them."""
+        transfers, root = self._transfers(self.journal.pipes), self._preparation.root
+        goes_on, report = await while_fed(
+            self._machine.stager, transfers, root, None, self._run_steps(), broken=self._break, told=self._hear
+        )
+        self.progress = None
+        if not goes_on or self._ended_by(report):
+            return False
+        read = summary("inputs", report, read=True)
+        self._save(pipes=(), notes=(*self.journal.notes, *filter(None, [read])))
+        return True
+
+    def _break(self) -> None:
+        """End the executor: of an input that cannot go on it must not take the part for the whole."""
+        self._broken = True
+        if self._execution is not None:
+            self._execution.stop(0)
+
+    def _next(self) -> Step | None:
+        done = self.journal.failed or self.journal.step >= len(self.journal.plan.steps)
+        return None if done else self.journal.plan.steps[self.journal.step]
+
     async def _execute(self, step: Step) -> tuple[Ended, Streams]:
         machine = self._machine
         name = f"{machine.prefix}-{self.id}-{step.index}"
@@ -296,7 +293,7 @@ class Attempt:
         shown = await self._preparation.left_out(machine.images, image, step, f"{name}-look", machine.label)
         prepared = await asyncio.to_thread(self._preparation.prepare, step, shown)
         self._streams = streams = prepared.streams
-        if self._stopped:
+        if self._stopped or self._broken:
             streams.close()
             return Ended(), streams
         if not self.journal.began:
@@ -358,7 +355,7 @@ class Attempt:
         if self._failure is not None:
             self._end(Phase.SYSTEM_FAILED, self._failure, final=True)
         elif self._stopped:
-            self._end(Phase.PREEMPTED, "The attempt was stopped.", ours=True)
+            self._end(Phase.PREEMPTED, self._why_stopped, ours=True)
         return self._stopped
 
     def _end(self, phase: Phase, reason: str | None = None, *, final: bool = False, ours: bool = False) -> None:
@@ -376,7 +373,3 @@ class Attempt:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.over.wait(), seconds)
         return self.over.is_set()
-
-
-async def _fetched(stager: Stager, plan: Plan, root: Path, told: Told) -> TransferReport:
-    return await stager.fetch(plan.transfer, root, None, told) if plan.transfer.inputs else TransferReport()

@@ -9,12 +9,13 @@ from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
 from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arguments import binds
-from tesk.compute.containers.attempt import Attempt, Machine, Resolve
+from tesk.compute.containers.attempt import Attempt
 from tesk.compute.containers.devices import Devices
 from tesk.compute.containers.engine import Engine, find_engine
 from tesk.compute.containers.folder import Folders, discard
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.journal import Journal
+from tesk.compute.containers.machine import Machine, Resolve
 from tesk.compute.containers.reference import reference
 from tesk.compute.containers.removal import Removal
 from tesk.compute.machine.place import identity, place_of, same_home

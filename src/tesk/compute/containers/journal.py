@@ -26,7 +26,8 @@ class Journal(Struct, frozen=True, kw_only=True):
     """All that is true of an attempt up to now; what `Observation` shows is among it.
 
     `step` is the executor that is next or runs, -1 before inputs and images are there; `began`: it was started, perhaps.
-    `failed`: an executor was, so no other follows. `sizes`: what executors wrote to stdout and stderr, in bytes.
+    `failed`: an executor was, so no other follows. `pipes`: the inputs, by index, that are served to executors as they
+    run, until it is known that each got what it read.
     """
 
     plan: Plan
@@ -37,6 +38,7 @@ class Journal(Struct, frozen=True, kw_only=True):
     failed: bool = False
     images: dict[str, Image] = {}
     devices: tuple[str, ...] = ()
+    pipes: tuple[int, ...] = ()
     reason: str | None = None
     final: bool = False
     ours: bool = False

@@ -14,6 +14,7 @@ from tesk.compute.local.folder import Folder, Lost
 from tesk.compute.local.launch import Launcher, Machine
 from tesk.compute.local.run import Ended, Run
 from tesk.compute.machine.disk import used_bytes
+from tesk.compute.machine.feeding import while_fed
 from tesk.compute.machine.size import gigabytes
 from tesk.compute.pipes import pipes_of
 from tesk.compute.plan import Plan, Step
@@ -209,26 +210,23 @@ class Attempt:
     async def _run_fed(self, pipes: tuple[int, ...], owner: tuple[int, int] | None) -> bool | None:
         """Run the executors while the inputs that are named pipes are served to them."""
         assert self._launcher is not None
-        over = asyncio.Event()
-        transfers = replace(self._plan.transfer, pipes=pipes)
-        feeding = asyncio.create_task(
-            self._machine.stager.feed(
-                transfers, self._launcher.root, owner, over=over.wait(), broken=self._break, told=self._hear
-            )
+        failed, report = await while_fed(
+            self._machine.stager,
+            replace(self._plan.transfer, pipes=pipes),
+            self._launcher.root,
+            owner,
+            self._run_steps(),
+            broken=self._break,
+            told=self._hear,
         )
-        try:
-            failed = await self._run_steps()
-        finally:
-            over.set()
-            report = await feeding
-            self.progress = None
+        self.progress = None
         if failed is None or self._ended_by(report):
             return None
-        if (read := summary("inputs", report)) is not None:
-            self._notes.append(f"{read}, as they were read")
+        if (read := summary("inputs", report, read=True)) is not None:
+            self._notes.append(read)
         return failed
 
-    def _break(self, report: TransferReport) -> None:  # noqa: ARG002  the report at the end says it all
+    def _break(self) -> None:
         """End the executor: of an input that cannot go on it must not take the part for the whole."""
         self._broken = True
         if (run := self._run) is not None:
