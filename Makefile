@@ -2,7 +2,7 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env check test test-faults bench demo docs lock build clean
+.PHONY: help env check test test-faults bench demo docs lock shim build clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ docs: $(READY) ## build/docs/index.html; a warning is an error
 lock: $(READY) ## pin anew, with hashes, for every supported Python; names no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
 		--custom-compile-command "make lock" --extra kubernetes --extra objects --extra postgres --group dev --output-file requirements.lock pyproject.toml
+
+shim: ## build/shim/: the first process of executors on Kubernetes, for amd64 and arm64; wants Go
+	scripts/make-shim
 
 build: $(READY) ## dist/: wheel and source
 	$(BIN)/python -m build --no-isolation

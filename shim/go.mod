@@ -1,0 +1,3 @@
+module tesk/shim
+
+go 1.19
