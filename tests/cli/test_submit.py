@@ -103,7 +103,7 @@ def test_what_the_server_refuses_is_said_with_file_line_and_field_and_the_others
     (tmp_path / "tasks.yaml").write_text(f"name: bad\ninputs:\n  - path: rel\n---\n{GOOD}")
     done = tesk_at(serve())("submit", "tasks.yaml")
     assert done.stdout == "task-1\n"
-    assert done.returncode == 1
+    assert done.returncode == 2  # as with --dry-run
     assert "tasks.yaml:1: executors: at least one" in done.stderr
     assert "tasks.yaml:3: inputs[0].path: must be absolute" in done.stderr
 
@@ -120,6 +120,34 @@ def test_dry_run_checks_prints_and_sends_nothing(tesk_at, serve):
     assert "<stdin>:4: executors[0].command[1]" in bad.stderr
     assert bad.returncode == 2
     assert not server.requests
+
+
+@pytest.mark.parametrize("way", [(), ("--dry-run",)])
+def test_a_field_that_tes_does_not_know_is_named_with_the_nearest_one(tesk_at, serve, way):
+    server = serve()
+    done = tesk_at(server)("submit", "-", *way, stdin=GOOD + "    comand: [ls]\nresource: {}\n")
+    assert done.stderr.splitlines()[:2] == [
+        "<stdin>:6: resource: no field of TES (did you mean resources?), so it is ignored",
+        "<stdin>:5: executors[0].comand: no field of TES (did you mean command?), so it is ignored",
+    ]
+    assert done.returncode == 0
+    assert len(server.tasks) == (0 if way else 1)
+
+
+def test_the_last_document_is_the_latest_task(tesk_at, serve, tmp_path):
+    (tmp_path / "many.yaml").write_text("---\n".join(GOOD.replace("one", str(n)) for n in range(40)))
+    server = serve()
+    done = tesk_at(server)("submit", "many.yaml")
+    assert len(done.stdout.split()) == 40
+    last = done.stdout.split()[-1]
+    assert last == f"task-{len(server.tasks)}"
+    assert server.tasks[last]["name"] == 39
+
+
+def test_a_task_that_is_too_large_is_wrong_input_and_a_server_that_does_not_want_it_is_not(tesk_at, serve):
+    for status, code in ((413, 2), (403, 1), (422, 1)):
+        server = serve(script=[(status, {}, b"{}")])
+        assert tesk_at(server)("submit", "-", stdin=GOOD).returncode == code
 
 
 def test_wait_ends_with_the_first_bad_code(tesk_at, serve):

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from tesk.errors import BadDocument, BadRequest, SettingsError, TeskError
+from tesk.errors import BadDocument, BadRequest, SettingsError, TeskError, TooLarge
 
 USAGE = 2
 SYSTEM = 125
@@ -26,15 +26,16 @@ def dispatch(module: str, args: argparse.Namespace) -> int:
         return INTERRUPTED
     except TeskError as error:
         say(error)
+        if is_wrong_input(error):
+            return USAGE
         # `run` and `wait` end as the task does: what is ours must not look like the task's own end.
-        return (
-            USAGE
-            if isinstance(error, SettingsError | BadDocument)
-            else SYSTEM
-            if args.command in ("run", "wait")
-            else 1
-        )
+        return SYSTEM if args.command in ("run", "wait") else 1
     return code
+
+
+def is_wrong_input(error: TeskError) -> bool:
+    """Say whether what was typed or written is not right, whoever found it out: it will never be."""
+    return isinstance(error, SettingsError | BadDocument | BadRequest | TooLarge)
 
 
 def say(error: TeskError) -> None:

@@ -24,7 +24,7 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_ids_argument(parser: argparse.ArgumentParser) -> None:
     """Take ids of tasks."""
-    parser.add_argument("ids", nargs="+", metavar="ID", help="id of a task; @latest is the newest one")
+    parser.add_argument("ids", nargs="+", metavar="ID", help="id of a task; @latest is the newest of yours")
 
 
 class Session:

@@ -3,11 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
-from tesk.cli.dispatch import USAGE, say
+from tesk.cli.dispatch import USAGE, is_wrong_input, say
 from tesk.cli.documents import Written, change, read
 from tesk.cli.ending import exit_code, explain
 from tesk.cli.output import add_output_argument, moving, print_document, talk
@@ -19,14 +20,23 @@ from tesk.client.calls import body_of
 from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.errors import BadDocument, BadRequest, RequestError
 from tesk.settings import LimitsSettings
+from tesk.tes.unknown import unknown_fields
 from tesk.tes.validation import accept
 
 CONTENT_LIMIT_BYTES = LimitsSettings().content_bytes
 """What a server takes whose settings do not say otherwise."""
 
 
+EPILOG = """\
+Ids are printed in the order of the files. Several tasks are sent side by side, but for the last, which is sent when all others
+are there: so it is @latest. Fields that TES does not know are named, and ignored. The exit code is 2 where a task was refused
+for what stands in it; the others are submitted all the same.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take files, and what to change in each task."""
+    parser.epilog = EPILOG
     add_server_argument(parser)
     add_output_argument(parser, default="name", formats=("name", "json", "yaml"))
     parser.add_argument(
@@ -49,18 +59,26 @@ def run(args: argparse.Namespace) -> int:
     """Submit all that can be; print their ids in the order of the files."""
     written = [task for name in args.files for task in _read(name)]
     tasks = [(each, change(each.document, args.set, args.tag)) for each in written]
+    for each, task in tasks:
+        if odd := unknown_fields(task):
+            talk(each.explain(odd))
     if args.dry_run:
         return _dry_run(tasks, args.format)
     session = Session(args)
-    ids, refused = [], 0
+    ids, refused = [], list[RequestError]()
     with ThreadPoolExecutor(max(1, min(args.parallel, len(tasks)))) as pool, _bar(len(tasks)) as advance:
-        answers = [(each, pool.submit(session.ask, session.calls.create(body_of(task)))) for each, task in tasks]
+
+        def send(written: Written, task: Document) -> tuple[Written, Future[str]]:
+            return written, pool.submit(session.ask, session.calls.create(body_of(task)))
+
+        answers = [send(*each) for each in tasks[:-1]]
         try:
-            for each, answer in answers:
+            # The last one is sent when all others are there: it is @latest then.
+            for each, answer in chain(answers, (send(*each) for each in tasks[-1:])):
                 try:
                     ids.append(answer.result())
                 except RequestError as error:
-                    refused += 1
+                    refused.append(error)
                     _refused(each, error)
                 else:
                     if args.format == "name":
@@ -74,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
             [{"id": each} for each in ids] if len(tasks) > 1 else {"id": ids[0]} if ids else None, args.format
         )
     if refused and len(tasks) > 1:
-        talk(f"tesk: {refused} of {len(tasks)} tasks were refused")
-    return (_wait(args, ids) if args.wait else 0) or min(refused, 1)
+        talk(f"tesk: {len(refused)} of {len(tasks)} tasks were refused")
+    ended = _wait(args, ids) if args.wait else 0
+    return ended or max((USAGE if is_wrong_input(each) else 1 for each in refused), default=0)
 
 
 def _read(name: str) -> list[Written]:
