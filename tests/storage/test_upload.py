@@ -1,7 +1,9 @@
 """Outputs by PUT: whole over lines that break, nothing left where it fails in the end, folders made where they are missing."""
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_an_upload_that_is_cut_begins_anew_until_it_is_whole(source: int, there:
     told: list[int] = []
     with web.serve(webdav.over(there, webdav.CutsPuts)) as server:
         assert put(source, f"{server.url}/f", told=told) == len(DATA) == sum(told)
-        assert methods(server) == ["PUT"] * 3
+        assert methods(server) == ["PUT"] * 3 + ["HEAD"]
     assert (there / "f").read_bytes() == DATA
     assert min(told) < 0
 
@@ -116,7 +118,7 @@ def test_folders_that_are_missing_are_made_once(source: int, there: Path) -> Non
         for name in ("one", "two"):
             scheme.put(source, f"{server.url}/a/b/c/{name}", lambda size_bytes: None)
         scheme.close()
-        assert methods(server) == ["PUT", "MKCOL", "MKCOL", "MKCOL", "MKCOL", "MKCOL", "PUT", "PUT"]
+        assert methods(server) == ["PUT", *["MKCOL"] * 5, "PUT", "HEAD", "PUT", "HEAD"]
         assert server.connections == 1
     assert (there / "a/b/c/two").read_bytes() == DATA
 
@@ -154,3 +156,40 @@ def test_a_file_that_becomes_shorter_is_said(there: Path, tmp_path: Path) -> Non
             scheme.put(file.fileno(), f"{server.url}/f", shrink)
         scheme.close()
     assert not (there / "f").exists()
+
+
+class _Forgets(webdav.Dav):
+    """Keeps less than it took, and says so; the third time all of it."""
+
+    digest = ""
+
+    def do_HEAD(self) -> None:
+        data = Path(self.folder, "f").read_bytes()
+        puts = methods(self.server).count("PUT")
+        size = len(data) - (not self.digest and puts < 3)
+        self.plain(200, **{"Content-Length": str(size), "Repr-Digest": self.digest})
+
+
+def test_what_a_server_has_of_a_large_file_is_looked_at(source: int, there: Path) -> None:
+    with web.serve(webdav.over(there, _Forgets)) as server:
+        put(source, f"{server.url}/f")
+        assert methods(server) == ["PUT", "HEAD"] * 3
+    wrong = type("Wrong", (_Forgets,), {"digest": f"sha-256=:{b64encode(bytes(32)).decode()}:"})
+    with web.serve(webdav.over(there, wrong)) as server:
+        with pytest.raises(
+            TransferFailed, match=r"the server names sha-256 0{64} for it now, but sha-256 .* was sent;"
+        ):
+            put(source, f"{server.url}/f")
+        assert methods(server) == ["PUT", "HEAD"] * 5 + ["DELETE"]
+    right = type("Right", (_Forgets,), {"digest": f"sha-256=:{b64encode(sha256(DATA).digest()).decode()}:"})
+    with web.serve(webdav.over(there, right)) as server:
+        put(source, f"{server.url}/f")
+        assert methods(server) == ["PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 500])
+def test_a_server_that_shows_no_file_has_the_last_word_itself(status: int, source: int, there: Path) -> None:
+    kind = type("Hides", (webdav.Dav,), {"do_HEAD": lambda self: self.plain(status)})
+    with web.serve(webdav.over(there, kind)) as server:
+        put(source, f"{server.url}/f")
+        assert methods(server) == ["PUT", "HEAD"]

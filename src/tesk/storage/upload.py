@@ -5,6 +5,7 @@ import os
 import socket
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
+from tesk.storage import digest
 from tesk.storage.patience import Again, Patience
 from tesk.storage.pour import send
 from tesk.storage.scheme import Advance
@@ -103,3 +104,27 @@ def _once(wire: Wire, url: str, state: _Upload) -> None:
                 raise
             state.forget()
             raise NoFolder(str(error)) from error
+    if state.size > _SMALL_BYTES:
+        _look(wire, url, state)
+
+
+def _look(wire: Wire, url: str, state: _Upload) -> None:
+    """Raise Again where the server says that it has another file now. What it does not say, or not to us, is no fault."""
+    try:
+        with wire.ask(url, "HEAD") as answer:
+            if answer.status != 200 or answer.header("Content-Encoding"):
+                return
+            size = answer.content_length()
+            said = digest.named(
+                of_file=(answer.header("Repr-Digest"), answer.header("Digest")),
+                of_answer=("", answer.header("Content-MD5")),
+            )
+    except (Again, OSError, TransferRefused):
+        return
+    if size not in {None, state.size}:
+        state.half = True
+        raise Again(f"the server has {size} bytes of it now, but {state.size} were sent")
+    found = digest.of(state.source, said.name, state.advance) if said is not None else None
+    if found != said:
+        state.half = True
+        raise Again(f"the server names {said} for it now, but {found} was sent")
