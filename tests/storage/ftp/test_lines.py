@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from fakes import ftp_old, ftp_server
 from fakes.worlds_ftp import scheme
 from fakes.worlds_web import certificate
-from tesk.errors import TransferRefused
+from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import FtpCredential, StorageSettings
 from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.place import Site, place_of
@@ -178,3 +179,24 @@ def test_logins_go_over_the_line_as_utf_8(target: int) -> None:
     with ftp_old.serve(files={"/a": b"1"}) as server, scheme() as ftp:
         ftp.get(server.url.replace("//", "//j%C3%B6:%E2%82%AC@") + "/a", target, nothing)
         assert server.commands[:2] == ["USER jÃ¶", "PASS â\x82¬"]
+
+
+def test_a_server_that_says_a_letter_now_and_then_is_given_up(target: int) -> None:
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        line, _ = server.accept()
+        with line, contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                line.sendall(b"2")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,), daemon=True)
+        dripping.start()
+        with (
+            contextlib.closing(FtpScheme(private=True, patience=Patience(1), timeout_seconds=0.3)) as ftp,
+            pytest.raises(TransferFailed, match="slower than 100 bytes a second"),
+        ):
+            ftp.get(f"ftp://127.0.0.1:{server.getsockname()[1]}/x", target, lambda size: None)
+        over.set()
+        dripping.join()

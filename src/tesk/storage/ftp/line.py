@@ -4,14 +4,17 @@ import contextlib
 import ftplib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 
 from tesk.storage import address
 from tesk.storage.ftp.listing import Listed, from_mlsd
 from tesk.storage.ftp.place import Site, unwired
+from tesk.storage.pace import Pace
 from tesk.storage.wire import readable
 
 _ANSWER_LINES = 1000
+_PIECE_BYTES = 4096
 _LAST_WORD_SECONDS = 5.0
 _UNKNOWN = frozenset({"500", "501", "502", "504"})
 _FACTS = "type;size;modify;UNIX.mode;unique;"
@@ -29,8 +32,10 @@ class Line(ftplib.FTP):
         self._site = site
         self._private = private
         self.timeout_seconds = timeout_seconds
+        self._pace = Pace(timeout_seconds)
         self._context: ssl.SSLContext | None = None
         self._home: str | None = None
+        self._held = b""
         self.away = False
         self._extended = control.family != socket.AF_INET
         self.features: frozenset[str] = frozenset()
@@ -62,8 +67,28 @@ class Line(ftplib.FTP):
             self._if_known(f"OPTS MLST {_FACTS}")
         self.voidcmd("TYPE I")
 
+    @property
+    def unasked(self) -> bool:
+        """Say whether the server has said something that nobody asked for: most often that it hangs up."""
+        return bool(self._held) or readable(self.control, 0)
+
+    def getline(self) -> str:
+        """Read one line of an answer. Raises EOFError at the end, Again for a server that says it too slowly."""
+        while (at := self._held.find(b"\n")) < 0:
+            if len(self._held) > self.maxline:
+                raise ftplib.error_proto("a line without an end")
+            since = time.monotonic()
+            piece = self.control.recv(_PIECE_BYTES)
+            self._pace.moved(len(piece), since)
+            if not piece:
+                raise EOFError
+            self._held += piece
+        line, self._held = self._held[:at], self._held[at + 1 :]
+        return line.rstrip(b"\r").decode(self.encoding)
+
     def getmultiline(self) -> str:
-        """Read an answer, as ftplib does, but none that has no end."""
+        """Read an answer, as ftplib does, but none that has no end, or only after years."""
+        self._pace = Pace(self.timeout_seconds)
         lines = [self.getline()]
         if lines[0][3:4] == "-":
             end = lines[0][:3] + " "
@@ -190,7 +215,7 @@ class Line(ftplib.FTP):
             assert self._context is not None
             self.control = self._context.wrap_socket(self.control, server_hostname=self._site.host)
         self.sock = self.control
-        self.file = self.control.makefile("r", encoding=self.encoding, newline="\n")
+        self._held = b""  # what came before it was safe might be anybody's
 
     def _if_known(self, command: str) -> str | None:
         try:

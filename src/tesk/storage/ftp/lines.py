@@ -10,7 +10,6 @@ from tesk.settings import FtpCredential
 from tesk.storage import address
 from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.place import Place, Site, wire
-from tesk.storage.wire import readable
 
 T = TypeVar("T")
 
@@ -96,9 +95,9 @@ class Lines:
                     host.idle.pop(0)[2].close()
             if found is None:
                 return self._open(site, *login)
-            if not readable(found[2].control, 0):
+            if not found[2].unasked:
                 return found[2]
-            found[2].close()  # what waits to be read is its end
+            found[2].close()
 
     def _open(self, site: Site, user: str, password: str) -> Line:
         control = address.connect(

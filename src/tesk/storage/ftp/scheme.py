@@ -5,10 +5,8 @@ import ftplib
 import os
 import posixpath
 import re
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import ClassVar, TypeVar
 
@@ -18,20 +16,17 @@ from tesk.storage import address
 from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.lines import Lines
 from tesk.storage.ftp.listing import Listed, read
+from tesk.storage.ftp.moving import MOVED, Download, Upload, receive, send_all, whole
 from tesk.storage.ftp.place import Place, Site, place_of, wire
-from tesk.storage.pace import Pace
 from tesk.storage.patience import Again, Patience, wanted
-from tesk.storage.pour import send
 from tesk.storage.scheme import Advance, Arrived, Entry
 from tesk.storage.url import below, heard, shown
 from tesk.tes.task import FileType
 
 T = TypeVar("T")
 
-_BLOCK_BYTES = 256 * 1024
 _RESUMED_BYTES = 1024 * 1024
 """A smaller file begins anew when its line breaks, so nobody need ask which version of it this is."""
-_LISTING_BYTES = 128 * 1024 * 1024
 _DEPTH_MAX = 100
 _TOLD_MOST = 10_000
 _PASSED_ON = 0o755
@@ -39,7 +34,6 @@ _PASSED_ON = 0o755
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 """What servers give by themselves, or something stricter: nothing is said for that."""
 _FULL_HOUSE = re.compile(r"(?i)too many|maximum|limit")
-_MOVED = "the file changed while it was read"
 _HELP = {
     "530": "it does not let us in; user and password of a host are set in storage.ftp",
     "534": "it speaks only with TLS: ftps://",
@@ -59,35 +53,6 @@ def for_caller(settings: StorageSettings, caller: str) -> "FtpScheme":
         private=settings.private_addresses is True,
         hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
     )
-
-
-class _Upload:
-    """How far one file is, over all tries."""
-
-    def __init__(self, file: int, advance: Advance) -> None:
-        self.file = file
-        self.advance = advance
-        self.done = 0
-
-    def moved(self, count: int) -> None:
-        self.done += count
-        self.advance(count)
-
-    def restart(self) -> None:
-        done, self.done = self.done, 0
-        self.advance(-done)
-
-
-class _Download(_Upload):
-    """How far one file is, and what the server said about it: `told` before anybody asked for it."""
-
-    told: Listed | None = None
-    version: tuple[int | None, str] = (None, "")
-    mode: int | None = None
-
-    def restart(self) -> None:
-        os.ftruncate(self.file, 0)
-        super().restart()
 
 
 class FtpScheme:
@@ -148,7 +113,7 @@ class FtpScheme:
                 yield self._entry(below(url, name), name, listed)
 
     def get(self, url: str, target: int, advance: Advance) -> Arrived:
-        place, download = place_of(url), _Download(target, advance)
+        place, download = place_of(url), Download(target, advance)
         with self._lock:
             download.told = self._told.pop(url, None)
         self._act(
@@ -163,7 +128,7 @@ class FtpScheme:
         place = place_of(url)
         if not posixpath.basename(place.path):
             raise TransferRefused(f"{shown(url)}: names no file")
-        upload = _Upload(source, advance)
+        upload = Upload(source, advance)
         self._act(url, lambda: self._store(place, url, upload), advance=advance)
         return Arrived(size_bytes=upload.done)
 
@@ -230,20 +195,20 @@ class FtpScheme:
 
     def _listed(self, line: Line, path: str, url: str) -> tuple[Listed, ...]:
         if "MLST" in line.features:  # and with it MLSD: RFC 3659, 7.8
-            said = _whole(line, f"MLSD {wire(path, url)}" if path else "MLSD", url)
+            said = whole(line, f"MLSD {wire(path, url)}" if path else "MLSD", url)
             return tuple(read(said, url, machine=True))
         # A path after LIST may be taken for options or a pattern, so we go there. With -a the list of Unix holds `.`, at least.
         if not line.enter(wire(path, url)):
             raise TransferRefused(f"{shown(url)}: there is no such folder")
         try:
-            said = _whole(line, "LIST -a", url)
+            said = whole(line, "LIST -a", url)
         except ftplib.error_perm:
             said = b""
-        said = said or _whole(line, "LIST", url)
+        said = said or whole(line, "LIST", url)
         line.leave()
         return tuple(read(said, url, machine=False))
 
-    def _continue(self, line: Line, place: Place, url: str, download: _Download) -> None:
+    def _continue(self, line: Line, place: Place, url: str, download: Download) -> None:
         """One try at what is still missing of a file."""
         path = wire(place.path, url)
         seen, download.told = download.told, None
@@ -266,7 +231,7 @@ class FtpScheme:
         os.lseek(download.file, download.done, os.SEEK_SET)
         try:
             with line.data(f"RETR {path}", download.done) as data:
-                _receive(data, download, size)
+                receive(data, download, size)
         except ftplib.error_perm as error:
             if not download.done or str(error)[:3] == "550":
                 raise
@@ -280,10 +245,10 @@ class FtpScheme:
             if download.done > size:
                 got = download.done
                 download.restart()
-                raise Again(f"{_MOVED}, or the server sends more than it said ({size} bytes expected, {got} got)")
+                raise Again(f"{MOVED}, or the server sends more than it said ({size} bytes expected, {got} got)")
             raise Again(f"the line broke after {download.done} of {size} bytes")
 
-    def _store(self, place: Place, url: str, upload: _Upload) -> None:
+    def _store(self, place: Place, url: str, upload: Upload) -> None:
         """One try at storing a file: beside, then under its name."""
         folder = posixpath.dirname(place.path)
         part = posixpath.join(folder, f".tesk-{os.urandom(8).hex()}.part")
@@ -294,12 +259,12 @@ class FtpScheme:
             nonlocal begun
             begun = True
             try:
-                _send(line, wire(part, url), upload)
+                send_all(line, wire(part, url), upload)
             except ftplib.error_perm:
                 if not folder or (place.site, folder) in self._folders:
                     raise
                 self._make_folders(line, place, folder, url)
-                _send(line, wire(part, url), upload)
+                send_all(line, wire(part, url), upload)
             there = line.size_of(wire(part, url))
             if there is not None and there != upload.done:
                 raise Again(f"the server has {there} of {upload.done} bytes")
@@ -355,44 +320,6 @@ class FtpScheme:
                 raise Again(f"the server does not speak FTP as it should: {_words(error)}") from error
 
         return self._patience.act(url, once, advance=advance, done=done)
-
-
-def _receive(data: socket.socket, download: _Download, size: int | None) -> None:
-    left = _BLOCK_BYTES if size is None else size - download.done + 1
-    buffer = memoryview(bytearray(min(_BLOCK_BYTES, left)))
-    pace, since = Pace(data.gettimeout()), time.monotonic()
-    while count := data.recv_into(buffer):
-        pace.moved(count, since)
-        written = 0
-        while written < count:
-            written += os.write(download.file, buffer[written:count])
-        download.moved(count)
-        if size is not None and download.done > size:
-            return
-        since = time.monotonic()
-
-
-def _whole(line: Line, command: str, url: str) -> bytes:
-    """All that a data connection brings."""
-    whole = bytearray()
-    with line.data(command) as data:
-        pace, since = Pace(data.gettimeout()), time.monotonic()
-        while piece := data.recv(_BLOCK_BYTES):
-            pace.moved(len(piece), since)
-            since = time.monotonic()
-            whole += piece
-            if len(whole) > _LISTING_BYTES:
-                raise TransferRefused(f"{shown(url)}: the list of one folder is longer than {_LISTING_BYTES} bytes")
-    return bytes(whole)
-
-
-def _send(line: Line, path: str, upload: _Upload) -> None:
-    upload.restart()
-    size = os.fstat(upload.file).st_size
-    with line.data(f"STOR {path}") as data:
-        sent = send(data, upload.file, 0, size, upload.moved, timeout_seconds=line.timeout_seconds)
-    if sent != size:
-        raise Again(_MOVED)
 
 
 def _words(error: Exception) -> str:
