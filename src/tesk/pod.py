@@ -24,6 +24,8 @@ EXECUTOR: Final = "executor-{}"
 
 SUMMARY_BYTES: Final = 4096
 """Most that Kubernetes keeps of a termination message."""
+SUMMARIES_BYTES: Final = 12288
+"""What all containers of a pod, also init containers and those that others put in, may have of it, each the same part."""
 REPORT_BYTES: Final = 8 * 1024 * 1024
 """Most that a report may take as a line of a log; a larger one is cut as the summary is."""
 
@@ -64,6 +66,25 @@ class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     error: str | None = None
 
 
+class CheckIn(Struct, frozen=True, kw_only=True, tag_field="tesk", tag="here/1"):
+    """What a shim says when its image is there and it waits for its turn."""
+
+    pod: str
+    index: int
+
+
+RUN: Final = "run"
+SKIP: Final = "skip"
+"""The turns that the stager gives."""
+
+
+class InputsEnd(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="inputs/1"):
+    """How the container `inputs` ended. Without an error in its report the first executor may run."""
+
+    pod: str
+    report: TransferReport
+
+
 class PodExecutor(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the stager must know of one executor."""
 
@@ -75,7 +96,9 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
     """What the containers `inputs` and `outputs` do. `pod` is the uid of their pod, `attempt` its `<task>-<number>`.
 
     `settings` are in force, with the credentials that this task's data needs and no others. `folders` are made before the
-    first executor runs; `singles` are files that are mounted by themselves, so they are written in place.
+    first executor runs, and open to any user with those above them; `singles` are files that are mounted by themselves,
+    so they are written in place. `containers`: how many the pod has of all kinds, which is what its summary must share
+    with; None where nobody counted.
     """
 
     pod: str
@@ -85,10 +108,15 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
     executors: tuple[PodExecutor, ...]
     folders: tuple[str, ...] = ()
     singles: tuple[str, ...] = ()
+    containers: int | None = None
 
 
 class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One executor that had its turn. Tails are text. `exit_code` None: its shim went away without a word (`killed`), or `error`."""
+    """One executor that had its turn. Tails are text.
+
+    `exit_code` None: its shim went away without a word while the program ran (`killed`), or the program never ran, and
+    `error` says why.
+    """
 
     index: int
     exit_code: int | None = None
@@ -103,7 +131,9 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AttemptReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="attempt/1"):
     """All that became of an attempt, as its pod says it. `error`: the protocol itself was not kept, and how.
 
-    `cut`: tails, files and long sentences were left out, since it would not have fit.
+    The warnings of the transfers hold the sentence on what they moved (`tesk.transfer.summary`), too; the files of
+    `inputs` are left out. `cut`: tails, files and long sentences were left out, since it would not have fit.
+    `tesk.pod_report` writes and reads it.
     """
 
     pod: str

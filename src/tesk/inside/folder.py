@@ -105,6 +105,16 @@ class Inside:
             with whole_file(folder, name, mode, beside=beside) as made:
                 yield made
 
+    @contextlib.contextmanager
+    def rewritten(self, path: str) -> Iterator[int]:
+        """Give the regular file at `path`, emptied, to be written again; it is half where the block does not end well."""
+        with _named(path):
+            made = self.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                yield made
+            finally:
+                os.close(made)
+
     def make_pipe(
         self, path: str, owner: tuple[int, int] | None = None, *, mode: int = 0o600, instead: int | None = None
     ) -> int:

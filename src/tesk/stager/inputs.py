@@ -100,6 +100,8 @@ def move(
     *,
     owner: tuple[int, int] | None,
     anybody: bool,
+    everything: bool,
+    in_place: Container[str],
     threads: int,
     stop: Stop,
     meter: Meter,
@@ -107,13 +109,14 @@ def move(
 ) -> TransferReport:
     """Make all folders, then all files. They belong to `owner`, who may change them; the sources stay as they are.
 
-    `anybody`: others may read them, and go through the folders.
+    `anybody`: others may read them, and go through the folders; with `everything` they may also write. `in_place`: the
+    paths of files that are there, and stay the same ones.
     """
 
     def bring_one(piece: Piece) -> Moved:
         try:
             with (
-                inside.new_file(piece.path) as target,
+                inside.rewritten(piece.path) if piece.path in in_place else inside.new_file(piece.path) as target,
                 meter.one(piece.size_bytes, lambda: os.fstat(target).st_size) as one,
             ):
                 if piece.content is not None:
@@ -122,7 +125,7 @@ def move(
                     arrived = schemes.of(piece.url).get(piece.url, target, one.advance)
                     size, mode = arrived.size_bytes, arrived.mode
                 one.done(size)
-                if (mode := _rights(mode, 0o600, anybody=anybody)) is not None:
+                if (mode := _rights(mode, 0o600, anybody=anybody, everything=everything)) is not None:
                     os.fchmod(target, mode)
                 if owner is not None:
                     os.fchown(target, *owner)
@@ -143,7 +146,10 @@ def move(
             if piece.pipe:
                 inside.remove(piece.path)  # by one who was killed
                 os.close(inside.make_pipe(piece.path, owner, mode=0o644 if anybody else 0o600))
-            elif piece.folder and (mode := _rights(piece.mode, 0o700, anybody=anybody)) is not None:
+            elif (
+                piece.folder
+                and (mode := _rights(piece.mode, 0o700, anybody=anybody, everything=everything)) is not None
+            ):
                 inside.chmod(piece.path, mode)
     except TransferError as error:
         errors.append(error)
@@ -163,7 +169,7 @@ def move(
     return structs.replace(report(files, found.types, [], errors, began), pipes=pipes)
 
 
-def _rights(mode: int | None, least: int, *, anybody: bool) -> int | None:
+def _rights(mode: int | None, least: int, *, anybody: bool, everything: bool) -> int | None:
     """Return the mode of a copy of what has this one, None where nobody says anything about it.
 
     Its owner may change the copy, whatever the source allowed; no copy gains the rights of a set bit.
@@ -171,7 +177,7 @@ def _rights(mode: int | None, least: int, *, anybody: bool) -> int | None:
     if mode is None and not anybody:
         return None
     mode = (mode or 0) & 0o777 | least
-    others = (mode >> 6) * 0o11 & 0o055  # read and go through as the owner may
+    others = (mode >> 6) * 0o11 & (0o077 if everything else 0o055)  # as the owner may
     return mode | others if anybody else mode
 
 

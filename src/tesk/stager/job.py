@@ -25,7 +25,9 @@ class Job(Struct, frozen=True, kw_only=True):
     """What `python -m tesk.stager` reads, as one line of JSON: it holds credentials, so it is never an argument.
 
     `root` is the host folder that stands for the task's `/`; `settings` are in force (nothing left open). `held`: stdin
-    stays open for as long as the work is wanted, and its end, which the parent's death brings too, stops it.
+    stays open for as long as the work is wanted, and its end, which the parent's death brings too, stops it. `everything`:
+    where executors may be anybody, they may also change what arrives. `in_place`: files of the task's that are there
+    already, and that others have open or mounted.
     """
 
     direction: Direction | Literal["streams"]
@@ -34,6 +36,8 @@ class Job(Struct, frozen=True, kw_only=True):
     owner: tuple[int, int] | None
     settings: StorageSettings
     held: bool = False
+    everything: bool = False
+    in_place: frozenset[str] = frozenset()
 
 
 class Most(NamedTuple):
@@ -88,6 +92,8 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
                     inside,
                     owner=job.owner,
                     anybody=job.transfers.anybody,
+                    everything=job.everything,
+                    in_place=job.in_place,
                     threads=settings.parallel,
                     stop=stop,
                     meter=meter,

@@ -4,6 +4,8 @@ import os
 
 from msgspec import Struct
 
+from tesk.tes.tails import text
+
 _PIECE = 64 * 1024  # what a pipe holds
 
 
@@ -20,12 +22,7 @@ class Written(Struct, frozen=True):
 
     def text(self) -> str:
         """Return the tail as text, begun with a whole character; what is no UTF-8 is replaced."""
-        tail = self.tail
-        if self.cut:
-            # At most three bytes belong to a character that began before the cut.
-            skip = next((at for at, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
-            tail = tail[skip:]
-        return tail.decode(errors="replace")
+        return text(self.tail, cut=self.cut)
 
 
 class Pipe:
