@@ -115,3 +115,20 @@ def test_no_hash_shows_the_secret_and_no_two_of_a_password_are_alike():
     assert "secret" not in first
     with pytest.raises(SettingsError, match="at random"):
         hash_secret("short", "token")
+
+
+def test_one_token_may_stand_in_the_settings_as_it_is(tmp_path):
+    auth = AuthSettings(token="as a chart made it in a secret", token_name="chart", token_admin=False)
+    with fake.serve(tmp_path, replace(Settings(), auth=auth)) as server:
+        assert server.get("/v1/tasks").status == 401
+        whoever = {"Authorization": "Bearer as a chart made it in a secret"}
+        made = server.ask("POST", "/v1/tasks", TASK, whoever)
+        assert made.status == 200
+        [task] = server.ask("GET", "/v1/tasks", headers=whoever).json()["tasks"]
+        assert task["id"] == made.json()["id"]
+        assert server.ask("GET", f"/tesk/v1/tasks/{task['id']}", headers=whoever).json()["owner"] == "chart"
+
+
+def test_a_token_that_could_be_guessed_is_refused():
+    with pytest.raises(SettingsError, match="at least 20 characters"):
+        Identity(AuthSettings(token="short"))

@@ -67,7 +67,7 @@ _OTHER_SITE = Forbidden("web pages of other sites may not use this server (serve
 def door(settings: Settings) -> Door:
     """Return what the settings say. Raises SettingsError."""
     server = settings.server
-    authenticated = bool(settings.auth.users or settings.auth.tokens)
+    authenticated = settings.auth.required
     origins = frozenset(origin.rstrip("/").lower() for origin in server.cors_origins)
     for origin in origins:
         if origin == "*" and not authenticated:

@@ -22,9 +22,9 @@ class Identity:
     """The users and tokens of the settings. Raises SettingsError where a hash is none."""
 
     def __init__(self, auth: AuthSettings) -> None:
-        self.required = bool(auth.users or auth.tokens)
+        self.required = auth.required
         self.challenges: list[tuple[bytes, bytes]] = []
-        if auth.tokens:
+        if auth.by_token:
             self.challenges.append((b"www-authenticate", b'Bearer realm="tesk"'))
         if auth.users:
             self.challenges.append((b"www-authenticate", b'Basic realm="tesk", charset="UTF-8"'))
@@ -32,6 +32,9 @@ class Identity:
             token_digest(token.token_hash, f"auth.tokens[{n}].token_hash"): Caller(token.name, token.admin)
             for n, token in enumerate(auth.tokens)
         }
+        if auth.token:
+            digest = token_digest(hash_secret(auth.token, "token"), "auth.token")
+            self._tokens[digest] = Caller(auth.token_name, auth.token_admin)
         self._users = {
             user.name: (
                 PasswordHash(user.password_hash, f"auth.users[{n}].password_hash"),

@@ -1,0 +1,99 @@
+{{- define "tesk.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "tesk.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "tesk.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "tesk.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "tesk.selector" -}}
+app.kubernetes.io/name: {{ include "tesk.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "tesk.labels" -}}
+{{ include "tesk.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "tesk.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "tesk.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "tesk.taskServiceAccount" -}}
+{{- if .Values.tasks.serviceAccount.create }}
+{{- default (printf "%s-task" (include "tesk.fullname" .)) .Values.tasks.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.tasks.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "tesk.taskNamespace" -}}
+{{- default .Release.Namespace .Values.tasks.namespace }}
+{{- end }}
+
+{{/* All namespaces in which tasks may run, as a JSON list. */}}
+{{- define "tesk.taskNamespaces" -}}
+{{- prepend .Values.tasks.otherNamespaces (include "tesk.taskNamespace" .) | uniq | toJson }}
+{{- end }}
+
+{{- define "tesk.image" -}}
+{{- $image := .image -}}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
+{{- end }}
+
+{{- define "tesk.tokenSecret" -}}
+{{- default (printf "%s-token" (include "tesk.fullname" .)) .Values.auth.token.existingSecret }}
+{{- end }}
+
+{{- define "tesk.sqlite" -}}
+{{- if not (or .Values.database.url .Values.database.existingSecret) }}yes{{ end }}
+{{- end }}
+
+{{/* Names under which clients come. */}}
+{{- define "tesk.hostnames" -}}
+{{- $service := include "tesk.fullname" . -}}
+{{- $names := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) -}}
+{{- $names = concat $names .Values.ingress.hosts .Values.gateway.hostnames -}}
+{{- $names | uniq | toJson }}
+{{- end }}
+
+{{/* What cannot go together, said before anything is made. */}}
+{{- define "tesk.check" -}}
+{{- $many := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled }}
+{{- if and $many (include "tesk.sqlite" .) }}
+{{- fail "more than one server (replicas, autoscaling) needs PostgreSQL: give database.existingSecret or database.url" }}
+{{- end }}
+{{- if and .Values.database.url .Values.database.existingSecret }}
+{{- fail "database.url and database.existingSecret are both given: keep one of them" }}
+{{- end }}
+{{- if and .Values.auth.enabled (not .Values.auth.token.name) (not .Values.auth.users) (not .Values.auth.tokens) }}
+{{- fail "auth.enabled is true and nobody is named: give auth.token.name, auth.users or auth.tokens" }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.enabled is true and ingress.hosts is empty: name the host under which users come" }}
+{{- end }}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
+{{- fail "gateway.enabled is true and gateway.parentRefs is empty: name the gateway" }}
+{{- end }}
+{{- range $key, $from := .Values.secretSettings }}
+{{- if not (and $from.secret $from.key) }}
+{{- fail (printf "secretSettings.%s: say in which secret it lies, and under which key: {secret: name, key: key}" $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
