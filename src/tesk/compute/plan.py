@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tesk.errors import CannotRun
 from tesk.tes.patterns import first_wildcard, has_wildcards, literal
-from tesk.tes.task import Executor, Extension, FileType, Task
+from tesk.tes.task import Executor, Extension, FileType, Resources, Task
 from tesk.transfer import Deliver, Fetch, TransferList
 
 BACKEND_PARAMETERS = frozenset({"time_limit_seconds"})
@@ -61,7 +61,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     `folders` are to be made before the first executor, below the shared ones: those of files that will be written, and
     the outputs that are directories.
     `transfer.inputs` come first, then `steps` in order, then `transfer.outputs`. `tail_bytes` is how much of each stream
-    goes into the ExecutorLog. `parameters` are the supported backend parameters, by lower-case key.
+    goes into the ExecutorLog. `parameters` are the backend parameters, by lower-case key. What a backend has no word for
+    (`preemptible`, `zones`, `tags`) is there all the same.
     """
 
     task_id: str
@@ -75,6 +76,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_bytes: int
     tail_bytes: int
     parameters: dict[str, str]
+    preemptible: bool = False
+    zones: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
 
 
 def make_plan(
@@ -113,7 +117,7 @@ def make_plan(
         )
         for index, entry in enumerate(task.outputs or ())
     )
-    asked = (task.resources.backend_parameters if task.resources else None) or {}
+    asked = task.resources or Resources()
     return Plan(
         task_id=task_id,
         name=task.name,
@@ -126,9 +130,10 @@ def make_plan(
         disk_bytes=disk_bytes,
         # A task is one row, and its logs are in memory until then: thousands of executors share what there is for one.
         tail_bytes=min(tail_bytes, TAILS_BYTES // (2 * len(task.executors))),
-        parameters={
-            key.lower(): value for key, value in asked.items() if key.lower() in BACKEND_PARAMETERS | {GPU_COUNT}
-        },
+        parameters={key.lower(): value for key, value in (asked.backend_parameters or {}).items()},
+        preemptible=bool(asked.preemptible),
+        zones=asked.zones or (),
+        tags=task.tags or {},
     )
 
 

@@ -53,7 +53,7 @@ class Controller:
             attempts_in_all=settings.limits.attempts_in_all,
             time_limit_seconds=settings.limits.time_limit_seconds,
             retry_seconds=settings.controller.retry_seconds,
-            grace_seconds=settings.machine.grace_seconds,
+            grace_seconds=settings.grace_seconds,
         )
         self._term: Term | None = None
         self._draining = False

@@ -1,6 +1,7 @@
 """One frozen tree of settings, read once at start. How it is read, `tesk.settings.load`, is for those who read it: the stager starts without."""
 
 from tesk.settings.containers import ContainersSettings
+from tesk.settings.kubernetes import KubernetesSettings, ParameterRule, TagNamespace
 from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import (
     AzContainer,
@@ -43,16 +44,19 @@ __all__ = [
     "GsBucket",
     "HttpCredential",
     "InfoSettings",
+    "KubernetesSettings",
     "LimitsSettings",
     "LocalSettings",
     "LogSettings",
     "MachineSettings",
+    "ParameterRule",
     "RetentionSettings",
     "S3Bucket",
     "ServerSettings",
     "Settings",
     "ShutdownSettings",
     "StorageSettings",
+    "TagNamespace",
     "Token",
     "TrsHost",
     "User",

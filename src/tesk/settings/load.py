@@ -3,7 +3,8 @@
 A file is TOML, or JSON where its name ends so: programs that write settings have no TOML.
 
 A variable `TESK_X_FILE` names a file whose content counts as the value of `TESK_X`: so a secret need not stand in the
-environment. A list in a variable is parted by `:` (paths) or `,` (all else), or is a JSON array where it begins with `[`.
+environment. A list in a variable is parted by `:` (paths) or `,` (all else), or is a JSON array where it begins with `[`; a
+table is a JSON object.
 """
 
 import difflib
@@ -152,7 +153,8 @@ def _is_service_link(name: str, value: str) -> bool:
 
 def _parts(setting: Setting, text: str) -> object:
     """Return a variable's text as what the setting is made of."""
-    if text.lstrip().startswith("[") and setting.type.startswith("list"):
+    opening = "{" if setting.type == "table" else "[" if setting.type.startswith("list") else None
+    if text.lstrip()[:1] == opening:
         try:
             return json.loads(text)
         except ValueError:

@@ -1,5 +1,6 @@
 """Every setting as a row: key, variable, type, default, description. The docs, the loader and `tesk config` read it."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 
@@ -56,7 +57,7 @@ def _setting(key: str, field: shape.Field, described: shape.Metadata, inner: sha
         key=key,
         variable="TESK_" + key.upper().replace(".", "_"),
         type=_words(inner, paths=paths),
-        default="" if field.default is NODEFAULT else _default(field.default),
+        default=_default_of(field),
         description=str((described.extra_json_schema or {}).get("description", "")),
         separator=separator,
         columns=tuple(_walk(table, "")) if table is not None else (),
@@ -94,6 +95,8 @@ def _words(node: shape.Type, *, paths: bool) -> str:
             return "list of paths or tables" if paths else "list of tables"
         case shape.VarTupleType():
             return "list of paths" if paths else "list of texts"
+        case shape.DictType():
+            return "table"
         case _:
             return "text"
 
@@ -102,6 +105,12 @@ def _range(low: float | None, high: float | None) -> str:
     if high is not None:
         return f" from {low} to {high}"
     return f", {low} or more" if low is not None else ""
+
+
+def _default_of(field: shape.Field) -> str:
+    if field.default_factory is not NODEFAULT:
+        return _default(field.default_factory())
+    return "" if field.default is NODEFAULT else _default(field.default)
 
 
 def _default(value: object) -> str:
@@ -114,5 +123,7 @@ def _default(value: object) -> str:
             return f'"{value}"'
         case tuple():
             return "[" + ", ".join(_default(each) for each in value) + "]"
+        case dict():
+            return json.dumps(value)
         case _:
             return f"{value:g}" if isinstance(value, float) else str(value)

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from tesk.settings.containers import ContainersSettings
 from tesk.settings.kinds import Amount, Paths, Port, Positive, Seconds, Secret, says
+from tesk.settings.kubernetes import KubernetesSettings
 from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import StorageSettings
 
@@ -70,6 +71,21 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     users: Annotated[tuple[User, ...], says("Users with passwords.")] = ()
     tokens: Annotated[tuple[Token, ...], says("Bearer tokens.")] = ()
+    token: Annotated[
+        Secret, says("One more bearer token, as it is: for a secret that a program made, by `TESK_AUTH_TOKEN_FILE`.")
+    ] = ""
+    token_name: Annotated[str, says("Who comes with `token`.")] = "admin"
+    token_admin: Annotated[bool, says("Whether they see and cancel everybody's tasks.")] = True
+
+    @property
+    def by_token(self) -> bool:
+        """Say whether anybody has a token."""
+        return bool(self.tokens or self.token)
+
+    @property
+    def required(self) -> bool:
+        """Say whether anybody must say who they are."""
+        return bool(self.users) or self.by_token
 
 
 class LocalSettings(MachineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,8 +183,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     database: Annotated[str, says("`postgresql://...`, or a path for SQLite. Not given: `tesk.db` in `data_dir`.")] = ""
     backend: Annotated[
-        Literal["local", "containers"],
-        says("Where tasks run: as programs of this machine, or in their images by podman or docker."),
+        Literal["local", "containers", "kubernetes"],
+        says(
+            "Where tasks run: as programs of this machine, in their images by podman or docker, or as pods of a Kubernetes "
+            "cluster."
+        ),
     ] = "local"
     server: ServerSettings = ServerSettings()
     info: InfoSettings = InfoSettings()
@@ -176,6 +195,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage: StorageSettings = StorageSettings()
     local: LocalSettings = LocalSettings()
     containers: ContainersSettings = ContainersSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     limits: LimitsSettings = LimitsSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -184,6 +204,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
 
     @property
-    def machine(self) -> MachineSettings:
-        """What is set of the backend in use, as far as backends have it in common."""
-        return self.containers if self.backend == "containers" else self.local
+    def of_backend(self) -> MachineSettings | KubernetesSettings:
+        """What is set of the backend in use."""
+        match self.backend:
+            case "local":
+                return self.local
+            case "containers":
+                return self.containers
+            case "kubernetes":
+                return self.kubernetes
+
+    @property
+    def grace_seconds(self) -> float:
+        """Between TERM and KILL."""
+        return self.of_backend.grace_seconds
+
+    @property
+    def host_lost_seconds(self) -> float:
+        """How long attempts of another place whose server is gone are waited for."""
+        return self.of_backend.host_lost_seconds

@@ -1,0 +1,76 @@
+"""What the containers of a pod ask for and may have. Pure.
+
+Executors run one after the other, so what the task asks for is counted once: by the pod, or by its first executor. Every
+container says all of it, 0 included, so that no LimitRange of the namespace fills in what we did not say. Each executor has
+the task's memory as its own limit: one that takes more is killed alone.
+"""
+
+from math import ceil
+
+from msgspec import Struct
+
+from tesk.compute.plan import Plan
+from tesk.settings import KubernetesSettings
+
+Amounts = dict[str, str]
+
+
+class Resources(Struct, frozen=True, kw_only=True):
+    """`requests` and `limits` as in a manifest."""
+
+    requests: Amounts
+    limits: Amounts
+
+    def manifest(self) -> dict[str, object]:
+        """Return the object of a container or pod."""
+        return {"requests": dict(self.requests), "limits": dict(self.limits)}
+
+
+class PodResources(Struct, frozen=True, kw_only=True):
+    """What each part asks for. `pod` None: its containers say it. `prepare` is the init container's."""
+
+    pod: Resources | None
+    inputs: Resources
+    executors: tuple[Resources, ...]
+    outputs: Resources
+    prepare: Resources
+
+
+def share(
+    plan: Plan,
+    settings: KubernetesSettings,
+    *,
+    pod_resources: bool,
+    node_disk_bytes: int,
+    gpus: dict[int, int],
+) -> PodResources:
+    """Share out what a plan asks for. `node_disk_bytes`: of the node's own disk, 0 for none. `gpus`: how many, by executor."""
+    cores, memory = max(plan.cpu_cores, 0.001), max(plan.ram_bytes, 1)
+    own_cores, own_memory = settings.stager_cpu_cores, round(settings.stager_ram_gb * 1e9)
+    least = _amounts(settings.least_cpu_cores, round(settings.least_ram_gb * 1e9))
+    disk = {"ephemeral-storage": str(node_disk_bytes)} if node_disk_bytes else {}
+    no_disk = {"ephemeral-storage": "0"} if node_disk_bytes else {}
+    whole = _amounts(cores + own_cores, memory + own_memory)
+    # While data moves the stager may use the cores of executors, which do nothing then.
+    ours = {"cpu": whole["cpu"], "memory": str(own_memory), **disk}
+    theirs = {**_amounts(cores, memory), **disk}
+
+    def executor(index: int) -> Resources:
+        first = index == 0
+        asked = {**theirs} if first and not pod_resources else {**least, **(disk if first else no_disk)}
+        devices = {settings.gpu_resource: str(gpus[index])} if gpus.get(index) else {}
+        return Resources(requests={**asked, **devices}, limits={**theirs, **devices})
+
+    stager = _amounts(own_cores, own_memory)
+    return PodResources(
+        pod=Resources(requests=whole, limits=whole) if pod_resources else None,
+        inputs=Resources(requests={**least, **no_disk}, limits=ours),
+        executors=tuple(executor(index) for index in range(len(plan.steps))),
+        outputs=Resources(requests={**(least if pod_resources else stager), **no_disk}, limits=ours),
+        prepare=Resources(requests={**least, **no_disk}, limits=ours),
+    )
+
+
+def _amounts(cores: float, memory_bytes: int) -> Amounts:
+    thousandths = ceil(round(cores * 1000, 6))
+    return {"cpu": f"{thousandths}m" if thousandths else "0", "memory": str(memory_bytes)}

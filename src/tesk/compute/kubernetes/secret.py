@@ -1,0 +1,90 @@
+"""The secret of one pod: what its containers are told, each item readable by one of them alone. Pure.
+
+Commands and environments travel here and not in the pod: Kubernetes would expand `$(X)` in them, and everybody who may look
+at pods would read them.
+"""
+
+import gzip
+from base64 import b64encode
+
+from msgspec import Struct, json
+
+from tesk.compute.backend import AttemptId
+from tesk.compute.kubernetes.manifests import labels_of, pod_name, singles, workdir_made
+from tesk.compute.kubernetes.template import Document
+from tesk.compute.plan import Plan
+from tesk.errors import CannotRun
+from tesk.pod import EXECUTOR_KEY, STAGER_KEY, PodExecutor, PodJob, ShimJob
+from tesk.settings import StorageSettings
+
+LIMIT_BYTES = 1024 * 1024
+"""Most that Kubernetes takes in one secret."""
+POD_LIMIT_BYTES = 1_250_000
+"""Largest pod that is tried: etcd takes 1.5 MiB, and Kubernetes adds what it fills in."""
+
+
+def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings) -> dict[str, Struct]:
+    """Return what each item of the secret says. `storage` is what this task's data needs, credentials included."""
+    stager = PodJob(
+        pod=pod_uid,
+        attempt=str(attempt),
+        transfers=plan.transfer,
+        settings=storage,
+        executors=tuple(PodExecutor(ignore_error=step.ignore_error, tail_bytes=plan.tail_bytes) for step in plan.steps),
+        folders=plan.folders,
+        singles=singles(plan),
+    )
+    made: dict[str, Struct] = {STAGER_KEY: stager}
+    for step in plan.steps:
+        made[EXECUTOR_KEY.format(step.index)] = ShimJob(
+            pod=pod_uid,
+            index=step.index,
+            command=step.command,
+            env=step.env,
+            workdir=step.workdir,
+            workdir_made=workdir_made(plan, step.workdir),
+            stdin=step.stdin,
+            stdout=step.stdout,
+            stderr=step.stderr,
+            tail_bytes=plan.tail_bytes,
+        )
+    return made
+
+
+def secret_manifest(
+    attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings, *, server_id: str, namespace: str = ""
+) -> Document:
+    """Return the secret of the pod with `pod_uid`, which owns it. Raises CannotRun where it would be too large."""
+    data = {key: packed(job) for key, job in jobs(attempt, plan, pod_uid, storage).items()}
+    if why := too_large(data):
+        raise CannotRun(f"{why}.")
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod_name(attempt), "uid": pod_uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": pod_name(attempt),
+            **({"namespace": namespace} if namespace else {}),
+            "labels": labels_of(attempt, server_id),
+            "ownerReferences": [owner],
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "data": {key: b64encode(item).decode() for key, item in data.items()},
+    }
+
+
+def packed(job: Struct) -> bytes:
+    """Return a job as an item of the secret: gzipped JSON, the same each time."""
+    return gzip.compress(json.encode(job), compresslevel=6, mtime=0)
+
+
+def too_large(data: dict[str, bytes]) -> str | None:
+    """Say that the items of a secret are more than Kubernetes takes; None where they fit."""
+    size = sum(map(len, data.values()))
+    if size <= LIMIT_BYTES:
+        return None
+    return (
+        f"the task is too large for a pod: its commands, environments, contents and URLs take {size} bytes, compressed, of "
+        f"{LIMIT_BYTES} that a Kubernetes secret may have; put contents and arguments into files that are inputs by URL"
+    )
