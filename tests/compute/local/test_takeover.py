@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.attempts import BOUND_SECONDS, local, plan, shell, until
+from faults.leftovers import processes
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.machine.place import place_of
 from tesk.errors import BackendUnavailable
@@ -157,6 +158,33 @@ def test_a_sandbox_that_still_stands_at_its_gate_is_found(other: OtherServer, tm
 
     asyncio.run(story())
     os.kill(other.process.pid, signal.SIGCONT)
+
+
+def test_sandboxes_that_make_a_process_while_they_are_killed_leave_none(tmp_path: Path) -> None:
+    stand_in = tmp_path / "bwrap"
+    # Forks at any moment in a while, in whose midst it is taken over.
+    stand_in.write_text("exec 3<&0; sleep 0.$1; (read -r _ <&3) & read -r _")
+    folder = tmp_path / f"local/attempts/{ATTEMPT}"
+    waits, kept = os.pipe()
+    made = []
+
+    def make() -> None:
+        folder.mkdir()
+        commands = (["sh", stand_in, f"{moment:03}", f"{folder}/own/0"] for moment in range(0, 400, 4))
+        made.extend(subprocess.Popen(command, stdin=waits) for command in commands)
+
+    async def story() -> None:
+        async with local(tmp_path) as backend:
+            await asyncio.to_thread(make)
+            assert (await backend.observe(ATTEMPT)).phase is Phase.PREEMPTED
+
+    asyncio.run(story())
+    left = processes(str(folder))
+    for end in (waits, kept):
+        os.close(end)
+    for each in made:
+        each.wait()
+    assert left == []
 
 
 def test_a_server_that_lives_keeps_its_attempt(other: OtherServer, tmp_path: Path) -> None:

@@ -186,9 +186,9 @@ class Run:
                 self._exit_code = said["exit-code"]
 
     def _on_outer_end(self) -> None:
-        if self._launch.own is not None and self._first_fd < 0:
-            # A pasta that could make no network leaves its other half waiting for it for ever. Until it is waited for,
-            # the session is nobody else's.
+        if self._first_fd < 0 and (self._launch.own is not None or not self._first):
+            # A pasta that could make no network leaves its other half waiting for it for ever, a bubblewrap that somebody
+            # killed its first process. Until it is waited for, the session is nobody else's.
             for process in session(self._outer):
                 send(process, signal.SIGKILL)
         self._outer_code = os.waitstatus_to_exitcode(os.waitpid(self._outer, 0)[1])

@@ -40,7 +40,10 @@ def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
         return True
     # What was started up to now is written down in the folder, or still stands at its gate; later ones find no folder.
     owner = folders.read_owner(away)
-    _kill([*(owner.processes if owner else ()), *_naming(path)])
+    _kill(owner.processes if owner else ())
+    # A sandbox may make its first process while it is being killed, which then waits for ever to be told who it is.
+    while found := [*_naming(path)]:
+        _kill(found)
     folders.discard(away)
     return True
 
