@@ -1,0 +1,178 @@
+"""What the chart makes of its values. On a cluster it is tried by tests/cluster/test_chart.py."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tesk.settings.load import load
+from tesk.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "chart"
+
+needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not here, which makes objects of a chart")
+
+
+def helm(*arguments):
+    return subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False)
+
+
+def made(*arguments):
+    """All objects, by kind and name."""
+    done = helm("template", "tesk", str(CHART), "--namespace", "here", *arguments)
+    assert done.returncode == 0, done.stderr
+    return {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout) if each}
+
+
+def config_of(objects):
+    return json.loads(objects["Secret", "tesk-config"]["stringData"]["config.json"])
+
+
+def test_schema_and_readme_are_what_values_and_settings_say():
+    spec = importlib.util.spec_from_file_location("chart_documents", ROOT / "scripts/chart_documents.py")
+    assert spec is not None
+    assert spec.loader is not None
+    documents = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(documents)
+    for path, text in documents.documents().items():
+        assert path.read_text() == text, "run scripts/chart_documents.py"
+
+
+def test_the_dashboard_shows_what_the_server_counts():
+    text = Metrics().text({}, "1")
+    names = {word.split("_bucket")[0].split("_count")[0] for word in _metrics((CHART / "dashboard.json").read_text())}
+    assert names
+    assert all(f"# TYPE {name} " in text for name in names)
+
+
+def _metrics(text):
+    for panel in json.loads(text)["panels"]:
+        for target in panel["targets"]:
+            yield from (
+                word
+                for word in target["expr"].replace("(", " ").replace("[", " ").replace(")", " ").split()
+                if "tesk_" in word
+            )
+
+
+@needs_helm
+def test_the_chart_is_without_fault():
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_helm
+def test_the_server_reads_the_settings_that_the_chart_makes(tmp_path):
+    objects = made(
+        "--set-json", 'settings={"kubernetes": {"image_wait_seconds": 60}, "storage": {"s3": [{"bucket": "x"}]}}'
+    )
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config_of(objects)))
+    token = tmp_path / "token"
+    token.write_text("x" * 48 + "\n")
+    environ = {"TESK_CONFIG": str(path), "TESK_AUTH_TOKEN_FILE": str(token)}
+    settings = load(environ=environ).settings
+    assert settings.backend == "kubernetes"
+    assert settings.kubernetes.image_wait_seconds == 60
+    assert settings.kubernetes.namespace == "here"
+    assert settings.kubernetes.stager_image.startswith("tesk/stager:")
+    assert settings.storage.s3[0].bucket == "x"
+    assert settings.auth.required
+    variables = {
+        each["name"] for each in objects["Deployment", "tesk"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert set(environ) <= variables
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "replica=2"], "additional properties 'replica' not allowed"),
+        (["--set", "replicas=two"], "'/replicas': got string, want integer"),
+        (["--set", "settings.kubernetes.shim=foo"], "'/settings/kubernetes/shim': value must be one of"),
+        (["--set", "settings.kubernetez.shim=auto"], "'/settings': additional properties 'kubernetez' not allowed"),
+        (["--set", "replicas=2"], "needs PostgreSQL"),
+        (["--set", "autoscaling.enabled=true"], "needs PostgreSQL"),
+        (["--set", "database.url=mysql://x"], "'/database/url': 'mysql://x' does not match pattern"),
+        (["--set", "database.url=postgres://x,database.existingSecret=y"], "are both given"),
+        (["--set", "auth.token.name="], "nobody is named"),
+        (["--set", "ingress.enabled=true"], "name the host"),
+        (["--set", "gateway.enabled=true"], "name the gateway"),
+        (["--set", "secretSettings.x.secret=y"], "missing property 'key'"),
+        (["--set-json", 'auth.users=[{"name": "ada", "password": "x"}]'], "missing property 'passwordHash'"),
+    ],
+)
+def test_wrong_values_are_refused_with_words(arguments, said):
+    done = helm("template", "tesk", str(CHART), *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@needs_helm
+def test_a_container_of_ours_may_do_next_to_nothing():
+    objects = made()
+    for spec in (
+        objects["Deployment", "tesk"]["spec"]["template"]["spec"],
+        objects["Pod", "tesk-test"]["spec"],
+    ):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        [container] = spec["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    assert objects["ServiceAccount", "tesk-task"]["automountServiceAccountToken"] is False
+
+
+@needs_helm
+def test_secrets_lie_in_secrets():
+    objects = made(
+        "--set",
+        "database.url=postgresql://u:hidden-word@db/tesk,secretSettings.storage\\.s3.secret=keys,secretSettings.storage\\.s3.key=s3",
+    )
+    for (kind, _), each in objects.items():
+        assert kind == "Secret" or "hidden-word" not in json.dumps(each)
+    [container] = objects["Deployment", "tesk"]["spec"]["template"]["spec"]["containers"]
+    sources = {each["name"]: each.get("valueFrom") for each in container["env"]}
+    assert sources["TESK_STORAGE_S3"] == {"secretKeyRef": {"name": "keys", "key": "s3"}}
+    assert sources["TESK_DATABASE"] == {"secretKeyRef": {"name": "tesk-config", "key": "database-url"}}
+
+
+@needs_helm
+def test_task_pods_are_kept_from_the_api_server_and_from_metadata():
+    objects = made("--set", "tasks.networkPolicy.apiServer={10.0.0.1}")
+    policy = objects["NetworkPolicy", "tesk-tasks"]["spec"]
+    assert policy["ingress"] == []
+    [block] = [
+        peer["ipBlock"] for peer in policy["egress"][1]["to"] if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+    assert block["except"] == ["169.254.0.0/16", "10.0.0.1/32"]
+
+
+@needs_helm
+def test_everything_that_can_be_switched_on_is_made():
+    objects = made(
+        "--set", "replicas=3,database.existingSecret=db,ingress.enabled=true,ingress.hosts={tesk.example.org},ingress.className=nginx",
+        "--set", "gateway.enabled=true,gateway.parentRefs[0].name=public,gateway.hostnames={tesk.example.org}",
+        "--set", "autoscaling.enabled=true,monitoring.serviceMonitor.enabled=true,monitoring.dashboard.enabled=true",
+        "--set", "tasks.namespace=tasks,tasks.otherNamespaces={more},image.digest=sha256:" + "0" * 64,
+        "--set-json", 'extraObjects=[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}]',
+    )  # fmt: skip
+    kinds = {kind for kind, _ in objects}
+    assert kinds >= {
+        "Deployment", "Service", "Ingress", "HTTPRoute", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ServiceMonitor",
+        "ConfigMap", "NetworkPolicy", "Role", "RoleBinding", "ServiceAccount", "Secret",
+    }  # fmt: skip
+    assert "PersistentVolumeClaim" not in kinds
+    assert ("ConfigMap", "tesk-more") in objects
+    assert "replicas" not in objects["Deployment", "tesk"]["spec"]
+    done = helm("template", "tesk", str(CHART), "--set", "tasks.namespace=tasks,tasks.otherNamespaces={more}")
+    roles = [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "Role"]
+    assert {role["metadata"]["namespace"] for role in roles} == {"tasks", "more"}
