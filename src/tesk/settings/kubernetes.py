@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from tesk import __version__
 from tesk.settings.kinds import Amount, Positive, Seconds, says
 
 Patch = dict[str, object]
@@ -62,9 +63,9 @@ class KubernetesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
             "other's pods alone. Not given: made of the database's place."
         ),
     ] = ""
-    stager_image: Annotated[str, says("Image with the stager and the shim.")] = (
-        "ghcr.io/elixir-cloud-aai/tesk-stager:latest"
-    )
+    stager_image: Annotated[
+        str, says("Image with the stager and the shim, of the server's own version: `make images` makes it.")
+    ] = f"tesk/stager:{__version__}"
     pull_policy: Annotated[
         Literal["IfNotPresent", "Always", "Never"], says("When nodes fetch images from their registry.")
     ] = "IfNotPresent"
