@@ -64,7 +64,8 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     """How far a transfer is, as its stager says it, at most once a second.
 
     `size_bytes` is the size of all together, None as long as a source has not said the size of its file. What is moved
-    again after a broken line counts once. `bytes_per_second` is that of the last few seconds.
+    again after a broken line counts once. `bytes_per_second` is that of the last few seconds. `trouble`: what went wrong
+    a moment ago and is tried again, a sentence that names the URL without its secrets.
     """
 
     direction: Direction
@@ -74,6 +75,7 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     size_bytes_done: int = 0
     bytes_per_second: float = 0.0
     seconds: float = 0.0
+    trouble: str | None = None
 
 
 Told = Callable[[Progress], None]

@@ -104,17 +104,17 @@ def test_each_state_with_each_phase_has_one_next_thing(state, phase, expected):
 @pytest.mark.parametrize(
     ("attempt", "failures", "phase", "more", "new", "counts", "due", "note"),
     [
-        (1, 0, "SYSTEM_FAILED", {}, "QUEUED", True, NOW + 5, "it broke"),
+        (1, 0, "SYSTEM_FAILED", {}, "QUEUED", True, NOW + 5, "it broke; tried again in 5 s"),
         (2, 1, "SYSTEM_FAILED", {}, "QUEUED", True, NOW + 10, "it broke"),
-        (3, 2, "SYSTEM_FAILED", {}, "SYSTEM_ERROR", False, 0, "No further attempt after 3 failed"),
+        (3, 2, "SYSTEM_FAILED", {}, "SYSTEM_ERROR", False, 0, "no further attempt after 3 failed"),
         (1, 0, "SYSTEM_FAILED", {"final": True}, "SYSTEM_ERROR", False, 0, "it broke"),
         (1, 0, "PREEMPTED", {}, "QUEUED", True, NOW + 5, "it broke"),
-        (3, 2, "PREEMPTED", {}, "SYSTEM_ERROR", False, 0, "No further attempt after 3 failed"),
+        (3, 2, "PREEMPTED", {}, "SYSTEM_ERROR", False, 0, "no further attempt after 3 failed"),
         (3, 2, "PREEMPTED", {"ours": True}, "QUEUED", False, NOW, "it broke"),
         (19, 0, "PREEMPTED", {"ours": True}, "QUEUED", False, NOW, "it broke"),
-        (20, 0, "PREEMPTED", {"ours": True}, "SYSTEM_ERROR", False, 0, "No further attempt after 20 in all"),
-        (20, 0, "SYSTEM_FAILED", {}, "SYSTEM_ERROR", False, 0, "No further attempt after 20 in all"),
-        (20, 0, "ABSENT", {}, "SYSTEM_ERROR", False, 0, "No further attempt after 20 in all"),
+        (20, 0, "PREEMPTED", {"ours": True}, "SYSTEM_ERROR", False, 0, "no further attempt after 20 in all"),
+        (20, 0, "SYSTEM_FAILED", {}, "SYSTEM_ERROR", False, 0, "no further attempt after 20 in all"),
+        (20, 0, "ABSENT", {}, "SYSTEM_ERROR", False, 0, "no further attempt after 20 in all"),
     ],
 )
 def test_a_lost_attempt_is_tried_again_as_often_as_it_was_decided(

@@ -72,3 +72,28 @@ def test_a_task_that_brings_nothing_says_nothing_of_it(client):
     )
     assert client.until(task_id) == "COMPLETE"
     assert not any("inputs" in line for line in client.get(task_id, "FULL")["logs"][0]["system_logs"])
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    settings = {"STORAGE_TRIES": "4", "CONTROLLER_RETRY_SECONDS": "6"}
+    with running(tmp_path_factory.mktemp("patient"), **settings) as server:
+        yield server
+
+
+def test_who_waits_hears_of_a_host_that_is_down_while_it_is_tried_again(patient, tmp_path):
+    with serve() as gone:
+        url = f"{gone.url}/f?sig=secret"  # nobody listens there any more
+    done = Typed(tmp_path, patient.url)("run", "--input", f"{url}:/in/f", "--", "true")
+    assert done.returncode == 125
+    words = f"{gone.url}/f?...: Connection refused; t"
+    lines = done.stderr.splitlines()
+    assert any(line.startswith(f"inputs: {words}ry ") and line.endswith(" of 4 follows") for line in lines)
+    assert any(
+        line.startswith(f"attempt 1: {words}ried 4 times in ") and "(tried again in " in line for line in lines
+    ), done.stderr
+    # Why it ended in the end stands first.
+    (at,) = [number for number, line in enumerate(lines) if line.endswith("ended SYSTEM_ERROR")]
+    assert lines[at + 1].startswith(f"  {words}ried 4 times")
+    assert "no further attempt after 3 failed" in lines[at + 1]
+    assert "secret" not in done.stderr

@@ -33,7 +33,10 @@ class TaskEvent(Struct, frozen=True, kw_only=True):
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
-    """How far the data is that moves now. `size_bytes` None: a source has not said the size of its file."""
+    """How far the data is that moves now. `size_bytes` None: a source has not said the size of its file.
+
+    `trouble`: what went wrong a moment ago and is tried again.
+    """
 
     direction: Direction
     files: int
@@ -42,6 +45,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
     size_bytes_done: int
     bytes_per_second: float
     seconds: float
+    trouble: str | None
 
 
 class TaskDetails(Struct, frozen=True, kw_only=True):
@@ -156,6 +160,7 @@ def _transfer(moving: Progress | None) -> Transfer | None:
         size_bytes_done=moving.size_bytes_done,
         bytes_per_second=moving.bytes_per_second,
         seconds=moving.seconds,
+        trouble=moving.trouble,
     )
 
 

@@ -31,7 +31,16 @@ def explain(task: Document) -> None:
     if state == "COMPLETE":
         return
     sentences = words_of(_last_attempt(task), "system_logs")
+    # Why it ended stands last in the log, behind what held all the time.
+    sentences = [*sentences[-1:], *sentences[:-1]]
     talk(f"task {text_of(task, 'id')} ended {state}" + ("".join(f"\n  {printable(each)}" for each in sentences)))
+
+
+def explain_executors(task: Document) -> None:
+    """Say what the server knows of how executors ended that their exit codes do not say: out of memory, no such program."""
+    for each in words_of(_last_attempt(task), "system_logs"):
+        if each.startswith("executors["):
+            talk(f"tesk: {printable(each)}")
 
 
 def print_streams(

@@ -51,6 +51,8 @@ def _progress(moved: Document) -> str:
         value = moved.get(name)
         return value if isinstance(value, int | float) else 0
 
+    if trouble := text_of(moved, "trouble"):
+        return f"{text_of(moved, 'direction')}: {trouble}"
     of = f" of {amount(number('size_bytes'))}" if number("size_bytes") else ""
     return (
         f"{text_of(moved, 'direction')}: {number('files_done'):.0f} of {number('files'):.0f} files, "

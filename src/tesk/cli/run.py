@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tesk.cli.dispatch import INTERRUPTED
-from tesk.cli.ending import exit_code, explain, print_streams
+from tesk.cli.ending import exit_code, explain, explain_executors, print_streams
 from tesk.cli.loaded import home
 from tesk.cli.output import talk
 from tesk.cli.session import Session, add_server_argument
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     ended = session.ask(session.calls.get(task_id, "FULL"))
     print_streams(ended)
     # That the command itself failed, its exit code says.
-    if text_of(ended, "state") != "EXECUTOR_ERROR":
+    if text_of(ended, "state") == "EXECUTOR_ERROR":
+        explain_executors(ended)
+    else:
         explain(ended)
     return exit_code(ended)
 

@@ -1,4 +1,4 @@
-"""Wait for a task, with its state on the terminal meanwhile."""
+"""Wait for a task, with its state on the terminal meanwhile, and what goes wrong before it is tried again."""
 
 import itertools
 import sys
@@ -7,11 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tesk.cli.output import moving
+from tesk.cli.output import moving, printable, talk
 from tesk.cli.session import Session
+from tesk.client.answers import Document, list_of, text_of, words_of
+from tesk.errors import ClientError, NotEnded, RequestError
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _CLEAR = "\r\x1b[K"
+_FIRST_LOOK_SECONDS = 2.0
+_LAST_LOOK_SECONDS = 15.0
+"""A task may run for days, and its server has others to answer."""
+_TRANSFERS = frozenset({"INITIALIZING", "RUNNING"})
 
 
 class Spinner:
@@ -20,6 +26,7 @@ class Spinner:
     def __init__(self, text: str) -> None:
         self.text = text
         self._end = threading.Event()
+        self._writing = threading.Lock()
         self._shown = moving(sys.stderr)
 
     @contextmanager
@@ -37,23 +44,85 @@ class Spinner:
                 sys.stderr.write(_CLEAR)
                 sys.stderr.flush()
 
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        with self._writing:
+            talk(f"{_CLEAR if self._shown else ''}{text}")
+
     def _turn(self) -> None:
         began = time.monotonic()
         for frame in itertools.cycle(_FRAMES):
-            sys.stderr.write(f"{_CLEAR}{frame} {self.text} {time.monotonic() - began:.0f} s")
-            sys.stderr.flush()
+            with self._writing:
+                sys.stderr.write(f"{_CLEAR}{frame} {self.text} {time.monotonic() - began:.0f} s")
+                sys.stderr.flush()
             if self._end.wait(0.1):
                 return
 
 
+class _Story:
+    """What went wrong with a task so far, each thing told once."""
+
+    def __init__(self, session: Session, task_id: str, spinner: Spinner) -> None:
+        self._session = session
+        self._task_id = task_id
+        self._spinner = spinner
+        self._state = ""
+        self._attempts = 0
+        self._trouble = ""
+        self._ours = True
+
+    def state(self, state: str) -> None:
+        """Hear of a state."""
+        self._spinner.text = f"{self._task_id} {state}"
+        self._state = state
+
+    def look(self) -> None:
+        """Say what is new. Other servers tell of lost attempts only: of what is tried again within one, ours."""
+        if self._state in _TRANSFERS and self._ours:
+            try:
+                known = self._session.ask(self._session.calls.extension(f"/tasks/{self._task_id}"))
+            except (RequestError, ClientError):
+                self._ours = False
+            else:
+                self._tell_trouble(known.get("transfer"))
+                newest = [text_of(event, "attempt") for event in list_of(known, "events")][-1:]
+                if newest and newest[0].isdecimal() and int(newest[0]) <= self._attempts + 1:
+                    return
+        self._tell_lost(self._session.ask(self._session.calls.get(self._task_id, "FULL")))
+
+    def _tell_trouble(self, transfer: object) -> None:
+        said = text_of(transfer, "trouble") if isinstance(transfer, dict) else ""
+        if said and said != self._trouble:
+            self._spinner.say(f"{text_of(transfer, 'direction')}: {printable(said)}")
+        self._trouble = said or self._trouble
+
+    def _tell_lost(self, task: Document) -> None:
+        if text_of(task, "state") not in {*_TRANSFERS, "QUEUED"}:
+            return  # how it ended is said at the end
+        lost = [log for log in list_of(task, "logs") if text_of(log, "end_time")]
+        for number, log in enumerate(lost[self._attempts :], self._attempts + 1):
+            why = (words_of(log, "system_logs") or ["was lost"])[-1]
+            self._spinner.say(f"attempt {number}: {printable(why)}")
+        self._attempts = max(self._attempts, len(lost))
+
+
 def wait_for(session: Session, task_id: str, timeout_seconds: float | None = None) -> str:
-    """Return the state in which a task ended."""
+    """Return the state in which a task ended. Raises NotEnded at the timeout."""
     spinner = Spinner(f"{task_id} ...")
-
-    def told(state: str) -> None:
-        spinner.text = f"{task_id} {state}"
-
+    story = _Story(session, task_id, spinner)
+    until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    look = _FIRST_LOOK_SECONDS
     with spinner.turning():
-        return session.ask(
-            session.calls.wait(task_id, clock=time.monotonic, timeout_seconds=timeout_seconds, told=told)
-        )
+        while True:
+            left = look if until is None else min(look, until - time.monotonic())
+            try:
+                return session.ask(
+                    session.calls.wait(
+                        task_id, clock=time.monotonic, timeout_seconds=max(0.001, left), told=story.state
+                    )
+                )
+            except NotEnded as error:
+                if until is not None and time.monotonic() >= until:
+                    raise NotEnded(str(error).rpartition(" after ")[0] + f" after {timeout_seconds:g} s") from error
+            story.look()
+            look = min(look * 1.5, _LAST_LOOK_SECONDS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import inf
+from math import ceil, inf
 
 from msgspec.structs import replace
 
@@ -172,8 +172,8 @@ def _lost(
         return _again(task, seen, now, seen.reason, due=now, limits=limits)
     failures = task.failures + 1
     if failures >= limits.attempts:
-        note = f"No further attempt after {failures} failed for reasons of the system"
-        return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*_sentences(seen), note))
+        reason = _and(seen.reason, f"no further attempt after {failures} failed for reasons of the system")
+        return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*seen.notes, reason))
     wait = delay_seconds(failures - 1, limits.retry_seconds, _LONGEST_WAIT_SECONDS, chance)
     return _again(task, seen, now, seen.reason, due=now + wait, limits=limits, counts=True)
 
@@ -190,9 +190,11 @@ def _again(
 ) -> Decision:
     notes = seen.notes if reason is None else (*seen.notes, reason)
     if task.attempt >= limits.attempts_in_all:
-        notes = (*notes, f"No further attempt after {task.attempt} in all")
-        return _end(task, seen, now, State.SYSTEM_ERROR, notes=notes)
-    results = _results(task, seen, now, notes)
+        reason = _and(reason, f"no further attempt after {task.attempt} in all")
+        return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*seen.notes, reason))
+    if due > now:
+        reason = _and(reason, f"tried again in {ceil(due - now)} s")
+    results = _results(task, seen, now, seen.notes if reason is None else (*seen.notes, reason))
     return _move(task, State.QUEUED, now, results, due=due, counts=counts)
 
 
@@ -231,6 +233,15 @@ def _results(task: Claimed, seen: Observation, now: float, notes: tuple[str, ...
         output_logs=seen.output_logs or None,
         body=_typed(task, seen),
     )
+
+def _and(reason: str | None, what_follows: str) -> str:
+    """The reason of an attempt's end and what follows from it, in one: the last sentence of `system_logs` says it all."""
+    if reason is None:
+        return what_follows[:1].upper() + what_follows[1:]
+    if reason.endswith((".", "?")):
+        return f"{reason.removesuffix('.')} ({what_follows})"
+    return f"{reason}; {what_follows}"
+
 
 
 def _typed(task: Claimed, seen: Observation) -> bytes | None:

@@ -13,6 +13,8 @@ from tesk.stager import inputs, outputs
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop
 from tesk.stager.report import TooMany, report
+from tesk.stager.trouble import Trouble
+from tesk.storage.patience import hearing
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import scheme_of
 from tesk.transfer import Direction, Fetch, Told, TransferList, TransferReport
@@ -61,7 +63,14 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
         meter = Meter("inputs", stop, limit_bytes=settings.input_bytes_limit)
     else:
         meter = Meter("outputs", stop, limit_bytes=settings.output_bytes_limit)
-    with Schemes(settings, job.transfers.caller) as schemes, Inside(Path(job.root)) as inside:
+    # It hears of all that this program moves; what has trouble, with other machines, has a program of its own.
+    trouble = Trouble()
+    with (
+        Schemes(settings, job.transfers.caller) as schemes,
+        Inside(Path(job.root)) as inside,
+        hearing(trouble.hear),
+        meter.telling(told, trouble.now),
+    ):
         try:
             found: inputs.Survey | outputs.Survey
             if job.direction == "inputs":
@@ -84,22 +93,21 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
             return None if limit < settings.files_limit else report([], {}, [], [error], began)
         except TransferError as error:
             return report([], {}, [], [error], began)
-        with meter.telling(told):
-            if isinstance(found, inputs.Survey):
-                return inputs.move(
-                    found,
-                    schemes,
-                    inside,
-                    owner=job.owner,
-                    anybody=job.transfers.anybody,
-                    everything=job.everything,
-                    in_place=job.in_place,
-                    threads=settings.parallel,
-                    stop=stop,
-                    meter=meter,
-                    began=began,
-                )
-            return outputs.move(found, schemes, inside, threads=settings.parallel, stop=stop, meter=meter, began=began)
+        if isinstance(found, inputs.Survey):
+            return inputs.move(
+                found,
+                schemes,
+                inside,
+                owner=job.owner,
+                anybody=job.transfers.anybody,
+                everything=job.everything,
+                in_place=job.in_place,
+                threads=settings.parallel,
+                stop=stop,
+                meter=meter,
+                began=began,
+            )
+        return outputs.move(found, schemes, inside, threads=settings.parallel, stop=stop, meter=meter, began=began)
 
 
 def _near(job: Job) -> bool:

@@ -96,13 +96,13 @@ class Meter:
         self._check()
 
     @contextmanager
-    def telling(self, told: Told | None) -> Iterator[None]:
-        """Tell once a second within the block, from a thread of its own."""
+    def telling(self, told: Told | None, trouble: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+        """Tell once a second within the block, from a thread of its own, and what the `trouble` is."""
         if told is None:
             yield
             return
         over = threading.Event()
-        teller = threading.Thread(target=self._tell, args=(told, over), daemon=True)
+        teller = threading.Thread(target=self._tell, args=(told, over, trouble), daemon=True)
         teller.start()
         try:
             yield
@@ -110,9 +110,12 @@ class Meter:
             over.set()
             teller.join()
 
-    def _tell(self, told: Told, over: threading.Event) -> None:
+    def _tell(self, told: Told, over: threading.Event, trouble: Callable[[], str | None]) -> None:
         past: deque[tuple[float, int]] = deque([(time.monotonic(), self._counted)], maxlen=_WINDOW + 1)
         while not over.wait(_EVERY_SECONDS):
+            says = trouble()
+            if not self._files and says is None:
+                continue  # nobody knows yet what there is
             now, counted = time.monotonic(), self._counted
             past.append((now, counted))
             then, before = past[0]
@@ -127,6 +130,7 @@ class Meter:
                     size_bytes_done=done,
                     bytes_per_second=max(0.0, round((counted - before) / (now - then), 1)),
                     seconds=round(now - self._began, 3),
+                    trouble=says,
                 )
             )
 

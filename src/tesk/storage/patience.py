@@ -15,7 +15,8 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,6 +25,9 @@ from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
 
 T = TypeVar("T")
+Hear = Callable[[str, float], None]
+"""Is told what failed and is tried again, and after how many seconds."""
+_hearing: list[Hear] = []
 
 _WAIT_MAX_SECONDS = 60.0
 _AFTER_MAX_SECONDS = 300.0
@@ -51,6 +55,16 @@ def sleep(seconds: float, advance: Advance) -> None:
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, _LOOK_SECONDS))
         advance(0)
+
+
+@contextmanager
+def hearing(hear: Hear) -> Iterator[None]:
+    """Tell `hear` within the block of all that is tried again, by whatever scheme and thread of this program."""
+    _hearing.append(hear)
+    try:
+        yield
+    finally:
+        _hearing.remove(hear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +107,10 @@ class Patience:
                 )
             # Full jitter: many tasks that lose the same server do not come back to it in step.
             jittered = random.uniform(0, min(_WAIT_MAX_SECONDS, 0.5 * 2**failures))
-            self.wait(
-                jittered if after_seconds is None else min(after_seconds, _AFTER_MAX_SECONDS) + jittered / 10, advance
-            )
+            seconds = jittered if after_seconds is None else min(after_seconds, _AFTER_MAX_SECONDS) + jittered / 10
+            for hear in _hearing:
+                hear(f"{shown(url)}: {reason}; try {failures + 1} of {self.tries} follows", seconds)
+            self.wait(seconds, advance)
 
 
 def _words(error: OSError) -> str:
