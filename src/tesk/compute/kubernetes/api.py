@@ -1,44 +1,22 @@
-"""A thin client of a Kubernetes API server: a few verbs over one aiohttp session, typed answers, patience. Acts.
+"""A thin client of a Kubernetes API server: a few verbs, typed answers, lists in pages, watches, logs. Acts.
 
-What is busy or resets is asked again, with growing pauses, until a deadline; then Unanswered says why in a sentence. What
-the server refuses is raised at once, as one of `refusals`. A create is sent again only where the server cannot have
-done it: whose create got no answer asks whether it is there (AlreadyExists says so, too).
+What the server refuses is raised at once, as one of `refusals`; what is busy or breaks has been tried again when Unanswered
+says so. Whose create got no answer asks whether it is there, or creates again: AlreadyExists says it, too.
 """
 
-import asyncio
-import contextlib
 import random
-import socket
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
-from tesk import __version__
-from tesk.compute.kubernetes.credentials import Access, Proof
-from tesk.compute.kubernetes.objects import Line, Page, Rule, Status, WatchEvent, rule_of
-from tesk.compute.kubernetes.refusals import (
-    AlreadyExists,
-    Conflict,
-    Gone,
-    Refused,
-    Unanswered,
-    Unauthorized,
-    refusal,
-    status_of,
-)
-from tesk.errors import StartError
-
-try:
-    import aiohttp
-    from multidict import CIMultiDict
-except ModuleNotFoundError as error:
-    raise StartError("Kubernetes wants one package more: pip install 'tesk[kubernetes]'") from error
+from tesk.compute.kubernetes.credentials import Access
+from tesk.compute.kubernetes.objects import Line, Page, Rule, Status, WatchEvent
+from tesk.compute.kubernetes.refusals import Gone, Unanswered, no
+from tesk.compute.kubernetes.wire import Call, Wire
 
 T = TypeVar("T")
 Body = bytes | Mapping[str, object] | Sequence[Mapping[str, object]]
@@ -46,7 +24,6 @@ Listed = tuple[list[T], str]
 """All objects, and the version that they are of."""
 PatchKind = Literal["merge", "strategic", "json", "apply"]
 
-AGENT = f"tesk/{__version__}"
 _MANAGER = "tesk"
 _PATCHES: dict[PatchKind, str] = {
     "merge": "application/merge-patch+json",
@@ -55,32 +32,11 @@ _PATCHES: dict[PatchKind, str] = {
     "apply": "application/apply-patch+yaml",
 }
 _REQUEST_SECONDS = 30.0
-_CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 150.0
 """How long a watch may be silent: bookmarks come each minute."""
-_AT_ONCE = 32
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
 _LINE_BYTES = 32 * 1024 * 1024
 _PAGES_AGAIN = 2
-_BUSY = frozenset({429, 500, 502, 503, 504})
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One call. `again`: to do it twice is to do it once. `streamed`: the answer comes bit by bit."""
-
-    method: str
-    verb: str
-    path: str
-    _: KW_ONLY
-    data: bytes | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    content: str = "application/json"
-    again: bool = True
-    read_seconds: float | None = None
-    streamed: bool = False
+_LINE = msgspec.json.Decoder(Line)
 
 
 class Api:
@@ -93,28 +49,18 @@ class Api:
     def __init__(
         self, access: Access, *, request_seconds: float = _REQUEST_SECONDS, idle_seconds: float = _IDLE_SECONDS
     ) -> None:
-        self.access = access
         self.namespace = access.namespace
-        self.calls: Counter[Rule] = Counter()
+        self._wire = Wire(access, request_seconds)
         self._request_seconds = request_seconds
         self._idle_seconds = idle_seconds
-        self._session: aiohttp.ClientSession | None = None
-        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def calls(self) -> Counter[Rule]:
+        """How often what was asked for, each try counted."""
+        return self._wire.calls
 
     async def __aenter__(self) -> Self:
-        headers = [
-            ("User-Agent", AGENT),
-            ("Accept", "application/json"),
-            # Within a cluster the network is quicker than gzip, on either side.
-            ("Accept-Encoding", "identity" if self.access.inside else "gzip"),
-            *self.access.headers,
-        ]
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, socket_factory=_socket),
-            headers=CIMultiDict(headers),  # several may have one name: the groups of who is impersonated
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-        )
+        self._wire.open()
         return self
 
     async def __aexit__(
@@ -124,9 +70,7 @@ class Api:
 
     async def close(self) -> None:
         """Close all connections; twice is once."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._wire.close()
 
     async def get(self, path: str, shape: type[T]) -> T:
         """Return what is at `path`."""
@@ -219,13 +163,14 @@ class Api:
             "timeoutSeconds": str(max(1, int(lasts))),
         }
         decode = _decoder(shape).decode
-        async with self._stream("watch", path, query, self._idle_seconds) as response:
-            async for text in self._lines(response):
+        call = Call("GET", "watch", path, query=query, read_seconds=self._idle_seconds)
+        async with self._wire.stream(call) as pieces:
+            async for text in _lines(pieces):
                 try:
                     line = _LINE.decode(text)
                     if line.type == "ERROR":
                         status = msgspec.json.decode(line.object, type=Status)
-                        raise _no(status.code, status, None)
+                        raise no(status.code, status, None)
                     event = WatchEvent(line.type, decode(line.object))
                 except msgspec.MsgspecError as error:
                     raise Unanswered(
@@ -258,39 +203,13 @@ class Api:
             "timestamps": "true" if timestamps else "",
         }
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        async with self._stream("get", path, query, None if follow else self._request_seconds) as response:
-            async for piece in self._pieces(response):
+        # Who follows a program that says nothing gets nothing, not even the headers of the answer.
+        call = Call(
+            "GET", "get", path, query=query, read_seconds=None if follow else self._request_seconds, waits=follow
+        )
+        async with self._wire.stream(call) as pieces:
+            async for piece in pieces:
                 yield piece
-
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        rest = b""
-        async for piece in self._pieces(response):
-            *lines, rest = (rest + piece).split(b"\n") if b"\n" in piece else (rest + piece,)
-            if len(rest) > _LINE_BYTES:
-                raise Unanswered("the API server of the cluster sent a line without an end")
-            for line in lines:
-                if line:
-                    yield line
-
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        try:
-            async for piece in response.content.iter_any():
-                yield piece
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unanswered(self._silent(error)) from None
-
-    @contextlib.asynccontextmanager
-    async def _stream(
-        self, verb: str, path: str, query: Mapping[str, str], idle_seconds: float | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open an answer that comes bit by bit. What goes wrong before its first bit is tried again as with other calls."""
-        request = _Request("GET", verb, path, query=query, read_seconds=idle_seconds, streamed=True)
-        response = await self._patiently(request)
-        assert isinstance(response, aiohttp.ClientResponse)
-        try:
-            yield response
-        finally:
-            response.close()
 
     async def _call(
         self,
@@ -304,7 +223,7 @@ class Api:
         content: str = "application/json",
         again: bool = True,
     ) -> T:
-        request = _Request(
+        call = Call(
             method,
             verb,
             path,
@@ -315,102 +234,25 @@ class Api:
             # Time for a second try over another connection, where the first is only half there.
             read_seconds=self._request_seconds / 2 if again else None,
         )
-        async with self._places:
-            answer = await self._patiently(request)
-        assert isinstance(answer, bytes)
+        answer = await self._wire.ask(call)
         try:
-            found: T = _decoder(shape).decode(answer)
+            return _decoder(shape).decode(answer)
         except msgspec.MsgspecError as error:
             raise Unanswered(f"the API server of the cluster answered what cannot be read: {error}") from None
-        return found
-
-    async def _patiently(self, request: "_Request") -> bytes | aiohttp.ClientResponse:
-        """Ask until there is an answer, at most for the seconds of a request."""
-        rule = rule_of(request.verb, request.path)
-        until = time.monotonic() + self._request_seconds
-        pause = _FIRST_PAUSE_SECONDS
-        refused: Proof | None = None
-        trouble: Unanswered | None = None
-        while True:
-            proof = await self.access.proof(refused)
-            try:
-                async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                    self.calls[rule] += 1
-                    return await self._once(request, proof)
-            except TimeoutError as late:
-                raise trouble or Unanswered(self._silent(late), maybe_done=True) from None
-            except Unauthorized:
-                if refused is not None or await self.access.proof(proof) is proof:
-                    raise
-                refused = proof
-                continue
-            except Conflict as conflict:
-                # Not of that name: two creates met at the quota of the namespace, and nothing was made.
-                if isinstance(conflict, AlreadyExists) or request.verb != "create":
-                    raise
-                trouble = Unanswered(str(conflict))
-            except Unanswered as unanswered:
-                trouble = unanswered
-            wait = max(pause, trouble.retry_after_seconds or 0.0) * random.uniform(1.0, 1.3)
-            if (trouble.maybe_done and not request.again) or time.monotonic() + wait >= until:
-                raise trouble
-            await asyncio.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    async def _once(self, request: "_Request", proof: Proof) -> bytes | aiohttp.ClientResponse:
-        """Ask once. Returns the answer, or where it is to come bit by bit, what it comes from."""
-        try:
-            response = await self._send(request, proof)
-            async with contextlib.AsyncExitStack() as opened:
-                opened.callback(response.close)
-                if response.status >= 300:
-                    status = status_of(await response.read())
-                    raise _no(response.status, status, _seconds(response.headers.get("Retry-After"), status))
-                answer = response if request.streamed else await response.read()
-                opened.pop_all()
-                return answer
-        except aiohttp.ClientConnectorError as error:
-            raise Unanswered(self._silent(error)) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unanswered(self._silent(error), maybe_done=True) from None
-
-    async def _send(self, request: "_Request", proof: Proof) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise Unanswered("the connections to the API server of the cluster are closed")
-        headers: dict[str, str] = {}
-        if proof.token:
-            headers["Authorization"] = f"Bearer {proof.token}"
-        if request.data is not None:
-            headers["Content-Type"] = request.content
-        return await self._session.request(
-            request.method,
-            self.access.server + request.path,
-            params={name: value for name, value in request.query.items() if value},
-            data=request.data,
-            headers=headers,
-            ssl=proof.context or True,
-            server_hostname=self.access.server_hostname,
-            proxy=self.access.proxy,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=request.read_seconds),
-            allow_redirects=False,  # the token is for this server only
-        )
-
-    def _silent(self, error: BaseException) -> str:
-        """Say that there was no answer, and why, without what stands in headers or in the URL of a proxy."""
-        if isinstance(error, TimeoutError):
-            why = "it took too long"
-        elif isinstance(error, aiohttp.ClientConnectorCertificateError):
-            why = f"its certificate is not good: {error.certificate_error}"
-        elif isinstance(error, aiohttp.ClientHttpProxyError):
-            why = f"its proxy answered {error.status}"
-        elif isinstance(error, OSError) and error.strerror:
-            why = error.strerror
-        else:
-            why = str(error) if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
-        return f"the API server of the cluster ({self.access.server}) does not answer: {why}"
 
 
-_LINE = msgspec.json.Decoder(Line)
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    rest = bytearray()
+    async for piece in pieces:
+        rest += piece
+        if b"\n" in piece:
+            *lines, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            for line in lines:
+                if line:
+                    yield line
+        if len(rest) > _LINE_BYTES:
+            raise Unanswered("the API server of the cluster sent a line without an end")
 
 
 _DECODERS: dict[object, msgspec.json.Decoder[Any]] = {}
@@ -421,30 +263,3 @@ def _decoder(shape: type[T]) -> msgspec.json.Decoder[T]:
     if found is None:
         found = _DECODERS[shape] = msgspec.json.Decoder(shape)
     return found
-
-
-def _no(code: int, status: Status, after_seconds: float | None) -> Refused | Unanswered:
-    """Return what an answer of HTTP status `code` is raised as. What is busy (429) has done nothing."""
-    if code not in _BUSY:
-        return refusal(code, status)
-    said = f"{code}: {status.message}" if status.message else str(code)
-    return Unanswered(
-        f"the API server of the cluster is busy, it answers {said}", after_seconds, maybe_done=code != 429
-    )
-
-
-def _seconds(header: str | None, status: Status) -> float | None:
-    """How long a server wants to be left alone."""
-    if header is not None and header.isdecimal():
-        return float(header)
-    return float(status.details.retry_after_seconds) if status.details and status.details.retry_after_seconds else None
-
-
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Make a socket that finds out by itself that the other end is gone: who follows a log may hear nothing for hours."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made

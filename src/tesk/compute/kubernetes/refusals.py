@@ -82,6 +82,7 @@ class Unanswered(BackendUnavailable):
         self.maybe_done = maybe_done
 
 
+_BUSY = frozenset({429, 500, 502, 503, 504})
 _BY_CODE: dict[int, type[Refused]] = {
     400: Invalid,
     401: Unauthorized,
@@ -98,6 +99,16 @@ def refusal(code: int, status: Status) -> Refused:
     if code == 409 and status.reason == "AlreadyExists":
         return AlreadyExists(code, status)
     return _BY_CODE.get(code, Refused)(code, status)
+
+
+def no(code: int, status: Status, after_seconds: float | None) -> Refused | Unanswered:
+    """Return what an answer of HTTP status `code` is raised as. What is busy (429) has done nothing."""
+    if code not in _BUSY:
+        return refusal(code, status)
+    said = f"{code}: {status.message}" if status.message else str(code)
+    return Unanswered(
+        f"the API server of the cluster is busy, it answers {said}", after_seconds, maybe_done=code != 429
+    )
 
 
 def status_of(body: bytes) -> Status:
