@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tesk.api.browser import Door, door
-from tesk.api.create import Create
+from tesk.api.create import Check, Create
 from tesk.api.document import Document
 from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
@@ -43,6 +43,7 @@ def create_app(
     progress: Callable[[AttemptId], Progress | None] = lambda _: None,
     metrics: Metrics | None = None,
     closing: asyncio.Event | None = None,
+    check: Check | None = None,
 ) -> Starlette:
     """Return the application. The store is open before the first request. Raises SettingsError.
 
@@ -50,7 +51,7 @@ def create_app(
     lower case; `public_storage` are the storage locations that service-info tells everybody; `progress` is
     `Backend.progress`; `metrics` is what
     `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
-    wait for a task.
+    wait for a task; `check` says what the backend cannot do of what a task asks for, before it is stored.
 
     It trusts `scope["client"]`: serve it without proxy headers.
     """
@@ -65,7 +66,7 @@ def create_app(
         closing=closing or asyncio.Event(),
         metrics=metrics,
     )
-    create = Create(store, settings, parameters=supported, metrics=metrics)
+    create = Create(store, settings, parameters=supported, metrics=metrics, check=check)
     ours = Extensions(store, settings, parameters_=supported, backend=backend, progress=progress)
     health = Health(store, alive, metrics)
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tesk import operations
@@ -16,6 +16,7 @@ from tesk.store.rows import Created
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages
+from tesk.tes.document import bad_task
 from tesk.tes.ids import Ids
 from tesk.tes.validation import Accepted, accept
 
@@ -31,15 +32,28 @@ _LARGE_BYTES = 256 * 1024
 """A larger body is read beside the loop: a strange one of 8 MiB takes seconds, in which others are to be served."""
 
 
+Check = Callable[[Accepted, Caller], Sequence[Problem]]
+"""Says what a caller asks of the backend and may not, or can never have."""
+
+
 class Create:
     """Takes tasks into one store."""
 
-    def __init__(self, store: Store, settings: Settings, *, parameters: Sequence[str], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        parameters: Sequence[str],
+        metrics: Metrics,
+        check: Check | None = None,
+    ) -> None:
         self.deadlines = Deadlines()
         self._store = store
         self._settings = settings
         self._short_bytes = min(_LARGE_BYTES, settings.server.body_limit_bytes)
         self._metrics = metrics
+        self._check = check
         self._supported = frozenset(parameter.lower() for parameter in parameters)
         self._ids: Ids | None = None
         self._pending = 0
@@ -59,10 +73,11 @@ class Create:
         headers = exchange.headers
         _require_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
         raw = await self._body(exchange)
-        accepted = self._accept(raw) if len(raw) < _LARGE_BYTES else await asyncio.to_thread(self._accept, raw)
+        caller = exchange.caller or LOCAL
+        accept_it = partial(self._accept, raw, caller)
+        accepted = accept_it() if len(raw) < _LARGE_BYTES else await asyncio.to_thread(accept_it)
         key = _idempotency_key(headers.get(b"idempotency-key"))
         ids = self._ids or await self._make_ids()
-        caller = exchange.caller or LOCAL
         try:
             with self.deadlines.within(PATIENCE_SECONDS):
                 created = await operations.create_task(
@@ -89,7 +104,7 @@ class Create:
             return False
         began = time.perf_counter()
         try:
-            accepted = self._accept(body)
+            accepted = self._accept(body, caller)
         except RequestError:
             return False  # the long way says what is wrong
         future = operations.create_task(
@@ -114,8 +129,12 @@ class Create:
     def _is_closed(self) -> bool:
         return self._pending >= self._settings.server.pending_limit or time.monotonic() < self._closed_until
 
-    def _accept(self, raw: bytes) -> Accepted:
-        return accept(raw, parameters=self._supported, content_limit_bytes=self._settings.limits.content_bytes)
+    def _accept(self, raw: bytes, caller: Caller) -> Accepted:
+        limit = self._settings.limits.content_bytes
+        accepted = accept(raw, parameters=self._supported, content_limit_bytes=limit)
+        if self._check is not None and (problems := self._check(accepted, caller)):
+            raise bad_task(problems)
+        return accepted
 
     async def _body(self, exchange: Exchange) -> bytes:
         try:

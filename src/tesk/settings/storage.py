@@ -81,6 +81,7 @@ class GsBucket(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, says("Address of another server that speaks the same; it may be in a private network.")
     ] = ""
     service_account_file: Annotated[str, says("Key file of a service account.")] = ""
+    service_account_key: Annotated[Secret, says("Its content (JSON), instead of the file.")] = ""
     application_default: Annotated[bool, says("Take the application default credentials of the server's user.")] = False
     callers: Annotated[tuple[str, ...], says("Who may use it; empty: everybody.")] = ()
 
@@ -178,6 +179,17 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Fetch from loopback and private networks. Not given: only a loopback server without authentication does. Link-local and metadata never."
         ),
     ] = None
+    http_proxy: Annotated[
+        Secret,
+        says(
+            "Proxy for http, https, S3, Google, Azure, DRS and TRS, `http://proxy.example.org:3128`, with `user:password@` "
+            "where it wants them. Variables such as `https_proxy` are not read."
+        ),
+    ] = ""
+    no_proxy: Annotated[
+        tuple[str, ...],
+        says("Hosts that are called without it, as `hosts_allowed` names them; this machine always is."),
+    ] = ()
     parallel: Annotated[Positive, says("Files of one task that move at once.")] = 8
     input_bytes_limit: Annotated[Count, says("Most bytes that one task brings in; 0: no limit.")] = 0
     output_bytes_limit: Annotated[Count, says("Most bytes that one task takes out; 0: no limit.")] = 0

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from typing import TypeAlias
 
@@ -298,17 +298,22 @@ class Reading:
 
     def refusal(self) -> BadRequest:
         """Return all problems as one answer."""
-        count, listed = len(self.problems), tuple(self.problems[:MOST_PROBLEMS])
-        first = listed[0]
-        many = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
-        detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{many} problems with this task"
-        if count > MOST_PROBLEMS:
-            detail += f", of which the first {MOST_PROBLEMS} are listed"
-        return BadRequest(detail, listed)
+        return bad_task(self.problems)
 
     def wrong(self, path: str, detail: str) -> None:
         """Note a problem that was found elsewhere."""
         self._wrong(path, detail)
+
+
+def bad_task(problems: Sequence[Problem]) -> BadRequest:
+    """Return what is answered to a task with problems, of which there is one at least."""
+    count, listed = len(problems), tuple(problems[:MOST_PROBLEMS])
+    first = listed[0]
+    many = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
+    detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{many} problems with this task"
+    if count > MOST_PROBLEMS:
+        detail += f", of which the first {MOST_PROBLEMS} are listed"
+    return BadRequest(detail, listed)
 
 
 def shown(value: Json) -> str:

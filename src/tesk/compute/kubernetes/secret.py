@@ -55,9 +55,9 @@ def secret_manifest(
     attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings, *, server_id: str, namespace: str = ""
 ) -> Document:
     """Return the secret of the pod with `pod_uid`, which owns it. Raises CannotRun where it would be too large."""
-    data = {key: packed(job) for key, job in jobs(attempt, plan, pod_uid, storage).items()}
-    if why := too_large(data):
-        raise CannotRun(f"{why}.")
+    data = items(attempt, plan, pod_uid, storage)
+    if why := secret_too_large(data):
+        raise CannotRun(f"The task {why}.")
     owner = {"apiVersion": "v1", "kind": "Pod", "name": pod_name(attempt), "uid": pod_uid}
     return {
         "apiVersion": "v1",
@@ -74,17 +74,32 @@ def secret_manifest(
     }
 
 
+def items(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings) -> dict[str, bytes]:
+    """Return the items of the secret as they are stored."""
+    return {key: packed(job) for key, job in jobs(attempt, plan, pod_uid, storage).items()}
+
+
 def packed(job: Struct) -> bytes:
     """Return a job as an item of the secret: gzipped JSON, the same each time."""
     return gzip.compress(json.encode(job), compresslevel=6, mtime=0)
 
 
-def too_large(data: dict[str, bytes]) -> str | None:
+def secret_too_large(data: dict[str, bytes]) -> str | None:
     """Say that the items of a secret are more than Kubernetes takes; None where they fit."""
     size = sum(map(len, data.values()))
     if size <= LIMIT_BYTES:
         return None
     return (
-        f"the task is too large for a pod: its commands, environments, contents and URLs take {size} bytes, compressed, of "
+        f"is too large for a pod: commands, environments, contents and URLs take {size} bytes, compressed, of the "
         f"{LIMIT_BYTES} that a Kubernetes secret may have; put contents and arguments into files that are inputs by URL"
+    )
+
+
+def pod_too_large(pod: bytes) -> str | None:
+    """Say that a pod, as JSON, is more than Kubernetes stores; None where it fits."""
+    if len(pod) <= POD_LIMIT_BYTES:
+        return None
+    return (
+        f"is too large for a pod: its executors, each with all of its paths, take {len(pod)} bytes of the "
+        f"{POD_LIMIT_BYTES} that there are; give it fewer executors, or paths in fewer folders"
     )

@@ -10,6 +10,7 @@ from tesk.storage import address
 from tesk.storage.objects.keys import place_of
 from tesk.storage.objects.stores import GCSStore, Opened, Place, StoreScheme, client_options, retries
 from tesk.storage.patience import Patience
+from tesk.storage.proxy import check_url, proxy_of
 
 _GOOGLE = "https://storage.googleapis.com"
 
@@ -33,8 +34,8 @@ def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
         bucket, key = place_of(url)
         if bucket not in opened:
             entry, private = entry_of(bucket)
-            address.check_url(entry.endpoint or _GOOGLE, private=private, hosts=hosts)
-            opened[bucket] = _open(bucket, entry, tries=settings.tries, timeout_seconds=settings.timeout_seconds)
+            proxy = check_url(entry.endpoint or _GOOGLE, proxy_of(settings), private=private, hosts=hosts)
+            opened[bucket] = _open(bucket, entry, settings, proxy)
         return Place(opened[bucket], key)
 
     return StoreScheme(
@@ -42,8 +43,9 @@ def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
     )
 
 
-def _open(bucket: str, known: GsBucket, *, tries: int, timeout_seconds: float) -> Opened:
-    anonymous = not known.service_account_file and not known.application_default
+def _open(bucket: str, known: GsBucket, settings: StorageSettings, proxy: str) -> Opened:
+    key, file = known.service_account_key, known.service_account_file
+    anonymous = not key and not file and not known.application_default
 
     def store(times: int) -> GCSStore:
         return GCSStore(
@@ -52,15 +54,17 @@ def _open(bucket: str, known: GsBucket, *, tries: int, timeout_seconds: float) -
             config={
                 "base_url": known.endpoint or _GOOGLE,
                 "skip_signature": anonymous,
-                **({"service_account": known.service_account_file} if known.service_account_file else {}),
+                **({"service_account_key": key} if key else {"service_account": file} if file else {}),
             },
-            client_options=client_options(plain=known.endpoint.startswith("http:"), timeout_seconds=timeout_seconds),
+            client_options=client_options(
+                plain=known.endpoint.startswith("http:"), timeout_seconds=settings.timeout_seconds, proxy=proxy
+            ),
             retry_config=retries(times),
             credential_provider=_nobody if anonymous else None,
         )
 
     # Of what was stored in parts, composed or encrypted with the customer's own key it looks like none.
-    return Opened(store(1), store(tries), f"gs bucket {bucket}", "storage.gs", anonymous, tags_are_md5=True)
+    return Opened(store(1), store(settings.tries), f"gs bucket {bucket}", "storage.gs", anonymous, tags_are_md5=True)
 
 
 def _nobody() -> NoReturn:
