@@ -48,3 +48,18 @@ async def ended(store, new, state=State.COMPLETE, time=2.0, **results):
     move = Move(task_id=new.id, attempt=1, old=old, new=state, time=time, results=Results(**results))
     assert await store.move(lease, move)
     await store.release(lease)
+
+
+async def running(store, lease, **of_task):
+    """Make a task that is RUNNING in its first attempt."""
+    new = new_task(**of_task)
+    await store.create(new)
+    claimed = await store.begin(lease, new.id, 1.0)
+    move = Move(task_id=new.id, attempt=1, old=State.INITIALIZING, new=State.RUNNING, time=2.0)
+    assert await store.move(lease, move)
+    return claimed
+
+
+async def told(store, task_id):
+    """The states that were announced of a task, in order."""
+    return [event.state for event in await store.events(after=0, limit=1000, task_id=task_id)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fakes import ftp_old
+from fakes import ftp_broken, ftp_old
 from fakes.worlds_ftp import scheme
 from tesk.errors import TransferRefused
 from tesk.storage.ftp.listing import Listed, from_list, from_mlsd, read
@@ -115,7 +115,7 @@ def test_folders_without_an_end_are_given_up() -> None:
 
 
 def test_a_line_that_was_left_in_a_folder_is_not_used_again() -> None:
-    with ftp_old.serve(ftp_old.ListsNothingBelow, {"/a": b"1", "/d/a": b"22"}) as server, scheme() as ftp:
+    with ftp_old.serve(ftp_broken.ListsNothingBelow, {"/a": b"1", "/d/a": b"22"}) as server, scheme() as ftp:
         server.folders.add(b"/d")
         for _ in range(2):
             with pytest.raises(TransferRefused, match="550 Not for you"):
@@ -126,7 +126,7 @@ def test_a_line_that_was_left_in_a_folder_is_not_used_again() -> None:
 
 
 def test_the_folder_of_the_login_is_there_and_stays_the_one_that_paths_count_from() -> None:
-    with ftp_old.serve(ftp_old.StartsElsewhere, {"/home/a": b"1"}) as server, scheme() as ftp:
+    with ftp_old.serve(ftp_broken.StartsElsewhere, {"/home/a": b"1"}) as server, scheme() as ftp:
         server.folders.add(b"/home")
         for act in (ftp.make_directory, lambda url: list(ftp.list(url)), ftp.stat):
             act(server.url)
@@ -137,7 +137,7 @@ def test_the_folder_of_the_login_is_there_and_stays_the_one_that_paths_count_fro
 
 
 def test_a_server_without_size_is_asked_for_its_lists() -> None:
-    with ftp_old.serve(ftp_old.KnowsNoSize) as server, scheme() as ftp:
+    with ftp_old.serve(ftp_broken.KnowsNoSize) as server, scheme() as ftp:
         server.folders.add(b"/d")
         server.listings = UNIX
         found = ftp.stat(f"{server.url}/d/-n")
