@@ -14,6 +14,7 @@ from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import StorageSettings, TrsHost
 from tesk.storage.address import Hosts
 from tesk.storage.patience import Patience
+from tesk.storage.proxy import proxy_of
 from tesk.storage.url import shown
 from tesk.storage.wire import Wire, authorization, check
 
@@ -66,6 +67,7 @@ class Tools:
             timeout_seconds=settings.timeout_seconds,
             private=settings.private_addresses is True,
             hosts=Hosts(settings.hosts_allowed, settings.hosts_denied),
+            proxy=proxy_of(settings),
         )
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tools")
         self._said: dict[tuple[str, TrsHost], tuple[float, str]] = {}

@@ -20,6 +20,7 @@ _BEFORE_MOST = 100
 _DIGITS_MOST = 18
 """More bytes than this can say have no place in any file."""
 _NO_BODY = frozenset({204, 304})
+_NEVER = frozenset({"HEAD", "CONNECT"})
 _SWITCHING = 101
 
 
@@ -163,7 +164,7 @@ class Answer:
     def _measure(self) -> None:
         """RFC 9112, 6.3: how long the body is."""
         coding = self._headers.get("transfer-encoding", "").lower()
-        if self._method == "HEAD" or self.status in _NO_BODY:
+        if self._method in _NEVER or self.status in _NO_BODY:
             self.length = 0
         elif coding:
             if coding != "chunked":

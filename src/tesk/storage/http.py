@@ -12,8 +12,10 @@ from tesk.settings import HttpCredential, StorageSettings
 from tesk.storage import webdav
 from tesk.storage.address import EVERYWHERE, Hosts
 from tesk.storage.answer import Answer
+from tesk.storage.calling import web_calling
 from tesk.storage.download import download
 from tesk.storage.patience import Patience
+from tesk.storage.proxy import Proxy
 from tesk.storage.scheme import Advance, Arrived, Entry, Take
 from tesk.storage.site import names, place_of
 from tesk.storage.stream import stream
@@ -37,11 +39,7 @@ def for_caller(settings: StorageSettings, caller: str) -> "HttpScheme":
     """Build the scheme that `caller` gets."""
     return HttpScheme(
         tuple(known for known in settings.http if not known.callers or caller in known.callers),
-        patience=Patience(settings.tries),
-        connections_per_host=settings.connections_per_host,
-        timeout_seconds=settings.timeout_seconds,
-        private=settings.private_addresses is True,
-        hosts=Hosts(settings.hosts_allowed, settings.hosts_denied),
+        **web_calling(settings),
     )
 
 
@@ -63,6 +61,7 @@ class HttpScheme:
         private: bool = False,
         hosts: Hosts = EVERYWHERE,
         context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._patience = patience or Patience()
         self._wire = Wire(
@@ -76,6 +75,7 @@ class HttpScheme:
             private=private,
             hosts=hosts,
             context=context,
+            proxy=proxy,
         )
         self._made: set[str] = set()
         self._making = threading.Lock()

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from tesk.errors import SettingsError, TransferError, TransferRefused
 from tesk.settings import FileRoot, StorageSettings
+from tesk.storage.proxy import proxy_of
 from tesk.storage.scheme import Calls, Rooted, Scheme
 from tesk.storage.site import names
 from tesk.storage.url import scheme_of, shown
@@ -161,6 +162,10 @@ def in_force(
             raise SettingsError(
                 f"storage.schemes: there is no {name}; there are: {', '.join(sorted(_MODULES | _WRAPPERS))}"
             )
+    try:
+        proxy_of(settings)
+    except TransferRefused as error:
+        raise SettingsError(str(error)) from None
     for known in settings.http:
         if names(known.host) is None:
             raise SettingsError(

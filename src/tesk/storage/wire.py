@@ -32,6 +32,7 @@ from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage import address
 from tesk.storage.answer import Answer
 from tesk.storage.patience import Again
+from tesk.storage.proxy import Proxy
 from tesk.storage.site import Place, Site, onward, place_of
 from tesk.storage.url import shown
 
@@ -47,6 +48,7 @@ _HELP = {
     401: "it wants credentials (setting storage.http, host = '{}')",
     403: "it does not let us have this; other credentials may help (setting storage.http)",
     404: "it has no such file",
+    407: "the proxy wants user and password (setting storage.http_proxy)",
     410: "it no longer has this file",
 }
 
@@ -63,7 +65,7 @@ class _Host:
 class Wire:
     """HTTP for one caller. `authorizations`: header values by `https://host:port`, `host:port` or `host`, whatever its port.
 
-    `private`, `hosts`: see `address`.
+    `private`, `hosts`: see `address`. `proxy`: hosts that it leads to are known by their names alone.
 
     A silence of `timeout_seconds` is a TimeoutError.
     """
@@ -77,11 +79,13 @@ class Wire:
         private: bool = False,
         hosts: address.Hosts = address.EVERYWHERE,
         context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._authorizations = {host.lower(): value for host, value in (authorizations or {}).items()}
         self._private = private
         self._allowed = hosts
         self._context = context
+        self._proxy = proxy
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
         self.connections_per_host = connections_per_host
@@ -132,7 +136,11 @@ class Wire:
         for _ in range(_REDIRECTS_MAX + 1):
             # Credentials are for the server that the URL names, not for one that it points to.
             known = {**sent, **secret} if place.site == first else sent
-            head = _head(method, place, known, url)
+            proxy = self._through(place.site)
+            if proxy is not None and not place.site.tls:  # the proxy reads it, and is told of which server it is
+                head = _head(method, place._replace(target=place.url), {**known, **proxy.headers}, url)
+            else:
+                head = _head(method, place, known, url)
             with self._host(place.site.host, at_once=at_once) as host:
                 kept_as = (place.site, private)
                 line = self._line(host, place.site, private)
@@ -144,7 +152,7 @@ class Wire:
                     if bare and answer.length is not None and answer.length < _SMALL_BYTES:
                         answer.said = answer.read_at_most(_SMALL_BYTES)  # now the connection can be used again
                     if leads:
-                        private = private and address.may_lead_to_private(line.getpeername()[0])
+                        private = private and not self.is_public(answer)
                     else:
                         yield answer
                 finally:
@@ -196,10 +204,23 @@ class Wire:
                 return found[2]
             found[2].close()  # what waits to be read is its end
 
+    def is_public(self, answer: Answer) -> bool:
+        """Say whether who answers is no neighbour of ours, and so may not send us to one."""
+        through = self._through(answer.place.site)
+        return through is not None or not address.may_lead_to_private(answer.line.getpeername()[0])
+
+    def _through(self, site: Site) -> Proxy | None:
+        return self._proxy if self._proxy is not None and self._proxy.leads_to(site.host) else None
+
     def _connect(self, site: Site, private: bool) -> socket.socket:
-        line = address.connect(
-            site.host, site.port, private=private, timeout_seconds=self.timeout_seconds, hosts=self._allowed
-        )
+        proxy = self._through(site)
+        if proxy is not None:
+            address.check_name(site.host, private=private, hosts=self._allowed)
+            line = proxy.connect(site, timeout_seconds=self.timeout_seconds)
+        else:
+            line = address.connect(
+                site.host, site.port, private=private, timeout_seconds=self.timeout_seconds, hosts=self._allowed
+            )
         if not site.tls:
             return line
         try:

@@ -12,11 +12,13 @@ from typing import ClassVar, NoReturn
 from tesk.errors import TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
 from tesk.storage import address
+from tesk.storage.calling import web_calling
 from tesk.storage.download import download
 from tesk.storage.drs.document import DEPTH_MAX, AccessMethod, AccessUrl, Content, Object, expected, headers, named
 from tesk.storage.drs.place import Place, place_of
 from tesk.storage.drs.server import Servers
 from tesk.storage.patience import Again, Patience
+from tesk.storage.proxy import Proxy
 from tesk.storage.scheme import Advance, Arrived, Entry, Scheme
 from tesk.storage.url import scheme_of, shown
 from tesk.storage.wire import Wire, authorization
@@ -45,11 +47,7 @@ def for_caller(settings: StorageSettings, caller: str, of: Callable[..., Scheme]
         tuple(known for known in settings.drs if not known.callers or caller in known.callers),
         settings.drs_prefixes,
         of,
-        patience=Patience(settings.tries),
-        connections_per_host=settings.connections_per_host,
-        timeout_seconds=settings.timeout_seconds,
-        private=settings.private_addresses is True,
-        hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
+        **web_calling(settings),
     )
 
 
@@ -73,6 +71,7 @@ class DrsScheme:
         private: bool = False,
         hosts: address.Hosts = address.EVERYWHERE,
         context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._prefixes = prefixes
         self._of = of
@@ -87,6 +86,7 @@ class DrsScheme:
                 private=private and not public_only,
                 hosts=hosts,
                 context=context,
+                proxy=proxy,
             )
             self._wires.append(made)
             return made

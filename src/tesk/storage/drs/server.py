@@ -7,7 +7,6 @@ from msgspec import json
 
 from tesk.errors import TransferRefused
 from tesk.settings import DrsHost
-from tesk.storage import address
 from tesk.storage.answer import Answer
 from tesk.storage.drs.document import AccessMethod, AccessUrl, Object, read_access, read_object
 from tesk.storage.drs.place import Place, quoted
@@ -88,8 +87,7 @@ class Servers:
                 "(setting storage.drs: token, user and password, or passports)"
             )
         check(answer, place.url)
-        public = not address.may_lead_to_private(answer.line.getpeername()[0])
-        return Said(answer.read_at_most(_DOCUMENT_BYTES), public)
+        return Said(answer.read_at_most(_DOCUMENT_BYTES), self._wire.is_public(answer))
 
     def _host(self, place: Place) -> DrsHost | None:
         return self._known.get(place.authority) or self._known.get(place.authority.rpartition(":")[0])

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 from tesk.errors import TransferError, TransferRefused
 from tesk.settings import FtpCredential, StorageSettings
 from tesk.storage import address
+from tesk.storage.calling import calling
 from tesk.storage.ftp.line import Line
 from tesk.storage.ftp.lines import Lines
 from tesk.storage.ftp.listing import Listed, read
@@ -47,11 +48,7 @@ def for_caller(settings: StorageSettings, caller: str) -> "FtpScheme":
     """Build the scheme that `caller` gets."""
     return FtpScheme(
         tuple(known for known in settings.ftp if not known.callers or caller in known.callers),
-        patience=Patience(settings.tries),
-        connections_per_host=settings.connections_per_host,
-        timeout_seconds=settings.timeout_seconds,
-        private=settings.private_addresses is True,
-        hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
+        **calling(settings),
     )
 
 

@@ -9,8 +9,10 @@ from tesk.errors import TransferRefused
 from tesk.settings import AzContainer, StorageSettings
 from tesk.storage import address
 from tesk.storage.objects.keys import checked_bucket, key_of
-from tesk.storage.objects.stores import AzureStore, Opened, Place, StoreScheme, client_options, retries
+from tesk.storage.objects.opened import Opened, Place, client_options, retries
+from tesk.storage.objects.stores import AzureStore, StoreScheme
 from tesk.storage.patience import Patience
+from tesk.storage.proxy import check_url, proxy_of
 from tesk.storage.url import scheme_of, shown
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
@@ -39,10 +41,8 @@ def for_caller(settings: StorageSettings, caller: str) -> StoreScheme:
         account, container, key = parts_of(url)
         if (account, container) not in opened:
             entry, private = entry_of(account, container)
-            address.check_url(_endpoint(entry), private=private, hosts=hosts)
-            opened[account, container] = _open(
-                container, entry, tries=settings.tries, timeout_seconds=settings.timeout_seconds
-            )
+            proxy = check_url(_endpoint(entry), proxy_of(settings), private=private, hosts=hosts)
+            opened[account, container] = _open(container, entry, settings, proxy)
         return Place(opened[account, container], key)
 
     return StoreScheme(
@@ -71,7 +71,7 @@ def _endpoint(known: AzContainer) -> str:
     return known.endpoint or f"https://{known.account}.blob.core.windows.net"
 
 
-def _open(container: str, known: AzContainer, *, tries: int, timeout_seconds: float) -> Opened:
+def _open(container: str, known: AzContainer, settings: StorageSettings, proxy: str) -> Opened:
     anonymous = not known.account_key and not known.sas
 
     def credential() -> dict[str, str | None]:
@@ -92,12 +92,14 @@ def _open(container: str, known: AzContainer, *, tries: int, timeout_seconds: fl
                 "use_emulator": False,
                 "use_fabric_endpoint": False,
             },
-            client_options=client_options(plain=known.endpoint.startswith("http:"), timeout_seconds=timeout_seconds),
+            client_options=client_options(
+                plain=known.endpoint.startswith("http:"), timeout_seconds=settings.timeout_seconds, proxy=proxy
+            ),
             retry_config=retries(times),
             credential_provider=credential,  # type: ignore[arg-type]  # its type is a union of one dictionary for each kind
         )
 
-    return Opened(store(1), store(tries), f"az container {known.account}/{container}", "storage.az", anonymous)
+    return Opened(store(1), store(settings.tries), f"az container {known.account}/{container}", "storage.az", anonymous)
 
 
 def _nobody() -> NoReturn:

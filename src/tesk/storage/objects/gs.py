@@ -8,7 +8,8 @@ from tesk.errors import TransferRefused
 from tesk.settings import GsBucket, StorageSettings
 from tesk.storage import address
 from tesk.storage.objects.keys import place_of
-from tesk.storage.objects.stores import GCSStore, Opened, Place, StoreScheme, client_options, retries
+from tesk.storage.objects.opened import Opened, Place, client_options, retries
+from tesk.storage.objects.stores import GCSStore, StoreScheme
 from tesk.storage.patience import Patience
 from tesk.storage.proxy import check_url, proxy_of
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from tesk.errors import TransferRefused
 from tesk.settings import S3Bucket, StorageSettings
 from tesk.storage import address
+from tesk.storage.calling import web_calling
 from tesk.storage.objects.bucket import Bucket
 from tesk.storage.objects.credentials import credentials, profile_of
 from tesk.storage.objects.incoming import Incoming
@@ -17,6 +18,7 @@ from tesk.storage.objects.keys import Listed, Place, entries, place_of
 from tesk.storage.objects.listing import Page, page
 from tesk.storage.objects.outgoing import Outgoing
 from tesk.storage.patience import Patience
+from tesk.storage.proxy import Proxy
 from tesk.storage.scheme import Advance, Arrived, Entry, Take
 from tesk.storage.stream import stream
 from tesk.storage.url import shown
@@ -31,11 +33,7 @@ def for_caller(settings: StorageSettings, caller: str) -> "S3Scheme":
     """Build the scheme that `caller` gets."""
     return S3Scheme(
         tuple(known for known in settings.s3 if not known.callers or caller in known.callers),
-        patience=Patience(settings.tries),
-        connections_per_host=settings.connections_per_host,
-        timeout_seconds=settings.timeout_seconds,
-        private=settings.private_addresses is True,
-        hosts=address.Hosts(settings.hosts_allowed, settings.hosts_denied),
+        **web_calling(settings),
     )
 
 
@@ -57,6 +55,7 @@ class S3Scheme:
         private: bool = False,
         hosts: address.Hosts = address.EVERYWHERE,
         context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._known = known
         self._patience = patience or Patience()
@@ -67,6 +66,7 @@ class S3Scheme:
                 private=named or private,
                 hosts=hosts,
                 context=context,
+                proxy=proxy,
             )
             for named in (False, True)
         }

@@ -11,15 +11,14 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.objects.bucket import Changed
-from tesk.storage.objects.checksum import Checksum, md5_of
 from tesk.storage.objects.keys import Listed, entries
 from tesk.storage.objects.listing import complaint
+from tesk.storage.objects.opened import Opened, Place
 from tesk.storage.objects.parts import Part, Parts
 from tesk.storage.patience import Again, Patience
 from tesk.storage.pour import write
@@ -34,10 +33,7 @@ try:
 except ModuleNotFoundError as error:
     raise TransferRefused("gs:// and az:// want a package that is not here: pip install 'tesk[objects]'") from error
 
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
-
-__all__ = ["AzureStore", "GCSStore", "Opened", "Place", "StoreScheme", "client_options", "retries"]
+__all__ = ["AzureStore", "GCSStore", "StoreScheme"]
 
 _PART_BYTES = 32 * 1024 * 1024
 _SENT_PART_BYTES = 8 * 1024 * 1024
@@ -51,43 +47,6 @@ _LARGE_AT_ONCE = 2
 _FOLDER = {"hdi_isfolder": "true"}
 _STATUS = re.compile(r"status code: (\d{3})")
 _SPEAKS = (exceptions.BaseError, OSError, ValueError)
-
-
-class Opened(NamedTuple):
-    """A bucket or container. `patient` is for uploads in parts: they are not begun anew for each 503.
-
-    `name` and `setting` are for messages; `anonymous`: no credentials are known; `tags_are_md5`: an ETag that looks like an
-    MD5 is that of the object.
-    """
-
-    store: GCSStore | AzureStore
-    patient: GCSStore | AzureStore
-    name: str
-    setting: str
-    anonymous: bool
-    tags_are_md5: bool = False
-
-    def checksum(self, tag: str | None) -> Checksum | None:
-        """Return what an ETag says of an object's bytes, if it says something."""
-        return md5_of(tag or "") if self.tags_are_md5 else None
-
-
-class Place(NamedTuple):
-    """Where an object is; `key` is "" for all of the bucket, and ends with `/` for what can only be a folder."""
-
-    opened: Opened
-    key: str
-
-
-def client_options(*, plain: bool, timeout_seconds: float) -> "ClientConfig":
-    """Return how obstore calls: no limit to how long a transfer takes, but to how long the server is silent."""
-    silence = timedelta(seconds=timeout_seconds)
-    return {"allow_http": plain, "timeout": timedelta(days=30), "read_timeout": silence, "connect_timeout": silence}
-
-
-def retries(tries: int) -> "RetryConfig":
-    """Return how often obstore tries by itself."""
-    return {"max_retries": tries - 1, "retry_timeout": timedelta(minutes=5)}
 
 
 class StoreScheme:
