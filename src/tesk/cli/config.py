@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -46,7 +47,7 @@ def shown(settings: Settings) -> dict[str, object]:
         section, _, name = setting.key.rpartition(".")
         value = (tree[section] if section else tree)[name]
         if setting.columns and value is not None:
-            value = [{name: _hide(setting, name, cell) for name, cell in row.items()} for row in value]
+            value = hidden(setting, value)
         values[setting.key] = without_password(value) if setting.key == "database" else value
     return values
 
@@ -57,9 +58,16 @@ def without_password(url: str) -> str:
     return re.sub(r"([?&][^=&]*password=)[^&]*", rf"\1{HIDDEN}", url)
 
 
-def _hide(setting: Setting, name: str, cell: object) -> object:
-    secret = any(column.key == name and column.secret for column in setting.columns)
-    return HIDDEN if secret and cell else cell
+def hidden(setting: Setting, rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return the rows of a setting that is a list of tables, secrets hidden."""
+    secret = {column.key for column in setting.columns if column.secret}
+
+    def hide(name: str, cell: object) -> object:
+        if not cell or name not in secret:
+            return cell
+        return [HIDDEN] if isinstance(cell, list | tuple) else HIDDEN
+
+    return [{name: hide(name, cell) for name, cell in row.items()} for row in rows]
 
 
 def _line(setting: Setting, value: object) -> str:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wait": ("tesk.cli.wait", "wait for tasks to end; end with the task's exit code"),
     "cancel": ("tesk.cli.cancel", "cancel tasks"),
     "examples": ("tesk.cli.examples", "print a task to start from"),
+    "render": ("tesk.cli.render", "print what would be created in a Kubernetes cluster for a task"),
     "service-info": ("tesk.cli.service_info", "show what the server says of itself"),
     "config": ("tesk.cli.config", "show the settings in force, and where each comes from"),
     "doctor": ("tesk.cli.doctor", "look for what would keep tasks from running here"),

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit all that can be; print their ids in the order of the files."""
-    written = [task for name in args.files for task in _read(name)]
+    written = [task for name in args.files for task in read_tasks(name)]
     tasks = [(each, change(each.document, args.set, args.tag)) for each in written]
     for each, task in tasks:
         if odd := unknown_fields(task):
@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
     return ended or max((USAGE if is_wrong_input(each) else 1 for each in refused), default=0)
 
 
-def _read(name: str) -> list[Written]:
+def read_tasks(name: str) -> list[Written]:
+    """Return the tasks of a file. Raises BadDocument."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

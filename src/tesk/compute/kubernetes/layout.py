@@ -3,6 +3,9 @@
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from tesk.settings import KubernetesSettings
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 TASK: Final = "tesk/task"
@@ -31,3 +34,16 @@ class Layout(Struct, frozen=True, kw_only=True):
         """The shim, as an executor sees it."""
         whole = self.image_volume and not self.image_subpath
         return f"{OWN}/shim{SHIM_IN_IMAGE}" if whole else f"{OWN}/shim/tesk-shim"
+
+
+NEWEST: Final = Layout(image_volume=True, image_subpath=True, pod_resources=True)
+"""What Kubernetes 1.36 can."""
+
+
+def chosen(settings: KubernetesSettings, can: Layout) -> Layout:
+    """Return how pods are laid out in a cluster that can so much: as the settings say, else as it can."""
+    if settings.shim != "auto":
+        can = replace(can, image_volume=settings.shim == "image")
+    if settings.pod_resources != "auto":
+        can = replace(can, pod_resources=settings.pod_resources == "on")
+    return can
