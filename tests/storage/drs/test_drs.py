@@ -13,6 +13,7 @@ from fakes.drs_server import PASSPORT, TOKEN
 from fakes.worlds_drs import scheme
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
+from tesk.storage.drs import scheme as remembering
 from tesk.storage.drs.document import AccessUrl, Checksum, expected, headers, read_access, read_object
 from tesk.storage.drs.place import Place, place_of
 from tesk.storage.drs.scheme import DrsScheme
@@ -296,3 +297,29 @@ def test_a_url_that_has_expired_since_the_object_was_looked_at_is_asked_for_anew
         server.files["/bytes/new"] = server.files.pop("/bytes/a")
         server.objects["a"]["access_methods"][0]["access_url"]["url"] = f"{server.web}/bytes/new"
         assert fetched(scheme, f"{server.url}/a") == b"data"
+
+
+def test_a_document_without_end_is_refused_with_what_would_help(server: drs_server.Drs) -> None:
+    server.add("x", b"data", description="x" * (17 * 1024 * 1024))
+    with (
+        drs(server) as scheme,
+        pytest.raises(TransferRefused, match=r"/x: what its DRS server says of it is longer than 16\.8 MB; the parts"),
+    ):
+        scheme.stat(f"{server.url}/x")
+
+
+def test_what_is_remembered_until_it_is_fetched_is_bounded_in_bytes(
+    server: drs_server.Drs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembering, "_REMEMBERED_BYTES", 1000)
+    for number in range(10):
+        server.add(str(number), b"data")
+    server.bundle("all", *((f"n{number}", str(number)) for number in range(10)))
+    server.expands = False
+    with drs(server) as scheme:
+        assert scheme.stat(f"{server.url}/all") is not None
+        parts = [entry.url for entry in scheme.list(f"{server.url}/all")]
+        server.requests.clear()
+        assert {fetched(scheme, url) for url in parts} == {b"data"}
+    asked = sum("/objects/" in request for request in server.requests)
+    assert 0 < asked < 10

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar, NoReturn
 
+from msgspec import json
+
 from tesk.errors import TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
 from tesk.storage import address
@@ -25,7 +27,7 @@ from tesk.storage.wire import Wire, authorization
 from tesk.tes.task import FileType
 
 _PIECE_BYTES = 1024 * 1024
-_REMEMBERED = 10_000
+_REMEMBERED_BYTES = 16 * 1024 * 1024
 _FAR = frozenset({"http", "https", "ftp", "ftps", "s3", "gs", "az", "abfs", "abfss"})
 """What a server elsewhere may send us to. Files of this machine are none of its business."""
 _BY_TYPE = {
@@ -101,6 +103,7 @@ class DrsScheme:
         self._servers = {public: Servers(wire(own, public_only=public), self._patience, known) for public in each}
         self._public: set[str] = set()
         self._seen: dict[Place, tuple[Object, bool]] = {}
+        self._seen_bytes = 0
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -262,9 +265,11 @@ class DrsScheme:
 
     def _remember(self, place: Place, found: tuple[Object, bool]) -> None:
         """Keep what was said of an object until it is fetched, so that it need not be asked for twice."""
+        size = len(json.encode(found[0]))
         with self._lock:
-            if len(self._seen) < _REMEMBERED:
+            if place not in self._seen and self._seen_bytes + size <= _REMEMBERED_BYTES and not found[0].is_bundle:
                 self._seen[place] = found
+                self._seen_bytes += size
 
     def _remembered(self, place: Place) -> tuple[Object, bool] | None:
         with self._lock:

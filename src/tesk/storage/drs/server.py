@@ -12,10 +12,12 @@ from tesk.storage.drs.document import AccessMethod, AccessUrl, Object, read_acce
 from tesk.storage.drs.place import Place, quoted
 from tesk.storage.patience import Again, Patience
 from tesk.storage.wire import Wire, check
+from tesk.tes.amounts import amount
 
 T = TypeVar("T")
 
-_DOCUMENT_BYTES = 64 * 1024 * 1024
+_DOCUMENT_BYTES = 16 * 1024 * 1024
+"""A bundle of 100,000 parts; decoded it is several times as large."""
 _NOT_THERE = frozenset({404, 410})
 _LATER = 202
 _DENIED = frozenset({401, 403})
@@ -87,7 +89,14 @@ class Servers:
                 "(setting storage.drs: token, user and password, or passports)"
             )
         check(answer, place.url)
-        return Said(answer.read_at_most(_DOCUMENT_BYTES), self._wire.is_public(answer))
+        public = self._wire.is_public(answer)
+        try:
+            return Said(answer.read_at_most(_DOCUMENT_BYTES), public)
+        except TransferRefused as error:
+            raise TransferRefused(
+                f"{place.url}: what its DRS server says of it is longer than {amount(_DOCUMENT_BYTES)}; "
+                "the parts of such a bundle can be inputs of their own"
+            ) from error
 
     def _host(self, place: Place) -> DrsHost | None:
         return self._known.get(place.authority) or self._known.get(place.authority.rpartition(":")[0])

@@ -25,7 +25,7 @@ from tesk.storage.url import shown
 from tesk.storage.wire import Wire
 from tesk.tes.task import FileType
 
-_PAGE_BYTES = 64 * 1024 * 1024
+_PAGE_BYTES = 16 * 1024 * 1024
 _PAGE_KEYS = 1000
 
 
