@@ -106,6 +106,13 @@ def test_doctor_finds_the_engine_and_tries_it(tmp_path, engine):
     assert done.returncode == 0, done
     assert "ok   engine: podman" in done.stdout
     assert "ok   engine: a task of one command took" in done.stdout
+    labels = ("--label", "tesk.place=0-0", "--label", f"tesk.folder={tmp_path}/gone")
+    engine.run("create", "--name", "left", *labels, "localhost/debian", "true")
+    done = tesk("doctor", "--backend", "containers", "--data-dir", "d", "--port", "0", TESK_CONTAINERS_NETWORK="off")
+    assert f"1 container left by a server whose folder {tmp_path}/gone is not there" in done.stdout
+    help_ = f"podman ps --all --quiet --filter label=tesk.folder={tmp_path}/gone | xargs podman rm --force"
+    assert help_ in done.stdout
+    engine.remove("left")
     done = tesk("doctor", "--backend", "containers", "--data-dir", "d", TESK_CONTAINERS_ENGINE="/no/engine")
     assert done.returncode == 1
     assert "try: apt install podman" in done.stdout

@@ -5,6 +5,7 @@ import asyncio
 import os
 import platform
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -21,6 +22,7 @@ from tesk.cli.output import moving
 from tesk.cli.session import Session, add_server_argument
 from tesk.compute.backend import AttemptId, Backend, Phase
 from tesk.compute.containers.backend import ContainersBackend
+from tesk.compute.containers.folder import FOLDER
 from tesk.compute.local.backend import LocalBackend
 from tesk.compute.local.cgroup import find_cgroups
 from tesk.compute.local.network import SAYS
@@ -119,7 +121,7 @@ def engine(settings: Settings) -> Iterator[Finding]:
     with _folder(settings) as folder, closing(HostStager(settings.storage)) as stager:
         backend = ContainersBackend(settings.containers, folder / "attempts", stager)
         try:
-            ran = asyncio.run(_try(backend, ENGINE, settings.defaults.image))
+            ran, orphans = asyncio.run(_try_engine(backend, settings.defaults.image))
         except (StartError, BackendError, OSError) as error:
             yield _with_help(FAIL, ENGINE, str(error))
             return
@@ -135,6 +137,15 @@ def engine(settings: Settings) -> Iterator[Finding]:
             f"TESK_DEFAULTS_IMAGE=IMAGE tesk doctor, an image of `{kind.split()[0]} images`",
         )
     yield ran
+    program = kind.split()[0]
+    for lost, names in orphans.items():
+        label = shlex.quote(f"label={FOLDER}={lost}")
+        yield Finding(
+            WARN,
+            ENGINE,
+            f"{len(names)} container{'s' * (len(names) > 1)} left by a server whose folder {lost} is not there",
+            f"{program} ps --all --quiet --filter {label} | xargs {program} rm --force",
+        )
 
 
 @contextmanager
@@ -151,6 +162,14 @@ async def _try(backend: Backend, subject: str, image: str) -> Finding:
     await backend.open()
     try:
         return await _run_true(backend, subject, image)
+    finally:
+        await backend.close()
+
+
+async def _try_engine(backend: ContainersBackend, image: str) -> tuple[Finding, dict[str, list[str]]]:
+    await backend.open()
+    try:
+        return await _run_true(backend, ENGINE, image), await backend.orphans()
     finally:
         await backend.close()
 

@@ -15,7 +15,7 @@ from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arrival import arrive
 from tesk.compute.containers.container import Ended, Execution
 from tesk.compute.containers.engine import Image
-from tesk.compute.containers.folder import foreign
+from tesk.compute.containers.folder import FOLDER, foreign
 from tesk.compute.containers.images import Missing, is_final
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.machine import Machine
@@ -305,6 +305,7 @@ class Attempt:
 
     def _arguments(self, step: Step, name: str, image: Image, prepared: Prepared) -> list[str]:
         labels = dict([self._machine.label.split("=", 1)]) | {
+            FOLDER: self._machine.folder,
             "tesk.task": self.id.task_id,
             "tesk.attempt": str(self.id),
         }

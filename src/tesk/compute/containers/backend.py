@@ -12,7 +12,7 @@ from tesk.compute.containers.arguments import binds
 from tesk.compute.containers.attempt import Attempt
 from tesk.compute.containers.devices import Devices
 from tesk.compute.containers.engine import Engine, find_engine
-from tesk.compute.containers.folder import Folders, discard
+from tesk.compute.containers.folder import FOLDER, PLACE, Folders, discard, gone
 from tesk.compute.containers.images import Images
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.machine import Machine, Resolve
@@ -25,7 +25,6 @@ from tesk.errors import BackendUnavailable, StartError
 from tesk.settings import ContainersSettings
 from tesk.transfer import Progress, Stager
 
-_PLACE = "tesk.place"
 _TOOL = "trs://"
 
 
@@ -72,8 +71,9 @@ class ContainersBackend:
             images=Images(engine, self._settings.pull),
             removal=Removal(engine),
             stager=self._stager,
-            label=f"{_PLACE}={where}",
+            label=f"{PLACE}={where}",
             prefix=f"tesk-{where}",
+            folder=str(self._work),
             notes=self.says[1:],
         )
         await asyncio.to_thread(self._know_devices)
@@ -181,6 +181,17 @@ class ContainersBackend:
         if not await asyncio.to_thread(discard, away):
             await self._machine.engine.reclaim(str(away))
             await asyncio.to_thread(discard, away)
+
+    async def orphans(self) -> dict[str, list[str]]:
+        """Return the containers that no server will take over, since its folder is gone from here, by that folder.
+
+        Only a person can say whether it is gone for good.
+        """
+        found: dict[str, list[str]] = {}
+        for name, labels in (await self._machine.engine.labeled(PLACE)).items():
+            if gone(labels):
+                found.setdefault(labels[FOLDER], []).append(name)
+        return found
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         for attempt in {*await asyncio.to_thread(lambda: [*self._folders.existing()]), *self._left, *self._attempts}:

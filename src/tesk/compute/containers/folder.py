@@ -9,11 +9,15 @@ trash/...                       on its way out
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tesk.compute.backend import AttemptId, named
+from tesk.compute.machine.place import identity
 from tesk.inside import delete_folder
+
+PLACE, FOLDER = "tesk.place", "tesk.folder"
+"""Labels of containers: what tells the folder of their server from all others, and its path."""
 
 
 class Folders:
@@ -68,6 +72,16 @@ def discard(away: Path) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def gone(labels: Mapping[str, str]) -> bool:
+    """Say whether a container's server had a folder that is not there, as far as we may see it: no server takes it over."""
+    try:
+        return FOLDER in labels and identity(Path(labels[FOLDER])) != labels.get(PLACE)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def foreign(folder: Path) -> bool:

@@ -16,6 +16,8 @@ Resolve = Callable[[str, str], Awaitable[str]]
 class Machine:
     """What every attempt is given. `label` tells our containers from others', `prefix` begins their names.
 
+    `folder` is where attempts lie, as people call it.
+
     `resolve` gives the image that another kind of name stands for to a caller, and any other name as it is.
     """
 
@@ -27,4 +29,5 @@ class Machine:
     stager: Stager
     label: str
     prefix: str
+    folder: str
     notes: tuple[str, ...]
