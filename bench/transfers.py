@@ -44,13 +44,8 @@ def _small() -> list[Figure]:
             urls = [f"{url}/small/{number:04}" for number in range(FILES)]
             (folder / "urls").write_text("".join(f"{url}\n" for url in urls))
             wget = ["wget", "-q", "-i", str(folder / "urls"), "-P", str(folder / "copies")]
-            found = in_turn(
-                lambda folder=folder, urls=urls: FILES / stage(folder, urls, FILES * FILE_BYTES).seconds,
-                lambda folder=folder, wget=wget: FILES / _by(wget, folder, FILES * FILE_BYTES).seconds,
-                ROUNDS,
-            )
-        what = f"1,000 files of 64 KiB in by HTTP, {seconds * 1000:.0f} ms away, beside `wget -i`"
-        figures.append(Figure(what, found[0], found[1], "files/s", found[2], ">=", goal, note))
+            what = f"1,000 files of 64 KiB in by HTTP, {seconds * 1000:.0f} ms away, beside `wget -i`"
+            figures.append(_beside(wget, folder, urls, what, goal=goal, note=note))
     return figures
 
 
@@ -81,14 +76,19 @@ def _ftp() -> list[Figure]:
         with _folder(Path("/dev/shm")) as folder, _ftp_away(folder, seconds) as port:
             urls = [f"ftp://127.0.0.1:{port}/small/{number:04}" for number in range(FILES)]
             loop = [sys.executable, "-m", "bench.ftp_loop", str(port), "small", str(folder / "copies")]
-            found = in_turn(
-                lambda folder=folder, urls=urls: FILES / stage(folder, urls, FILES * FILE_BYTES).seconds,
-                lambda folder=folder, loop=loop: FILES / _by(loop, folder, FILES * FILE_BYTES).seconds,
-                ROUNDS,
-            )
-        what = f"1,000 files of 64 KiB in by FTP, {seconds * 1000:.0f} ms away, beside a loop of ftplib"
-        figures.append(Figure(what, found[0], found[1], "files/s", found[2], ">=", goal, note))
+            what = f"1,000 files of 64 KiB in by FTP, {seconds * 1000:.0f} ms away, beside a loop of ftplib"
+            figures.append(_beside(loop, folder, urls, what, goal=goal, note=note))
     return figures
+
+
+def _beside(command: list[str], folder: Path, urls: list[str], what: str, *, goal: float, note: str) -> Figure:
+    """The stager and another program, in turn, over the same files."""
+    found = in_turn(
+        lambda: FILES / stage(folder, urls, FILES * FILE_BYTES).seconds,
+        lambda: FILES / _by(command, folder, FILES * FILE_BYTES).seconds,
+        ROUNDS,
+    )
+    return Figure(what, found[0], found[1], "files/s", found[2], ">=", goal, note)
 
 
 @contextlib.contextmanager

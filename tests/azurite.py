@@ -12,7 +12,7 @@ import time
 from itertools import count
 from pathlib import Path
 
-from seaweed import START_SECONDS, Missing, free_port
+from seaweed import DIES_WITH_US, START_SECONDS, Missing, free_port
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "devstoreaccount1"
@@ -36,7 +36,7 @@ class Azurite:
         self.url = f"http://127.0.0.1:{self._port}/{ACCOUNT}"
         arguments = f"--blobHost 127.0.0.1 --blobPort {self._port} --inMemoryPersistence --silent --skipApiVersionCheck --disableTelemetry"
         self._process = subprocess.Popen(
-            [made.stdout.strip(), *arguments.split()],
+            [*DIES_WITH_US, made.stdout.strip(), *arguments.split()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
