@@ -2,7 +2,7 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env check test test-faults bench demo docs lock shim build clean
+.PHONY: help env check test test-faults bench bench-cluster demo docs lock shim build clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test-faults: $(READY) ## the long ones: 200 kills, full disks, lost leases
 bench: $(READY) ## measure against peers: one table, also build/bench.json; ends with 1 where a line does not hold
 	scripts/install-test-needs
 	$(BIN)/python -m bench
+
+bench-cluster: $(READY) ## the same on the cluster of KUBECONFIG, with images that it has: build/bench-cluster.json
+	$(BIN)/python -m bench cluster
 
 demo: $(READY) ## start a server, run a task of two executors, show all of it, stop
 	$(BIN)/python scripts/demo.py

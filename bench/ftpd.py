@@ -1,4 +1,5 @@
-"""An FTP server that answers anybody, on the port that it prints. Arguments: folder, seconds that each answer takes (as over a line)."""
+"""An FTP server that answers anybody, on the port that it prints. Arguments: folder, seconds that each answer takes
+(as over a line), and the address to listen on, where anybody may write then."""
 
 import sys
 import time
@@ -11,6 +12,7 @@ with warnings.catch_warnings():
     from pyftpdlib.servers import MultiprocessFTPServer
 
 FOLDER, WAIT_SECONDS = sys.argv[1], float(sys.argv[2])
+ADDRESS = sys.argv[3] if len(sys.argv) > 3 else ""
 
 
 class _Far(FTPHandler):
@@ -29,8 +31,8 @@ class _Far(FTPHandler):
 
 if __name__ == "__main__":
     users = DummyAuthorizer()
-    users.add_anonymous(FOLDER)
+    users.add_anonymous(FOLDER, perm="elradfmwMT" if ADDRESS else "elr")
     _Far.authorizer = users
-    server = MultiprocessFTPServer(("127.0.0.1", 0), _Far)
+    server = MultiprocessFTPServer((ADDRESS or "127.0.0.1", 0), _Far)
     print(server.address[1], flush=True)
     server.serve_forever(handle_exit=False)
