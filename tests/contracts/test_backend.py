@@ -65,24 +65,31 @@ def test_what_was_never_started_is_absent(backend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code"),
+    ("command", "code", "why"),
     [
-        (("true",), 0),
-        (("sh", "-c", "exit 3"), 3),
-        (("sh", "-c", "exit 1"), 1),
-        (("no-such-program",), 127),
-        (("/etc/passwd",), 126),
-        (("sh", "-c", "kill -9 $$"), 137),
-        (("sh", "-c", "kill -15 $$"), 143),
-        (("sh", "-c", "kill -11 $$"), 139),
+        (("true",), 0, None),
+        (("sh", "-c", "exit 3"), 3, None),
+        (("sh", "-c", "exit 1"), 1, None),
+        (("sh", "-c", "no-such-program"), 127, None),
+        (("no-such-program",), 127, "executors[0]: command not found: no-such-program ("),
+        (("/no/such",), 127, "executors[0]: not found: /no/such, or the interpreter that it names ("),
+        (("/etc/passwd",), 126, "executors[0]: /etc/passwd cannot be executed ("),
+        (("sh", "-c", "kill -9 $$"), 137, None),
+        (("sh", "-c", "kill -15 $$"), 143, None),
+        (("sh", "-c", "kill -11 $$"), 139, None),
     ],
 )
-def test_exit_codes_are_the_programs_own(backend, command: tuple[str, ...], code: int) -> None:
+def test_exit_codes_are_the_programs_own_and_where_there_was_none_it_is_said(
+    backend, command: tuple[str, ...], code: int, why: str | None
+) -> None:
     async def story() -> None:
         async with backend() as place:
             seen = await finish(place, plan(Executor(image="debian", command=command)))
             assert codes(seen) == [code]
             assert seen.phase is (Phase.DONE if code == 0 else Phase.EXECUTOR_FAILED)
+            said = [note for note in seen.notes if note.startswith("executors[")]
+            assert len(said) == (why is not None)
+            assert all(note.startswith(why or "") and "debian" in note for note in said)
 
     asyncio.run(story())
 

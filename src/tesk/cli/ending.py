@@ -31,8 +31,10 @@ def explain(task: Document) -> None:
     if state == "COMPLETE":
         return
     sentences = words_of(_last_attempt(task), "system_logs")
-    # Why it ended stands last in the log, behind what held all the time.
+    # Why it ended stands last in the log, behind what held all the time; or it is said of an executor.
     sentences = [*sentences[-1:], *sentences[:-1]]
+    if state == "EXECUTOR_ERROR":
+        sentences.sort(key=lambda each: not each.startswith("executors["))
     talk(f"task {text_of(task, 'id')} ended {state}" + ("".join(f"\n  {printable(each)}" for each in sentences)))
 
 

@@ -22,12 +22,18 @@ _REFUSED, _CANNOT_EXECUTE, _NOT_FOUND = 125, 126, 127
 _KILLED = 137
 _FIRST_PROCESS = "ERROR (catatonit:"
 """How podman's first process begins what it says of a program that it cannot run."""
+_DOCKERS = "[FATAL tini"
+"""And docker's."""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How it went. `error`: why it could not be run, in the engine's words. Times are seconds since the epoch."""
+    """How it went. `error`: why it could not be run, in the engine's words. Times are seconds since the epoch.
+
+    `refused`: that its program could not be executed is all that the exit code says.
+    """
 
     exit_code: int = 0
+    refused: bool = False
     error: str | None = None
     out_of_memory: bool = False
     start_time: float = 0.0
@@ -121,13 +127,17 @@ class Execution:
                 # Somebody ended the engine's process, not the container.
                 return await self.adopt() or ended
             if status is not None and status.ended:
-                return self._told(status)
+                by_init = complaints().decode(errors="replace").strip().rpartition("\n")[2].startswith(_DOCKERS)
+                return replace(self._told(status), refused=by_init and code in {_CANNOT_EXECUTE, _NOT_FOUND})
             if code < 0:
                 return Ended(error=f"{self._engine.path} was ended by somebody")
             if code == _REFUSED or self._engine.facts.init:
                 return Ended(error=words(complaints().decode(errors="replace")))
+            if code in {_CANNOT_EXECUTE, _NOT_FOUND}:  # it never began: the engine has said so
+                return replace(ended, refused=True)
         if code == 1 and (said := words(complaints().decode(errors="replace"))).startswith(_FIRST_PROCESS):
-            ended = replace(ended, exit_code=_NOT_FOUND if said.endswith(os.strerror(2)) else _CANNOT_EXECUTE)
+            code = _NOT_FOUND if said.endswith(os.strerror(2)) else _CANNOT_EXECUTE
+            return replace(ended, exit_code=code, refused=True)
         return replace(ended, out_of_memory=code == _KILLED and self._ran_out())
 
     def _told(self, status: Status) -> Ended:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from tesk.compute.backend import Phase
 from tesk.compute.containers.container import Ended
 from tesk.compute.containers.engine import Image
+from tesk.compute.machine.refused import refused
 from tesk.compute.machine.size import gigabytes
 from tesk.compute.machine.streams import Written
 from tesk.compute.plan import Plan, Step
@@ -59,6 +60,8 @@ def with_end(journal: Journal, step: Step, ended: Ended, stdout: Written, stderr
             notes.append(
                 f"executors[{step.index}]: of the {written.size_bytes} bytes of {stream} only the end is in its log."
             )
+    if ended.refused:
+        notes.append(refused(step.index, step.command[0], ended.exit_code, f"in image {step.image}"))
     if ended.out_of_memory:
         notes.append(f"executors[{step.index}]: out of memory (limit {gigabytes(journal.plan.ram_bytes)}).")
     log = ExecutorLog(

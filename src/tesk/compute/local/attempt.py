@@ -15,6 +15,7 @@ from tesk.compute.local.launch import Launcher, Machine
 from tesk.compute.local.run import Ended, Run
 from tesk.compute.machine.disk import used_bytes
 from tesk.compute.machine.feeding import while_fed
+from tesk.compute.machine.refused import refused
 from tesk.compute.machine.size import gigabytes
 from tesk.compute.pipes import pipes_of
 from tesk.compute.plan import Plan, Step
@@ -348,6 +349,9 @@ class Attempt:
                 exit_code=ended.exit_code,
             )
         )
+        if ended.refused:
+            where = f"among the programs of this machine; its image {step.image} is not used"
+            self._notes.append(refused(step.index, step.command[0], ended.exit_code, where))
         for name, written in (("stdout", ended.stdout), ("stderr", ended.stderr)):
             if written.cut:
                 self._metadata[f"executors.{step.index}.{name}_size_bytes"] = str(written.size_bytes)

@@ -30,11 +30,13 @@ _REFUSED = b"bwrap: execvp "
 class Ended(Struct, frozen=True, kw_only=True):
     """How it went.
 
-    `ran`: there is an exit code that counts. `error`: why it could not be run, a sentence; `again`: another time it might
-    be. Neither where it was killed before it began.
+    `ran`: there is an exit code that counts; `refused`: that its program could not be executed is all that it says.
+    `error`: why it could not be run, a sentence; `again`: another time it might be. None of these where it was killed
+    before it began.
     """
 
     ran: bool = False
+    refused: bool = False
     error: str | None = None
     again: bool = False
     exit_code: int = 0
@@ -267,11 +269,14 @@ class Run:
             if isinstance(stream, File):
                 stream.close()
         code, error = self._exit_code, self._error
+        refused = False
         if code is None and error is None:
             code, error = self._why_not(stderr.tail)
+            refused = not self._killed and self._outer_code == 1 and error is None
         self._ended(
             Ended(
                 ran=error is None and self._let_go,
+                refused=refused,
                 error=error,
                 again=self._again or (error is not None and any(words in error for words in _PASSING)),
                 exit_code=code or 0,
