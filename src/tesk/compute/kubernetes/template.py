@@ -81,7 +81,8 @@ def _places(key: str, entries: list[object], patch: Mapping[str, object]) -> lis
     for place, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
             continue
-        same = all(entry.get(name) == patch.get(name) for name in _KEYS[key])
+        keys = _KEYS[key]
+        same = all(entry.get(name) == patch.get(name) for name in keys) and any(name in patch for name in keys)
         if same or (every and _EXECUTOR.match(str(entry.get("name")))):
             found.append(place)
     return found

@@ -1,0 +1,190 @@
+"""The merge of parts into a pod, and what a template may say."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes.manifests import containers, executors, mounts, plan_of, pod_of, volumes
+from tesk.compute.kubernetes.checked import read_template
+from tesk.compute.kubernetes.policy import Policy
+from tesk.compute.kubernetes.template import merged
+from tesk.errors import StartError
+from tesk.settings import KubernetesSettings, ParameterRule
+from tesk.tes.task import Task
+
+_FEW = settings(max_examples=60, deadline=None)
+_NAMES = st.sampled_from(["a", "b", "env", "volumes", "imagePullSecrets", "labels"])
+_SCALARS = st.one_of(st.integers(0, 9), st.text("xy", max_size=3), st.booleans())
+_ENTRIES = st.fixed_dictionaries(
+    {"name": st.sampled_from(["p", "q", "r"])}, optional={"value": _SCALARS, "k": _SCALARS}
+)
+
+
+def _objects(values):
+    return st.dictionaries(_NAMES, values, max_size=4)
+
+
+_DOCUMENTS = st.recursive(
+    _objects(st.one_of(_SCALARS, st.lists(_ENTRIES, max_size=3, unique_by=lambda entry: entry["name"]))),
+    lambda inner: _objects(st.one_of(_SCALARS, inner)),
+    max_leaves=8,
+)
+
+
+@_FEW
+@given(_DOCUMENTS, _DOCUMENTS)
+def test_merging_twice_is_merging_once(document, patch):
+    once = merged(document, patch)
+    assert merged(once, patch) == once
+
+
+@_FEW
+@given(_DOCUMENTS, _DOCUMENTS)
+def test_merging_changes_neither_side(document, patch):
+    before = json.dumps([document, patch])
+    merged(document, patch)
+    assert json.dumps([document, patch]) == before
+
+
+@_FEW
+@given(_DOCUMENTS)
+def test_nothing_changes_nothing(document):
+    assert merged(document, {}) == document
+
+
+@_FEW
+@given(_DOCUMENTS)
+def test_a_patch_on_nothing_is_itself(patch):
+    assert merged({}, patch) == patch
+
+
+@_FEW
+@given(_DOCUMENTS, _DOCUMENTS)
+def test_what_a_patch_does_not_name_stays(document, patch):
+    result = merged(document, patch)
+    for key in document.keys() - patch.keys():
+        assert result[key] == document[key]
+
+
+@_FEW
+@given(st.lists(_ENTRIES, max_size=4, unique_by=lambda entry: entry["name"]), _ENTRIES)
+def test_entries_with_a_key_keep_their_order_and_are_never_doubled(entries, entry):
+    result = merged({"env": entries}, {"env": [entry]})["env"]
+    names = [each["name"] for each in entries]
+    assert [each["name"] for each in result] == names + [entry["name"]] * (entry["name"] not in names)
+
+
+@pytest.mark.parametrize(
+    ("document", "patch", "result"),
+    [
+        ({"a": 1, "b": 2}, {"a": None}, {"b": 2}),
+        ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        ({"a": {"x": 1}}, {"a": {"$patch": "replace", "y": 2}}, {"a": {"y": 2}}),
+        ({"args": [1, 2]}, {"args": [3]}, {"args": [3]}),
+        ({"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "A", "$patch": "delete"}]}, {"env": []}),
+        (
+            {"containers": [{"name": "executor-0"}, {"name": "outputs"}, {"name": "executor-1"}]},
+            {"containers": [{"name": "executor", "x": 1}]},
+            {"containers": [{"name": "executor-0", "x": 1}, {"name": "outputs"}, {"name": "executor-1", "x": 1}]},
+        ),
+    ],
+)
+def test_the_merge_is_kubernetes_own(document, patch, result):
+    assert merged(document, patch) == result
+
+
+# -- the template -----------------------------------------------------------------------------------------------------------
+
+PROXIES = """
+metadata:
+  annotations: {example.org/team: data}
+spec:
+  schedulerName: mine
+  containers:
+  - name: inputs
+    env: [{name: https_proxy, value: "http://proxy:3128"}]
+  - name: executor
+    volumeMounts: [{name: references, mountPath: /references, readOnly: true}]
+  volumes:
+  - name: references
+    persistentVolumeClaim: {claimName: references, readOnly: true}
+  - name: work
+    emptyDir: {medium: Memory}
+"""
+
+
+def test_a_template_is_merged_into_every_pod():
+    pod = pod_of(plan_of(Task(executors=executors(2))), template=PROXIES)
+    assert pod["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "example.org/team": "data",
+    }
+    assert pod["spec"]["schedulerName"] == "mine"
+    assert containers(pod)["inputs"]["env"] == [{"name": "https_proxy", "value": "http://proxy:3128"}]
+    for name in ("executor-0", "executor-1"):
+        assert mounts(pod, name)["/references"]["readOnly"] is True
+        assert "/.tesk/run" in mounts(pod, name)
+    assert volumes(pod)["work"] == {"name": "work", "emptyDir": {"medium": "Memory"}}
+
+
+def test_a_whole_pod_may_be_given():
+    whole = {"apiVersion": "v1", "kind": "Pod", "spec": {"schedulerName": "mine"}}
+    assert read_template(json.dumps(whole)) == {"spec": {"schedulerName": "mine"}}
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("[", "is neither YAML nor JSON"),
+        ("[]", "must be an object with metadata, spec, or both"),
+        ("status: {}", "there is no status; a pod has metadata and spec"),
+        ("spec: {nodeSelektor: {}}", "spec.nodeSelektor: there is no such field, or it cannot be set"),
+        (
+            "spec: {activeDeadlineSeconds: 5}",
+            "spec.activeDeadlineSeconds cannot be set: time limits are kept by the server",
+        ),
+        ("spec: {hostNetwork: true}", "spec.hostNetwork cannot be set"),
+        ("spec: {shareProcessNamespace: true}", "spec.shareProcessNamespace cannot be set"),
+        ("metadata: {finalizers: []}", "metadata.finalizers cannot be set"),
+        ("metadata: {labels: {tesk/task: x}}", "metadata.labels.tesk/task is TESK's own"),
+        ("metadata: {labels: {a: 1}}", "metadata.labels.a must be a text: write it in quotes"),
+        ("spec: {containers: [{name: executor, command: [x]}]}", "spec.containers[executor].command cannot be set"),
+        ("spec: {containers: [{name: outputs, image: x}]}", "spec.containers[outputs].image cannot be set"),
+        ("spec: {containers: [{name: sidecar, image: x}]}", "there is no container 'sidecar'"),
+        (
+            "spec: {containers: [{name: inputs, ressources: {}}]}",
+            "spec.containers[inputs].ressources: there is no such",
+        ),
+        ("spec: {containers: {name: x}}", "spec.containers must be a list of objects"),
+        (
+            "spec: {containers: [{name: executor, volumeMounts: [{name: job, mountPath: /x}]}]}",
+            "the volume job is TESK's own",
+        ),
+        (
+            "spec: {containers: [{name: executor, volumeMounts: [{name: x, mountPath: /.tesk/run}]}]}",
+            "/.tesk/run cannot be",
+        ),
+        ("spec: {volumes: [{name: control, emptyDir: {}}]}", "spec.volumes: control is TESK's own"),
+        ("spec: {volumes: [{name: work, hostPath: {path: /}}]}", "spec.volumes: work is TESK's own"),
+        ("spec: {tolerations: x}", "spec.tolerations must be a list of objects"),
+    ],
+)
+def test_what_a_template_may_not_say_is_named_at_the_start(template, says):
+    with pytest.raises(StartError) as error:
+        read_template(template)
+    assert str(error.value).startswith("kubernetes.pod_template: ")
+    assert says in str(error.value)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(StartError) as error:
+        read_template("spec: {restartPolicy: Always, hostPID: true}")
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_the_patch_of_a_parameter_is_checked_as_well():
+    rule = ParameterRule(name="x", patch={"spec": {"hostPID": True}})
+    with pytest.raises(StartError, match=r"kubernetes\.parameters\[0\]\.patch: spec\.hostPID cannot be set"):
+        Policy(KubernetesSettings(parameters=(rule,)))
