@@ -19,12 +19,13 @@ from tesk.transfer import Deliver, Fetch, TransferList
 UID = "0b5b4b6e-6f0a-4f8e-9d1c-4b8f0a5d3c11"
 ATTEMPT = "01jt0000000000000000000000-1"
 WAIT_SECONDS = 30.0
+_TESTS = Path(__file__).resolve().parent.parent
 
 
 class Pod:
-    """Volumes of a pod in `area`, and the processes in it. `source` and `out` are where data comes from and goes to.
+    """Volumes of a pod in `area`, and the processes in it. Data comes from and goes to the folder around it, also its `out`.
 
-    A program's command and streams may name `{root}`, which is the task's `/`.
+    A program's command and streams may name `{root}`, which is the task's `/`, and `{job}` and its own `{control}`, which it sees in no real pod; and `words`.
     """
 
     def __init__(
@@ -35,15 +36,17 @@ class Pod:
         outputs: Sequence[Deliver] = (),
         ignore_errors: Sequence[int] = (),
         user: int | None = None,
+        wrap: Sequence[str] = (),
         tail_bytes: int = 65536,
         streams: dict[str, str] | None = None,
+        words: dict[str, str] | None = None,
         **more: Any,
     ) -> None:
-        self.area, self.user = area, user
+        self.area, self.user, self.wrap = area, user, wrap
         self.work, self.control, self.job = (area / name for name in ("work", "control", "job"))
-        self.source, self.out, self.root = area / "source", area / "out", self.work / "root"
+        self.root = self.work / "root"
         self.termination = area / "termination-log"
-        for folder in (self.work, self.control, self.job, self.source, self.out):
+        for folder in (self.work, self.control, self.job, area.parent / "out"):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o777)  # as the kubelet makes them
         self.termination.write_text("")
@@ -52,7 +55,7 @@ class Pod:
             attempt=ATTEMPT,
             transfers=TransferList(caller="me", inputs=tuple(inputs), outputs=tuple(outputs)),
             settings=StorageSettings(
-                file_roots=(FileRoot(path=str(self.source)), FileRoot(path=str(self.out), write=True)),
+                file_roots=(FileRoot(path=str(area.parent), write=True),),
                 private_addresses=True,
                 tries=1,
                 **more.pop("settings", {}),
@@ -65,10 +68,11 @@ class Pod:
         )
         (self.job / "stager").write_bytes(gzip.compress(json.encode(self.job_told)))
         for index, command in enumerate(commands):
+            told_words = {"root": self.root, "job": self.job, "control": self.executor(index), **(words or {})}
             told = ShimJob(
                 pod=UID,
                 index=index,
-                command=("/bin/sh", "-c", command.format(root=self.root)),
+                command=("/bin/sh", "-c", command.format(**told_words)),
                 tail_bytes=tail_bytes,
                 **{name: path.format(root=self.root) for name, path in (streams or {}).items()},
             )
@@ -78,11 +82,11 @@ class Pod:
     def executor(self, index: int) -> Path:
         return self.control / "executors" / str(index)
 
-    def inputs(self, **options: Any) -> subprocess.Popen[bytes]:
-        return self._stager("inputs", **options)
+    def inputs(self, *, killed_at: int = 0) -> subprocess.Popen[bytes]:
+        return self._stager("inputs", killed_at)
 
-    def outputs(self, **options: Any) -> subprocess.Popen[bytes]:
-        return self._stager("outputs", **options)
+    def outputs(self, *, killed_at: int = 0) -> subprocess.Popen[bytes]:
+        return self._stager("outputs", killed_at)
 
     def shim(self, index: int, *, user: int | None = None) -> subprocess.Popen[bytes]:
         folder = self.executor(index)
@@ -115,18 +119,19 @@ class Pod:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+        self.processes.clear()
 
-    def _stager(self, container: str, *, wrap: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def _stager(self, container: str, killed_at: int) -> subprocess.Popen[bytes]:
         places = ("work", "control", "job", "termination")
         options = [part for name in places for part in (f"--{name}", str(getattr(self, name)))]
-        command = [*wrap, sys.executable, "-P", "-m", "tesk.stager.pod", container, *options]
-        return self._start(command, self.user)
+        module = ["fakes.killed_at", str(killed_at), str(self.area), "tesk.stager.pod"][0 if killed_at else 3 :]
+        return self._start([*self.wrap, sys.executable, "-m", *module, container, *options], self.user)
 
     def _start(self, command: list[str], user: int | None) -> subprocess.Popen[bytes]:
         if user is not None:
             command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=_TESTS
         )
         self.processes.append(process)
         return process
