@@ -5,6 +5,7 @@ import socket
 
 from tesk import __version__
 from tesk.caller import Caller
+from tesk.compute.plan import gpus_of
 from tesk.errors import NotFound
 from tesk.settings import DefaultsSettings, Settings
 from tesk.store.rendered import Rendered, RenderedPage, RenderedTask
@@ -48,6 +49,7 @@ def create_task(
         cpu_cores=float(exact or asked.cpu_cores or defaults.cpu_cores),
         ram_bytes=round((asked.ram_gb or defaults.ram_gb) * 1e9),
         disk_bytes=round((asked.disk_gb or defaults.disk_gb) * 1e9),
+        gpus=gpus_of(task),
         created=now,
         idempotency_key=idempotency_key,
         body_hash=body_hash,

@@ -4,7 +4,9 @@ from fakes.databases import is_postgres, play
 from fakes.tasks import many, new_task
 from tesk.store.rows import ENDLESS, Room
 
-SMALL, LARGE = (Room(cpu_cores=cores + 0.5, ram_bytes=cores * 2**40, disk_bytes=cores) for cores in (1, 8))
+SMALL, LARGE = (
+    Room(cpu_cores=cores + 0.5, ram_bytes=cores * 2**40, disk_bytes=cores, gpus=cores // 4) for cores in (1, 8)
+)
 
 
 def test_a_server_hears_what_the_living_ones_of_other_places_have(database):
@@ -39,12 +41,12 @@ def test_those_that_fit_come_alone_where_that_is_asked_for(database):
     fits = new_task(cpu_cores=1.5, ram_bytes=2**40, disk_bytes=1)
     larger = [
         new_task(**{"cpu_cores": 1.0, "ram_bytes": 1, "disk_bytes": 0, **more})
-        for more in ({"cpu_cores": 1.6}, {"ram_bytes": 2**40 + 1}, {"disk_bytes": 2})
+        for more in ({"cpu_cores": 1.6}, {"ram_bytes": 2**40 + 1}, {"disk_bytes": 2}, {"gpus": 1})
     ]
 
     async def story(store):
         await many(store, [*larger, fits])
         assert [one.id for one in await store.waiting(limit=2, after=None, now=1.0, within=SMALL)] == [fits.id]
-        assert len(await store.waiting(limit=9, after=None, now=1.0, within=LARGE)) == 4
+        assert len(await store.waiting(limit=9, after=None, now=1.0, within=LARGE)) == 5
 
     play(database, story)

@@ -10,8 +10,8 @@ from tesk.store.rows import Waiting
 GB = 10**9
 
 
-def waiting(name, cpu=1.0, ram=0, disk=0):
-    return Waiting(id=name, attempts=0, cpu_cores=cpu, ram_bytes=ram, disk_bytes=disk)
+def waiting(name, cpu=1.0, ram=0, disk=0, gpus=0):
+    return Waiting(id=name, attempts=0, cpu_cores=cpu, ram_bytes=ram, disk_bytes=disk, gpus=gpus)
 
 
 def ids(tasks):
@@ -59,6 +59,16 @@ def test_fractions_of_cores_add_up_exactly():
 wanted = st.tuples(st.floats(0, 4), st.integers(0, 8), st.integers(0, 8))
 
 
+def test_gpus_that_another_task_has_are_waited_for_and_nobody_younger_takes_them_first():
+    capacity = Capacity(cpu_cores=8, ram_bytes=0, disk_bytes=0, gpus=2)
+    tasks = [waiting("both", gpus=2), waiting("one", gpus=1), waiting("none"), waiting("three", gpus=3)]
+    admission = admit(tasks, [Need(1000, 0, 0, 1)], capacity)
+    assert ids(admission.start) == ["none"]
+    (refused,) = admission.refuse
+    assert refused.note == "Can never run here: it asks for gpu_count 3 and this server has gpu_count 2 in all"
+    assert ids(admit(tasks[:1], [], capacity).start) == ["both"]
+
+
 @given(st.lists(wanted, max_size=8), wanted)
 def test_what_admission_refuses_is_what_is_too_large_by_itself(asked, total):
     capacity = Capacity(cpu_cores=total[0], ram_bytes=total[1], disk_bytes=total[2])
@@ -66,7 +76,7 @@ def test_what_admission_refuses_is_what_is_too_large_by_itself(asked, total):
     assert too_large(tasks, capacity) == admit(tasks, [], capacity).refuse
 
 
-sizes = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8))
+sizes = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8), st.integers(0, 2))
 
 
 def total(needs):
@@ -74,11 +84,11 @@ def total(needs):
 
 
 def as_tasks(asked):
-    return [waiting(str(number), cpu, ram, disk) for number, (cpu, ram, disk) in enumerate(asked)]
+    return [waiting(str(number), *size) for number, size in enumerate(asked)]
 
 
 def as_needs(held):
-    return [Need(cpu * 1000, ram, disk) for cpu, ram, disk in held]
+    return [Need(cpu * 1000, *others) for cpu, *others in held]
 
 
 def fitting(held, capacity):
@@ -92,7 +102,7 @@ def fitting(held, capacity):
 
 @given(asked=st.lists(sizes, max_size=12), held=st.lists(sizes, max_size=8), has=sizes)
 def test_what_runs_never_exceeds_what_there_is(asked, held, has):
-    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2])
+    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2], gpus=has[3])
     running = fitting(held, capacity)
     admission = admit(as_tasks(asked), running, capacity)
     assert total([*running, *(need(task) for task in admission.start)]).within(need(capacity))
@@ -102,7 +112,7 @@ def test_what_runs_never_exceeds_what_there_is(asked, held, has):
 
 @given(asked=st.lists(sizes, max_size=12), held=st.lists(sizes, max_size=8), has=sizes)
 def test_the_oldest_that_fits_always_starts(asked, held, has):
-    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2])
+    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2], gpus=has[3])
     running = fitting(held, capacity)
     admission = admit(as_tasks(asked), running, capacity)
     refused = set(ids(task.task for task in admission.refuse))
@@ -115,7 +125,7 @@ def test_the_oldest_that_fits_always_starts(asked, held, has):
 @given(data=st.data(), asked=st.lists(sizes, min_size=1, max_size=10), held=st.lists(sizes, max_size=7), has=sizes)
 def test_the_head_starts_no_later_than_without_the_younger_ones_in_whatever_order_tasks_end(data, asked, held, has):
     """Younger ones pass in several looks and then run for ever; still the head starts at the very same end."""
-    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2])
+    capacity = Capacity(cpu_cores=has[0], ram_bytes=has[1], disk_bytes=has[2], gpus=has[3])
     everything = need(capacity)
     running = fitting(held, capacity)
     first = admit(as_tasks(asked), running, capacity)

@@ -253,6 +253,23 @@ def test_a_task_over_its_time_limit_ends_without_a_retry(tmp_path):
     assert note == "Stopped: it ran longer than its time limit of 0.2 s"
 
 
+def test_who_waits_for_gpus_waits_in_queued(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",), capacity=small(gpus=2))
+
+    async def story(world):
+        first = await world.submit(parameters={"GPU_Count": "1"})
+        await world.until(first, "RUNNING")
+        both, none = await world.submit(parameters={"gpu_count": "2"}), await world.submit()
+        await world.until(none, "RUNNING")
+        waited = await world.state(both)
+        (attempt,) = backend.running(first)
+        backend.show(attempt, "DONE")
+        await world.until(both, "RUNNING")
+        return waited
+
+    assert play(tmp_path, backend, story) == "QUEUED"
+
+
 def test_what_ended_long_ago_is_removed(tmp_path, monkeypatch):
     # Nobody wants to set how often that is done; a setting for this test alone would be one too many.
     monkeypatch.setattr(term, "_PRUNE_SECONDS", 0.1)

@@ -144,6 +144,6 @@ class DeafBackend(ScriptedBackend):
         yield AttemptId("", 0)
 
 
-def small(cores=8, ram_gb=16, disk_gb=100):
+def small(cores=8, ram_gb=16, disk_gb=100, gpus=0):
     """Return a capacity."""
-    return Capacity(cpu_cores=cores, ram_bytes=ram_gb * 10**9, disk_bytes=disk_gb * 10**9)
+    return Capacity(cpu_cores=cores, ram_bytes=ram_gb * 10**9, disk_bytes=disk_gb * 10**9, gpus=gpus)

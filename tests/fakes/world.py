@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from tesk.caller import LOCAL
+from tesk.compute.plan import gpus_of
 from tesk.controller.run import Controller
 from tesk.settings import ControllerSettings, Settings
 from tesk.store.rows import NewTask
@@ -63,6 +64,7 @@ class World:
             cpu_cores=cpu,
             ram_bytes=ram,
             disk_bytes=0,
+            gpus=gpus_of(task),
             created=time.time(),
         )
         return (await self.store.create(new)).id

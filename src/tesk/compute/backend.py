@@ -83,11 +83,12 @@ class Observation(Struct, frozen=True, kw_only=True):
 
 
 class Capacity(Struct, frozen=True, kw_only=True):
-    """What a backend can hold in all, the attempts that run included. Cores, bytes."""
+    """What a backend can hold in all, the attempts that run included. Cores, bytes, GPUs."""
 
     cpu_cores: float
     ram_bytes: int
     disk_bytes: int
+    gpus: int = 0
 
 
 class Backend(Protocol):

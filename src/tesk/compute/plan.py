@@ -17,8 +17,22 @@ BACKEND_PARAMETERS = frozenset({"time_limit_seconds"})
 GPU_COUNT = "gpu_count"
 """Supported by `containers`: how many of the machine's GPUs a task gets."""
 
+_DIGITS = 10
+
 TAILS_BYTES = 16 * 1024 * 1024
 """Most that is kept of all streams of all executors of one attempt."""
+
+
+def gpus_of(task: Task) -> int:
+    """Return how many GPUs a task asks for; what is no number of them counts as none, and its backend says what is wrong."""
+    asked = (task.resources.backend_parameters if task.resources else None) or {}
+    text = next((value for key, value in asked.items() if key.lower() == GPU_COUNT), "0")
+    return int(text) if is_count(text) else 0
+
+
+def is_count(text: str) -> bool:
+    """Say whether a text is a whole number, of a size that things have."""
+    return text.isdecimal() and len(text) < _DIGITS
 
 
 class Shared(StrEnum):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tesk.compute.backend import Capacity
+from tesk.compute.plan import GPU_COUNT, gpus_of
 from tesk.store.rows import ENDLESS, Claimed, Room, Waiting
 
 _SUMS_LIMIT = 2_000
@@ -17,17 +18,19 @@ _SUMS_LIMIT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a task takes while it has an attempt. Thousandths of a core (so that sums are exact), bytes, bytes."""
+    """What a task takes while it has an attempt. Thousandths of a core (so that sums are exact), bytes, bytes, GPUs."""
 
     cpu_millicores: int
     ram_bytes: int
     disk_bytes: int
+    gpus: int = 0
 
     def __add__(self, other: "Need") -> "Need":
         return Need(
             self.cpu_millicores + other.cpu_millicores,
             self.ram_bytes + other.ram_bytes,
             self.disk_bytes + other.disk_bytes,
+            self.gpus + other.gpus,
         )
 
     def __sub__(self, other: "Need") -> "Need":
@@ -35,6 +38,7 @@ class Need:
             self.cpu_millicores - other.cpu_millicores,
             self.ram_bytes - other.ram_bytes,
             self.disk_bytes - other.disk_bytes,
+            self.gpus - other.gpus,
         )
 
     def within(self, room: "Need") -> bool:
@@ -43,19 +47,26 @@ class Need:
             self.cpu_millicores <= room.cpu_millicores
             and self.ram_bytes <= room.ram_bytes
             and self.disk_bytes <= room.disk_bytes
+            and self.gpus <= room.gpus
         )
 
 
 def need(task: Waiting | Claimed | Capacity | Room) -> Need:
     """Return what a task asks for or holds, or what a backend or another server has."""
-    return Need(round(task.cpu_cores * 1000), task.ram_bytes, task.disk_bytes)
+    gpus = gpus_of(task.task) if isinstance(task, Claimed) else task.gpus
+    return Need(round(task.cpu_cores * 1000), task.ram_bytes, task.disk_bytes, gpus)
 
 
 def room(capacity: Capacity | None) -> Room:
     """Return what other servers are told of a backend."""
     if capacity is None:
         return ENDLESS
-    return Room(cpu_cores=capacity.cpu_cores, ram_bytes=capacity.ram_bytes, disk_bytes=capacity.disk_bytes)
+    return Room(
+        cpu_cores=capacity.cpu_cores,
+        ram_bytes=capacity.ram_bytes,
+        disk_bytes=capacity.disk_bytes,
+        gpus=capacity.gpus,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,7 @@ def too_large(waiting: Iterable[Waiting], capacity: Capacity) -> tuple[Refused, 
         if task.cpu_cores > capacity.cpu_cores
         or task.ram_bytes > capacity.ram_bytes
         or task.disk_bytes > capacity.disk_bytes
+        or task.gpus > capacity.gpus
     )
     return tuple(Refused(task, _too_large(task, capacity)) for task in doubtful if not need(task).within(total))
 
@@ -124,6 +136,7 @@ def _sum(needs: Sequence[Need]) -> Need:
         sum(each.cpu_millicores for each in needs),
         sum(each.ram_bytes for each in needs),
         sum(each.disk_bytes for each in needs),
+        sum(each.gpus for each in needs),
     )
 
 
@@ -133,6 +146,7 @@ def _beside(head: Need, running: Sequence[Need], total: Need) -> Need:
         _room(total.cpu_millicores - head.cpu_millicores, [taken.cpu_millicores for taken in running]),
         _room(total.ram_bytes - head.ram_bytes, [taken.ram_bytes for taken in running]),
         _room(total.disk_bytes - head.disk_bytes, [taken.disk_bytes for taken in running]),
+        _room(total.gpus - head.gpus, [taken.gpus for taken in running]),
     )
 
 
@@ -160,6 +174,7 @@ def _too_large(task: Waiting, capacity: Capacity) -> str:
         ("cpu_cores", task.cpu_cores, capacity.cpu_cores),
         ("ram_gb", task.ram_bytes / 1e9, capacity.ram_bytes / 1e9),
         ("disk_gb", task.disk_bytes / 1e9, capacity.disk_bytes / 1e9),
+        (GPU_COUNT, task.gpus, capacity.gpus),
     ):
         if round(wanted * 1000) > round(has * 1000) or wanted > has:
             asked.append(f"{name} {wanted:.6g}")

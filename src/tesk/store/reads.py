@@ -36,11 +36,13 @@ COUNTS = """
 """
 
 _WAITING = """
-    SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes FROM task
+    SELECT id, attempts, cpu_cores, ram_bytes, disk_bytes, gpus FROM task
     WHERE state = 'QUEUED' AND id > :after AND (due <= :now OR due > :far) {}ORDER BY id LIMIT :limit
 """
 # Cores count in thousandths.
-_WITHIN = "AND cpu_cores < :cpu_cores + 0.0005 AND ram_bytes <= :ram_bytes AND disk_bytes <= :disk_bytes "
+_WITHIN = (
+    "AND cpu_cores < :cpu_cores + 0.0005 AND ram_bytes <= :ram_bytes AND disk_bytes <= :disk_bytes AND gpus <= :gpus "
+)
 NEXT_DUE = "SELECT min(due) FROM task WHERE due > 0 AND due > :now AND state = 'QUEUED'"
 
 CLAIMED = """

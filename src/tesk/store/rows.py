@@ -35,6 +35,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
     ram_bytes: int
     disk_bytes: int
     created: float
+    gpus: int = 0
     idempotency_key: str | None = None
     body_hash: bytes = b""
 
@@ -113,14 +114,15 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class Room(Struct, frozen=True, kw_only=True, order=True):
-    """How much a server can hold in all. Cores, bytes."""
+    """How much a server can hold in all. Cores, bytes, GPUs."""
 
     cpu_cores: float
     ram_bytes: int
     disk_bytes: int
+    gpus: int = 0
 
 
-ENDLESS = Room(cpu_cores=inf, ram_bytes=2**63 - 1, disk_bytes=2**63 - 1)
+ENDLESS = Room(cpu_cores=inf, ram_bytes=2**63 - 1, disk_bytes=2**63 - 1, gpus=2**31 - 1)
 """Of a server that queues by itself: it takes whatever comes."""
 
 
@@ -132,6 +134,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
     cpu_cores: float
     ram_bytes: int
     disk_bytes: int
+    gpus: int = 0
 
 
 class Claimed(Struct, frozen=True, kw_only=True):

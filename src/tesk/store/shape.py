@@ -183,10 +183,10 @@ def room_parameters(room: Room) -> dict[str, Value]:
 
 
 def rooms(rows: Iterable[Row]) -> list[Room]:
-    """Make rooms of (cpu_cores, ram_bytes, disk_bytes), each once, in order."""
+    """Make rooms of (cpu_cores, ram_bytes, disk_bytes, gpus), each once, in order."""
     return sorted(
         {
-            ENDLESS if None in row else Room(cpu_cores=row[0], ram_bytes=row[1], disk_bytes=row[2])
+            ENDLESS if None in row else Room(cpu_cores=row[0], ram_bytes=row[1], disk_bytes=row[2], gpus=row[3])
             for row in map(tuple, rows)
         }
     )
@@ -194,7 +194,7 @@ def rooms(rows: Iterable[Row]) -> list[Room]:
 
 def waiting(row: Row) -> Waiting:
     """Make a waiting task of what `reads.WAITING` selects."""
-    return Waiting(id=row[0], attempts=row[1], cpu_cores=row[2], ram_bytes=row[3], disk_bytes=row[4])
+    return Waiting(id=row[0], attempts=row[1], cpu_cores=row[2], ram_bytes=row[3], disk_bytes=row[4], gpus=row[5])
 
 
 def claimed(row: Row) -> Claimed:

@@ -61,10 +61,11 @@ def test_a_device_is_one_tasks_at_a_time_also_under_the_next_server(backend, thi
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("asked", ["3", "-1", "many"])
+@pytest.mark.parametrize("asked", ["3", "-1", "many", "9" * 5000])
 def test_what_can_never_be_given_is_refused(backend, asked: str) -> None:
     async def story() -> None:
         async with backend(gpus=NAMES) as place:
+            assert (await place.capacity()).gpus == 2
             with pytest.raises(CannotRun, match="gpu_count"):
                 await place.start(new_attempt(), wants(asked, "true"))
 

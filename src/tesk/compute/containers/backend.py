@@ -202,7 +202,7 @@ class ContainersBackend:
             yield await self._changes.get()
 
     async def capacity(self) -> Capacity | None:
-        return capacity(self._settings, self._work)
+        return capacity(self._settings, self._work, len(self._settings.gpus))
 
     async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
         if (ours := self._attempts.get(attempt)) is not None:

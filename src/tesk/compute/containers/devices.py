@@ -1,7 +1,7 @@
 """Give GPUs to attempts, each to one at a time, by their CDI names."""
 
 from tesk.compute.backend import AttemptId
-from tesk.compute.plan import GPU_COUNT, Plan
+from tesk.compute.plan import GPU_COUNT, Plan, is_count
 from tesk.errors import BackendUnavailable, CannotRun
 
 
@@ -15,7 +15,7 @@ class Devices:
     def give(self, attempt: AttemptId, plan: Plan) -> tuple[str, ...]:
         """Return the devices of an attempt, as many as its plan says. Raises CannotRun, and BackendUnavailable while others have them."""
         asked = plan.parameters.get(GPU_COUNT, "0")
-        if not asked.isdecimal():
+        if not is_count(asked):
             raise CannotRun(f"{GPU_COUNT}: {asked!r} is no number of GPUs.")
         if int(asked) > len(self._offered):
             raise CannotRun(f"{GPU_COUNT}: {asked} GPUs are more than the {len(self._offered)} that there are.")

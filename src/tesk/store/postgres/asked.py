@@ -44,6 +44,7 @@ def creates(news: Sequence[NewTask]) -> Parameters:
         "cpu_cores": [new.cpu_cores for new in news],
         "ram_bytes": [new.ram_bytes for new in news],
         "disk_bytes": [new.disk_bytes for new in news],
+        "gpus": [new.gpus for new in news],
         "names": [shape.searchable(new.name) for new in news],
         "bodies": [new.body for new in news],
         "extensions": [shape.extension_json(new) for new in news],

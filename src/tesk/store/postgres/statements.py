@@ -28,14 +28,14 @@ CREATE = f"""
     WITH new AS (
         SELECT * FROM unnest(
             :ids::text[], :owners::text[], :created::double precision[], :cpu_cores::double precision[],
-            :ram_bytes::bigint[], :disk_bytes::bigint[], :names::text[], :bodies::bytea[], :extensions::bytea[],
+            :ram_bytes::bigint[], :disk_bytes::bigint[], :gpus::integer[], :names::text[], :bodies::bytea[], :extensions::bytea[],
             :packed::bytea[]
         ) WITH ORDINALITY
-        AS n(id, owner, created, cpu_cores, ram_bytes, disk_bytes, name, body, extension, pairs, place)
+        AS n(id, owner, created, cpu_cores, ram_bytes, disk_bytes, gpus, name, body, extension, pairs, place)
     ), tasks AS (
         INSERT INTO task
-            (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, name)
-        SELECT id, owner, 'QUEUED', created, 1, 0, 0, 0, cpu_cores, ram_bytes, disk_bytes, name FROM new
+            (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name)
+        SELECT id, owner, 'QUEUED', created, 1, 0, 0, 0, cpu_cores, ram_bytes, disk_bytes, gpus, name FROM new
     ), bodies AS (
         INSERT INTO body (id, body, extension, pairs) SELECT id, body, extension, pairs FROM new
     ), tags AS (
@@ -203,12 +203,12 @@ ACQUIRE = f"""
     ), ended AS (
         UPDATE lease SET expires = {_NOW} WHERE place = :place AND place <> '' AND expires > {_NOW}
     )
-    INSERT INTO lease (place, name, expires, cpu_cores, ram_bytes, disk_bytes)
-    VALUES (:place, :name, {_NOW} + :seconds::double precision, :cpu_cores, :ram_bytes, :disk_bytes)
+    INSERT INTO lease (place, name, expires, cpu_cores, ram_bytes, disk_bytes, gpus)
+    VALUES (:place, :name, {_NOW} + :seconds::double precision, :cpu_cores, :ram_bytes, :disk_bytes, :gpus)
     RETURNING id, expires
 """
 OTHERS = f"""
-    SELECT cpu_cores, ram_bytes, disk_bytes FROM lease
+    SELECT cpu_cores, ram_bytes, disk_bytes, coalesce(gpus, 0) FROM lease
     WHERE place <> :place AND expires > {_NOW} - :seconds::double precision
 """
 RENEW = f"""

@@ -35,9 +35,12 @@ def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Crea
         answers.append(answer)
     _insert(
         connection,
-        "task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, name)",
-        "(?, ?, 'QUEUED', ?, 1, 0, 0, 0, ?, ?, ?, ?)",
-        [(n.id, n.owner, n.created, n.cpu_cores, n.ram_bytes, n.disk_bytes, shape.searchable(n.name)) for n in fresh],
+        "task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name)",
+        "(?, ?, 'QUEUED', ?, 1, 0, 0, 0, ?, ?, ?, ?, ?)",
+        [
+            (n.id, n.owner, n.created, n.cpu_cores, n.ram_bytes, n.disk_bytes, n.gpus, shape.searchable(n.name))
+            for n in fresh
+        ],
     )
     hashes = [pair_hashes(new.owner, new.tags) for new in fresh]
     _insert(
@@ -253,8 +256,8 @@ def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float
         "UPDATE lease SET ended = ? WHERE place = ? AND place <> '' AND ended IS NULL RETURNING id", (time, place)
     ).fetchall()
     (lease_id,) = connection.execute(
-        "INSERT INTO lease (place, name, cpu_cores, ram_bytes, disk_bytes) "
-        "VALUES (:place, :name, :cpu_cores, :ram_bytes, :disk_bytes) RETURNING id",
+        "INSERT INTO lease (place, name, cpu_cores, ram_bytes, disk_bytes, gpus) "
+        "VALUES (:place, :name, :cpu_cores, :ram_bytes, :disk_bytes, :gpus) RETURNING id",
         {"place": place, "name": name, **shape.room_parameters(room)},
     ).fetchone()
     return lease_id, [row[0] for row in ended]

@@ -181,7 +181,7 @@ class SqliteStore:
 
     async def others(self, lease: Lease, seconds: float) -> Sequence[Room]:  # noqa: ARG002  a file has one server
         rows = self._rows(
-            "SELECT cpu_cores, ram_bytes, disk_bytes FROM lease "
+            "SELECT cpu_cores, ram_bytes, disk_bytes, coalesce(gpus, 0) FROM lease "
             "WHERE place <> :place AND id IN (SELECT value FROM json_each(:living))",
             {"place": lease.place, "living": self._leases.living()},
         )
