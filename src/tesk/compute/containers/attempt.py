@@ -16,7 +16,7 @@ from tesk.compute.containers.arrival import arrive
 from tesk.compute.containers.container import Ended, Execution
 from tesk.compute.containers.engine import Image
 from tesk.compute.containers.folder import FOLDER, foreign
-from tesk.compute.containers.images import Missing, is_final
+from tesk.compute.containers.images import Missing, never_starts
 from tesk.compute.containers.journal import Journal
 from tesk.compute.containers.machine import Machine
 from tesk.compute.containers.prepare import Preparation, Prepared, Streams
@@ -248,7 +248,9 @@ class Attempt:
             ended, streams = await self._execute(step)
             # An image that went away meanwhile is fetched again, another time.
             if ended.error is not None and not self._stopped and not self._broken:
-                self._end(Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.", final=is_final(ended.error))
+                self._end(
+                    Phase.SYSTEM_FAILED, f"executors[{step.index}]: {ended.error}.", final=never_starts(ended.error)
+                )
                 return False
             self._note_end(step, ended, streams)
             if self._stopped or self._broken:

@@ -13,6 +13,10 @@ _FINAL = (
     *("unable to find user", "no such file or directory"),
 )
 
+_NEVER_STARTS = ("not a directory", "cdi device", "unresolvable cdi")
+_NEVER_MOUNTED = ("read-only file system", "is a directory")
+"""In the words of the runtime they are said of the container; of an engine, they could be of its own store."""
+
 
 class Missing(Exception):  # noqa: N818  it is told as the attempt's end
     """An image could not be had; the words are the engine's. `final`: another attempt will find the same."""
@@ -25,6 +29,16 @@ class Missing(Exception):  # noqa: N818  it is told as the attempt's end
 def is_final(says: str) -> bool:
     """Say whether, by an engine's words, another attempt will find the same."""
     return any(word in says.lower() for word in _FINAL)
+
+
+def never_starts(says: str) -> bool:
+    """Say whether, by an engine's words on a container that did not start, no other attempt's would.
+
+    Its image, its paths, its user or its devices are why.
+    """
+    lower = says.lower()
+    by_runtime = "runtime" in lower and any(word in lower for word in _NEVER_MOUNTED)
+    return is_final(says) or by_runtime or any(word in lower for word in _NEVER_STARTS)
 
 
 class _Known(Struct, frozen=True):
