@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from fakes.pod import ATTEMPT, UID
-from tesk.pod import REPORT_BYTES, SUMMARY_BYTES, AttemptReport, ExecutorEnd, PodExecutor, PodJob
+from tesk.pod import REPORT_BYTES, SUMMARY_BYTES, AttemptReport, ExecutorEnd
 from tesk.pod_report import line, read_report, room, summary
-from tesk.settings import StorageSettings
 from tesk.tes.task import FileType
-from tesk.transfer import Moved, TransferList, TransferReport
+from tesk.transfer import Moved, TransferReport
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
 long = st.builds(lambda words, times: words * times, text, st.integers(1, 200))
@@ -161,21 +160,8 @@ def test_what_is_no_report_is_none(words: bytes) -> None:
 
 
 def test_the_kubelet_divides_the_room_for_summaries_among_all_containers() -> None:
-    assert room(_job(1, containers=3)) == SUMMARY_BYTES
-    assert room(_job(1, containers=7)) == 1755
-    assert room(_job(1)) == 2048
-    assert room(_job(10)) == 819
-
-
-def _job(executors: int, containers: int | None = None) -> PodJob:
-    return PodJob(
-        pod=UID,
-        attempt=ATTEMPT,
-        transfers=TransferList(caller="me"),
-        settings=StorageSettings(),
-        executors=(PodExecutor(),) * executors,
-        containers=containers,
-    )
+    assert room(1) == 2048
+    assert room(10) == 819
 
 
 def _report(files: int, tail: str) -> AttemptReport:

@@ -97,8 +97,7 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
 
     `settings` are in force, with the credentials that this task's data needs and no others. `folders` are made before the
     first executor runs, and open to any user with those above them; `singles` are files that are mounted by themselves,
-    so they are written in place. `containers`: how many the pod has of all kinds, which is what its summary must share
-    with; None where nobody counted.
+    so they are written in place.
     """
 
     pod: str
@@ -108,7 +107,6 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
     executors: tuple[PodExecutor, ...]
     folders: tuple[str, ...] = ()
     singles: tuple[str, ...] = ()
-    containers: int | None = None
 
 
 class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):

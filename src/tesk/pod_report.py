@@ -14,7 +14,6 @@ from tesk.pod import (
     AttemptReport,
     ExecutorEnd,
     PackedReport,
-    PodJob,
 )
 from tesk.transfer import TransferReport
 
@@ -52,10 +51,9 @@ def summary(report: AttemptReport, limit_bytes: int = SUMMARY_BYTES) -> bytes:
     return short
 
 
-def room(job: PodJob) -> int:
+def room(executors: int) -> int:
     """Return how many bytes the summary of a pod may have; the kubelet cuts what is longer, in the middle of a word."""
-    containers = job.containers or len(job.executors) + 2 + _UNCOUNTED
-    return min(SUMMARY_BYTES, SUMMARIES_BYTES // containers)
+    return min(SUMMARY_BYTES, SUMMARIES_BYTES // (executors + 2 + _UNCOUNTED))
 
 
 def read_report(line: bytes) -> AttemptReport | None:

@@ -12,7 +12,7 @@ from msgspec import Struct, json
 from tesk.compute.backend import AttemptId
 from tesk.compute.kubernetes.manifests import labels_of, pod_name, singles, workdir_made
 from tesk.compute.kubernetes.template import Document
-from tesk.compute.plan import Plan
+from tesk.compute.plan import Plan, Shared
 from tesk.errors import CannotRun
 from tesk.pod import EXECUTOR_KEY, STAGER_KEY, PodExecutor, PodJob, ShimJob
 from tesk.settings import StorageSettings
@@ -21,6 +21,8 @@ LIMIT_BYTES = 1024 * 1024
 """Most that Kubernetes takes in one secret."""
 POD_LIMIT_BYTES = 1_250_000
 """Largest pod that is tried: etcd takes 1.5 MiB, and Kubernetes adds what it fills in."""
+
+_FOLDERS = frozenset({Shared.FOLDER, Shared.WORKDIR})
 
 
 def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings) -> dict[str, Struct]:
@@ -31,7 +33,8 @@ def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings)
         transfers=plan.transfer,
         settings=storage,
         executors=tuple(PodExecutor(ignore_error=step.ignore_error, tail_bytes=plan.tail_bytes) for step in plan.steps),
-        folders=plan.folders,
+        # Those that are mounted, too: where a volume's own mode is none for all, neither is that of a folder in it.
+        folders=tuple(sorted({*plan.folders, *(entry.path for entry in plan.shared if entry.kind in _FOLDERS)})),
         singles=singles(plan),
     )
     made: dict[str, Struct] = {STAGER_KEY: stager}
