@@ -186,6 +186,17 @@ def test_doctor_says_a_line_for_each_thing_and_what_helps(tesk):
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("network", ["auto", "off", "host"])
+def test_doctor_names_what_to_try_for_each_warning(tesk, network):
+    done = tesk("doctor", "--network", network, "--insecure", "--data-dir", "d")
+    lines = done.stdout.splitlines()
+    warnings = [number for number, line in enumerate(lines) if line.startswith("warn")]
+    assert len(warnings) >= 2, done.stdout  # the settings, and no server
+    for number in warnings:
+        assert lines[number + 1].startswith("       try: "), done.stdout
+    assert ("network" in "".join(lines[number] for number in warnings)) or network != "host"
+
+
 def test_doctor_fails_where_a_setting_is_wrong(tesk):
     done = tesk("doctor", "--port", "http")
     assert done.returncode == 1

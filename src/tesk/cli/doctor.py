@@ -36,6 +36,8 @@ from tesk.tes.task import Executor, Extension, Task
 OK, WARN, FAIL = "ok", "warn", "fail"
 SANDBOX, ENGINE = "sandbox", "engine"
 
+DELEGATED = "systemd-run --user --scope -p Delegate=yes tesk serve"
+"""Starts a server whose control groups are its own."""
 LITTLE_DISK_BYTES = 10_000_000_000
 TRIAL_SECONDS = 300.0
 """An image may have to come first."""
@@ -90,7 +92,12 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
     files = sorted({origin.rpartition(":")[0] for origin in loaded.origins.values() if ".toml" in origin})
     yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
     if settings.server.insecure:
-        yield Finding(WARN, "settings", "server.insecure lets in everybody who can connect")
+        yield Finding(
+            WARN,
+            "settings",
+            "server.insecure lets in everybody who can connect",
+            "tesk hash-secret, whose output goes into auth.tokens or auth.users",
+        )
     if settings.backend == "containers":
         yield from engine(settings)
     else:
@@ -113,7 +120,9 @@ def sandbox(settings: Settings) -> list[Finding]:
             return [_with_help(FAIL, SANDBOX, str(error))]
     network = backend.says[0]
     wanted = settings.local.network == "off" or network == SAYS["nat"]
-    return [ran, Finding(OK, "network", network) if wanted else _with_help(WARN, "network", network)]
+    # Where there is no network against one's will, saying that none is wanted is all that is left (`host` is no advice).
+    help_ = f"tesk serve --network {'auto' if settings.local.network == 'host' else 'off'}"
+    return [ran, Finding(OK, "network", network) if wanted else _with_help(WARN, "network", network, help_)]
 
 
 def engine(settings: Settings) -> Iterator[Finding]:
@@ -127,7 +136,9 @@ def engine(settings: Settings) -> Iterator[Finding]:
             return
     kind, *others = backend.says
     yield Finding(OK, ENGINE, kind)
-    yield from (Finding(WARN, ENGINE, each) for each in others)
+    for each in others:
+        apart = "network" in each
+        yield Finding(WARN, ENGINE, each, "tesk serve --backend containers --network auto" if apart else DELEGATED)
     if ran.level == FAIL and not ran.help and "cannot be had" in ran.says:
         # A machine without a registry can still say whether containers start.
         ran = Finding(
@@ -208,7 +219,7 @@ def memory(settings: Settings) -> Finding:
     try:
         if cgroups.holds_memory:
             return Finding(OK, "memory", cgroups.says)
-        return Finding(WARN, "memory", cgroups.says, "systemd-run --user --scope -p Delegate=yes tesk serve")
+        return Finding(WARN, "memory", cgroups.says, DELEGATED)
     finally:
         cgroups.close()
 
@@ -243,7 +254,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     try:
         asyncio.run(opened())
     except TeskError as error:
-        yield Finding(FAIL, "database", str(error))
+        yield _with_help(FAIL, "database", str(error))
     else:
         yield Finding(OK, "database", "it answers")
 
@@ -287,10 +298,12 @@ def server(args: argparse.Namespace) -> Finding:
     return Finding(OK, "server", f"{session.origin} answers")
 
 
-def _with_help(level: str, subject: str, said: str) -> Finding:
-    """Part the sentence of a start that failed from the command that it names."""
-    parts = re.fullmatch(r"(.*?)[;,]? (?:To see more, )?(?:try|start it with): (.+?)\)?", said, re.DOTALL)
-    return Finding(level, subject, *parts.groups()) if parts else Finding(level, subject, said)
+def _with_help(level: str, subject: str, said: str, else_: str = "") -> Finding:
+    """Part the sentence of a start that failed from the command that it names; where it names none there is another."""
+    parts = re.fullmatch(
+        r"(.*?)[;,]? (?:To see more, )?(?:try|start it with): (.+?)\)?", said, re.DOTALL
+    ) or re.fullmatch(r"(.*?): run `(.+)`\.?", said, re.DOTALL)
+    return Finding(level, subject, *parts.groups()) if parts else Finding(level, subject, said, else_)
 
 
 def _existing(path: Path) -> Path:

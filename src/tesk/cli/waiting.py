@@ -84,17 +84,17 @@ class _Story:
             except (RequestError, ClientError):
                 self._ours = False
             else:
-                self._tell_trouble(known.get("transfer"))
+                self._tell_trouble(known)
                 newest = [text_of(event, "attempt") for event in list_of(known, "events")][-1:]
                 if newest and newest[0].isdecimal() and int(newest[0]) <= self._attempts + 1:
                     return
         self._tell_lost(self._session.ask(self._session.calls.get(self._task_id, "FULL")))
 
-    def _tell_trouble(self, transfer: object) -> None:
-        said = text_of(transfer, "trouble") if isinstance(transfer, dict) else ""
+    def _tell_trouble(self, known: Document) -> None:
+        said = text_of(known, "transfer", "trouble")
         if said and said != self._trouble:
-            self._spinner.say(f"{text_of(transfer, 'direction')}: {printable(said)}")
-        self._trouble = said or self._trouble
+            self._spinner.say(f"{text_of(known, 'transfer', 'direction')}: {printable(said)}")
+            self._trouble = said
 
     def _tell_lost(self, task: Document) -> None:
         if text_of(task, "state") not in {*_TRANSFERS, "QUEUED"}:
