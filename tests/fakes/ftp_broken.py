@@ -159,6 +159,16 @@ class KeepsNames(Old):
             super().do_RNTO(path)
 
 
+class IsBusyAtTheEnd(RenamesOntoNothing):
+    """Lets nobody rename a new file at all, for now."""
+
+    def do_RNTO(self, path: bytes) -> None:
+        if self.at(path) == b"/x" and self.server.files.get(self.renamed) != b"old" and b"/x" not in self.server.files:
+            self.say(b"450 Busy")
+        else:
+            super().do_RNTO(path)
+
+
 class KnowsNoSize(Old):
     """Has neither FEAT nor SIZE: only its lists say what there is."""
 

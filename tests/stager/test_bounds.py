@@ -176,6 +176,27 @@ def test_a_listing_that_leads_out_of_its_folder_is_refused_before_anything_is_do
         survey([Fetch(index=0, path="/in", url="liar://x")], Liar(name), limit=10, threads=1, stop=Stop())
 
 
+class Endless(Liar):
+    """A source whose folders have no end."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.listed = 0
+
+    def list(self, url: str) -> Iterator[Entry]:
+        while True:
+            self.listed += 1
+            yield Entry(url=f"{url}/{self.listed}", name=f"{self.listed}", type=FileType.FILE, size_bytes=1)
+
+
+def test_no_more_is_listed_for_all_inputs_together_than_may_be_moved() -> None:
+    source = Endless()
+    inputs = [Fetch(index=index, path=f"/in{index}", url=f"liar://{index}") for index in range(50)]
+    with pytest.raises(TransferRefused, match="the inputs are more than 100 files"):
+        survey(inputs, source, limit=100, threads=2, stop=Stop())
+    assert source.listed < 200
+
+
 def test_a_name_that_is_too_long_for_the_disk_is_said(desk: Desk) -> None:
     done = desk.fetch(Fetch(index=0, path=f"/in/{'x' * 300}", content="x"))
     assert "the name is longer than the file system takes" in (done.error or "")

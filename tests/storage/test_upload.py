@@ -193,3 +193,11 @@ def test_a_server_that_shows_no_file_has_the_last_word_itself(status: int, sourc
     with web.serve(webdav.over(there, kind)) as server:
         put(source, f"{server.url}/f")
         assert methods(server) == ["PUT", "HEAD"]
+
+
+def test_folders_without_end_are_not_made(source: int, there: Path) -> None:
+    kind = type("Never", (webdav.Dav,), {"do_PUT": lambda self: (self.body(), self.plain(409))})
+    with web.serve(webdav.over(there, kind)) as server:
+        with pytest.raises(TransferRefused, match="folders lie deeper in each other than 300"):
+            put(source, f"{server.url}{'/a' * 1000}/f")
+        assert methods(server) == ["PUT"]

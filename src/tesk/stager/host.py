@@ -20,6 +20,7 @@ SMALL = Most(files=128, size_bytes=256 * 1024 * 1024)
 _STOP_SECONDS = 2.0
 _HANGS_SECONDS = 30.0
 _READ_BYTES = 1024 * 1024
+_WORDS_BYTES = 64 * 1024
 _NOTHING = TransferReport()
 _decode = json.Decoder(Progress | TransferReport).decode
 
@@ -108,7 +109,7 @@ async def _run_apart(
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    listening = asyncio.gather(_listen(process.stdout, hear), process.stderr.read())
+    listening = asyncio.gather(_listen(process.stdout, hear), _last_words(process.stderr))
     waiting = None if over is None else asyncio.ensure_future(over)
     try:
         process.stdin.write(json.encode(structs.replace(job, held=True)) + b"\n")
@@ -137,6 +138,14 @@ async def _run_apart(
     return TransferReport(
         error=f"the stager ended with {process.returncode} and no report: {words or 'no word'}", retry=True
     )
+
+
+async def _last_words(said: asyncio.StreamReader) -> bytes:
+    """Hear a stager's complaints to their end, and return the last of them."""
+    last = b""
+    while piece := await said.read(_WORDS_BYTES):
+        last = (last + piece)[-_WORDS_BYTES:]
+    return last
 
 
 async def _listen(

@@ -46,8 +46,10 @@ def survey(
     `pipes`: the inputs, by index, that become named pipes if their scheme can give a file in order.
     """
     types: dict[int, FileType] = {}
+    listed = 0
 
     def look(fetch: Fetch) -> list[Piece]:
+        nonlocal listed
         path = _clean(fetch.path)
         if fetch.content is not None and (fetch.content or fetch.url is None):
             data = fetch.content.encode()
@@ -77,7 +79,9 @@ def survey(
             pieces.append(
                 Piece(fetch.index, inner, folder=folder, url=one.url, size_bytes=one.size_bytes, mode=one.mode)
             )
-            if len(pieces) > limit:
+            listed += 1
+            # Of all inputs together: each may be as large as all may be. A count lost between threads is no harm.
+            if len(pieces) > limit or listed > limit:
                 break
         return pieces
 

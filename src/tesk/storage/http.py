@@ -26,6 +26,7 @@ from tesk.tes.task import FileType
 
 _PIECE_BYTES = 64 * 1024
 _PATH_MOST_BYTES = 4096
+_DEPTH_MAX = 300
 _LISTED = 207
 _NONE = frozenset({404, 410})
 _NO_WEBDAV = frozenset({400, 403, 405, 406, 411, 415, 501})
@@ -161,6 +162,8 @@ class HttpScheme:
 
     def _make(self, folder: str) -> bool:
         """Make a folder with its parents; say whether it is there."""
+        if folder.count("/") > _DEPTH_MAX:
+            raise TransferRefused(f"{shown(folder)}: folders lie deeper in each other than {_DEPTH_MAX}")
         with self._making:  # many files of one new folder are stored at once
             return self._make_one(folder)
 

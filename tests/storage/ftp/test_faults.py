@@ -132,6 +132,13 @@ def test_a_file_that_may_not_be_replaced_stays_as_it_was(source: int) -> None:
         assert server.files == {b"/x": b"old"}
 
 
+def test_a_file_that_cannot_be_replaced_for_now_stays_as_it_was(source: int) -> None:
+    with ftp_old.serve(ftp_broken.IsBusyAtTheEnd, {"/x": b"old"}) as server, scheme(tries=2) as ftp:
+        with pytest.raises(TransferFailed, match="450 Busy"):
+            ftp.put(source, f"{server.url}/x", nothing)
+        assert server.files == {b"/x": b"old"}
+
+
 @pytest.mark.parametrize("handler", [ftp_old.Old, ftp_broken.KnowsEpsvOnly])
 def test_data_comes_from_the_server_itself_whatever_address_it_names(handler: type[ftp_old.Old], target: int) -> None:
     with ftp_old.serve(handler, {"/a": b"1"}) as server, scheme() as ftp:

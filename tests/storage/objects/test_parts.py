@@ -14,6 +14,12 @@ def test_parts_cover_an_object_and_no_more() -> None:
     assert not Parts(0, 4).waiting
 
 
+def test_no_size_that_a_server_makes_up_has_so_many_parts_that_they_fill_the_memory() -> None:
+    waiting = Parts(10**18 - 1, 4).waiting
+    assert len(waiting) <= 10_000
+    assert (waiting[0].begin, waiting[-1].end) == (0, 10**18 - 1)
+
+
 def test_all_parts_move_once_over_as_many_threads_as_there_may_be() -> None:
     work = Parts(1000, 10)
     done: list[Part] = []

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import seaweed
+from fakes import web
 from fakes.between import Between, Broken, between
 from fakes.worlds_objects import s3_scheme, weed
 from tesk.errors import TransferFailed, TransferRefused
-from tesk.storage.objects import parts
+from tesk.storage.objects import parts, s3
 from tesk.storage.objects.checksum import checksum_of
 from tesk.storage.objects.s3 import S3Scheme, _page
 
@@ -286,3 +287,22 @@ def test_a_stream_whose_source_changed_fails(line: Line) -> None:
 
     with pytest.raises(TransferFailed, match=r"it changed while it was read \(after \d+ bytes"):
         line.scheme.stream(line.url(), take)
+
+
+class _Endless(web.Files):
+    """Lists nothing, and says that there is more."""
+
+    def do_GET(self) -> None:
+        said = b"<R><IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken></R>"
+        self.headed(200, said)
+        self.wfile.write(said)
+
+
+def test_a_listing_of_nothing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_EMPTY_PAGES", 20)
+    with (
+        web.serve(_Endless) as server,
+        s3_scheme(server.url) as scheme,
+        pytest.raises(TransferRefused, match=r"s3://bucket/x: the server lists nothing, and says without end"),
+    ):
+        list(scheme.list("s3://bucket/x"))

@@ -179,7 +179,7 @@ class Line(ftplib.FTP):
                 raise error from None
             try:
                 self.rename(old, new)
-            except ftplib.error_perm:
+            except (ftplib.error_perm, ftplib.error_temp):
                 self.rename(aside, new)
                 raise
             self.delete(aside)

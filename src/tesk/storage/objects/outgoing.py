@@ -21,7 +21,6 @@ from tesk.storage.scheme import Advance
 from tesk.storage.url import shown
 
 _PART_BYTES = 16 * 1024 * 1024
-_PARTS_MAX = 10_000
 _PIECE_BYTES = 1024 * 1024
 _ANSWER_BYTES = 1024 * 1024
 
@@ -45,8 +44,7 @@ class Outgoing:
         self._lock = threading.Lock()
         self.size_bytes = os.fstat(source).st_size
         self.done_bytes = 0
-        part_bytes = max(_PART_BYTES, -(-self.size_bytes // _PARTS_MAX))
-        self._parts = Parts(self.size_bytes, part_bytes)
+        self._parts = Parts(self.size_bytes, _PART_BYTES)
         self._upload = ""
         self._lines = 1
         self._stored: dict[int, Stored] = {}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 _NEAR = 1
 _FAR = 32
+_PARTS_MAX = 10_000
+"""S3 takes no more of an upload; and each costs memory, however large an object its server makes up."""
 
 
 def lines(line: socket.socket) -> int:
@@ -37,6 +39,7 @@ class Parts:
     """The parts that are still to be moved. Whoever takes one gives back what is left of it when that fails."""
 
     def __init__(self, size_bytes: int, part_bytes: int) -> None:
+        part_bytes = max(part_bytes, -(-size_bytes // _PARTS_MAX))
         begins = range(0, size_bytes, part_bytes)
         self.waiting = deque(
             Part(number, begin, min(begin + part_bytes, size_bytes)) for number, begin in enumerate(begins, 1)

@@ -27,6 +27,8 @@ from tesk.tes.task import FileType
 
 _PAGE_BYTES = 16 * 1024 * 1024
 _PAGE_KEYS = 1000
+_EMPTY_PAGES = 1000
+"""A bucket with versions may have pages of nothing but what was deleted."""
 
 
 def for_caller(settings: StorageSettings, caller: str) -> "S3Scheme":
@@ -166,9 +168,15 @@ class S3Scheme:
 
     def _objects(self, bucket: Bucket, url: str, prefix: str) -> Iterator[Listed]:
         found: Page | None = None
+        empty = 0
         while found is None or found.onward:
             ask = partial(_page, bucket, url, prefix, onward=found.onward if found else "")
             found = self._patience.act(url, ask)
+            empty = 0 if found.objects else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise TransferRefused(
+                    f"{shown(url)}: the server lists nothing, and says without end that there is more"
+                )
             yield from found.objects
 
 
