@@ -7,6 +7,8 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
+import math
 import os
 import ssl
 import time
@@ -20,6 +22,8 @@ from tesk.compute.kubernetes.exec_plugin import Plugin
 from tesk.compute.kubernetes.kubeconfig import Chosen, Cluster, User
 from tesk.compute.kubernetes.proxy import proxy_for
 from tesk.errors import BackendUnavailable, StartError
+
+_log = logging.getLogger(__name__)
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """What the kubelet mounts into a pod that has a service account."""
@@ -91,10 +95,10 @@ class Access:
         self._cluster = cluster
         self._user = user
         self._clock = clock
-        self._plugin = Plugin(user.exec, cluster, environment) if user.exec is not None else None
+        self._plugin = Plugin(user.exec, cluster, environment, clock) if user.exec is not None else None
         self._lock = asyncio.Lock()
         self._seen: tuple[object, ...] = ()
-        self._looked = -_LOOK_SECONDS
+        self._looked = -math.inf
         self._proof = Proof(None, None)
 
     def __repr__(self) -> str:
@@ -112,15 +116,27 @@ class Access:
         async with self._lock:
             if refused is not None and self._proof is not refused:
                 return self._proof  # who waited for the lock before us has asked already
-            given: Given = self._given()
-            if self._plugin is not None:
-                given = await self._plugin.credential(again=refused is not None)
-            seen = (given.token, given.certificate, given.key, self._authority())
-            if seen != self._seen or self._looked < 0:
-                self._proof = Proof(given.token or None, self._context(given, seen[3]))
-                self._seen = seen
-            self._looked = self._clock()
-            return self._proof
+            try:
+                return await self._look(again=refused is not None)
+            except BackendUnavailable as error:
+                if refused is not None or not self._seen:
+                    raise
+                _log.warning("what is shown to %s cannot be renewed, the old one is: %s", self.server, error)
+                self._looked = self._clock()
+                return self._proof
+
+    async def _look(self, *, again: bool) -> Proof:
+        given: Given = self._given()
+        if self._plugin is not None:
+            given = await self._plugin.credential(again=again)
+        seen = (given.token, given.certificate, given.key, self._authority())
+        if seen != self._seen:
+            # As long as certificates are the same, connections are kept.
+            same = self._seen and seen[1:] == self._seen[1:]
+            self._proof = Proof(given.token or None, self._proof.context if same else self._context(given, seen[3]))
+            self._seen = seen
+        self._looked = self._clock()
+        return self._proof
 
     def _given(self) -> Given:
         user = self._user

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,7 @@ _VERSIONS: Final = (f"{_GROUP}v1", f"{_GROUP}v1beta1")
 _EXTENSION: Final = f"{_GROUP}exec"
 _CALL_SECONDS = 60.0
 _EARLY_SECONDS = 60.0
+_LEAST_SECONDS = 5.0
 _SAID_CHARACTERS = 300
 
 
@@ -55,7 +56,9 @@ class _Answer(Struct, frozen=True):
 class Plugin:
     """The program `plugin` of a kubeconfig."""
 
-    def __init__(self, plugin: Exec, cluster: Cluster, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, plugin: Exec, cluster: Cluster, environment: Mapping[str, str], clock: Callable[[], float]
+    ) -> None:
         if plugin.api_version not in _VERSIONS:
             raise StartError(
                 f"{plugin.command} of the kubeconfig speaks {plugin.api_version or 'no version that it names'}: "
@@ -67,20 +70,24 @@ class Plugin:
             **{each.name: each.value for each in plugin.env or ()},
             "KUBERNETES_EXEC_INFO": _told(plugin, cluster),
         }
+        self._clock = clock
         self._credential: Credential | None = None
         self._until = 0.0
 
     def good(self) -> bool:
         """Say whether what was said last still does."""
-        return self._credential is not None and time.time() < self._until
+        return self._credential is not None and self._clock() < self._until
 
     async def credential(self, *, again: bool = False) -> Credential:
         """Return what to show, by a call where it is due or `again` was refused. Raises BackendUnavailable."""
         if again or self._credential is None or not self.good():
-            began = time.time()
+            # Whatever comes of it, the next call is not at once.
+            self._until = self._clock() + _LEAST_SECONDS
             self._credential = await self._call()
             expires = self._credential.expiration_timestamp
-            self._until = _renewed_at(began, expires.timestamp()) if expires else float("inf")
+            lasts = expires.timestamp() - time.time() if expires else float("inf")
+            # A minute before the end, or at four fifths of what lasts shorter.
+            self._until = self._clock() + max(lasts - _EARLY_SECONDS, lasts * 0.8, _LEAST_SECONDS)
         return self._credential
 
     async def _call(self) -> Credential:
@@ -120,11 +127,6 @@ class Plugin:
         if answer.status is None or not (answer.status.token or answer.status.certificate):
             raise BackendUnavailable(f"{name} of the kubeconfig gave neither a token nor a certificate")
         return answer.status
-
-
-def _renewed_at(began: float, expires: float) -> float:
-    """When to ask again: a minute before the end, or at four fifths of what lasts shorter."""
-    return max(expires - _EARLY_SECONDS, began + (expires - began) * 0.8) if expires > began else began
 
 
 def _told(plugin: Exec, cluster: Cluster) -> str:

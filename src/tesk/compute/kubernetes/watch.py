@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
 _SHORT_SECONDS = 5.0
-"""A watch that lasts no longer is trouble, however it ends."""
+"""A watch that lasts no longer and says nothing is trouble, however it ends."""
 _FAILURES = 3
 """In a row: then all is listed, not watched from where we were."""
 
@@ -88,10 +88,11 @@ class Mirror(Generic[T]):
         pause = self._pause_seconds
         troubled = False
         while True:
-            began = time.monotonic()
+            began = heard = time.monotonic()
             try:
                 if not source.version:
                     await self._list(source)
+                heard = source.heard
                 await self._watch(source)
                 troubled = False
             except Gone:
@@ -103,7 +104,7 @@ class Mirror(Generic[T]):
                 source.failures += 1
                 if source.failures >= _FAILURES:
                     source.version = ""
-            if time.monotonic() - began >= _SHORT_SECONDS:
+            if source.heard > heard or time.monotonic() - began >= _SHORT_SECONDS:
                 pause = self._pause_seconds
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
