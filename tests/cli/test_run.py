@@ -49,6 +49,33 @@ def test_run_says_why_the_system_failed(tesk_at, serve):
     assert "disk full" in tesk_at(server)("run", "true").stderr
 
 
+def test_why_a_task_ended_stands_before_what_held_all_the_time(tesk_at, serve):
+    said = ["Images are not used here.", "inputs: 1 file", "disk full (limit 10 GB)"]
+    done = tesk_at(serve(states=["SYSTEM_ERROR"], logs=logs(system_logs=said)))("run", "true")
+    assert [line.strip() for line in done.stderr.splitlines()[1:]] == [said[2], said[0], said[1]]
+
+
+def test_what_an_exit_code_does_not_say_is_said(tesk_at, serve):
+    said = ["Images are not used here.", "executors[0]: out of memory (limit 1 GB).", "outputs: 1 file"]
+    server = serve(states=["EXECUTOR_ERROR"], logs=logs({"exit_code": 137}, system_logs=said))
+    done = tesk_at(server)("run", "true")
+    assert (done.returncode, done.stderr) == (137, f"tesk: {said[1]}\n")
+    waited = tesk_at(server)("wait", "task-1").stderr.splitlines()
+    assert [line.strip() for line in waited[1:]] == [said[1], said[2], said[0]]
+
+
+def test_an_attempt_that_was_lost_is_told_while_the_next_is_waited_for(tesk_at, serve):
+    lost = {
+        "logs": [],
+        "end_time": "2024-05-06T07:08:09Z",
+        "system_logs": ["a note", "no such host; tried again in 5 s"],
+    }
+    done = tesk_at(serve(states=["RUNNING"] * 2 + ["QUEUED"] * 7 + ["COMPLETE"], logs=[lost, {"logs": []}]))(
+        "run", "true"
+    )
+    assert (done.returncode, done.stderr) == (0, "attempt 1: no such host; tried again in 5 s\n")
+
+
 def test_run_says_when_the_output_was_cut(tesk_at, serve):
     log = logs({"stdout": "the end\n", "exit_code": 0})
     log[0]["metadata"] = {"executors.0.stdout_size_bytes": "100000"}
