@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from tesk.controller.backoff import delay_seconds
 from tesk.controller.workqueue import WorkQueue
 
@@ -48,6 +50,16 @@ def test_a_key_for_later_comes_after_the_shorter_while_and_once():
         return key
 
     assert run(story) == "a"
+
+
+def test_a_key_for_later_may_come_at_once_in_the_loop_of_a_server_too():
+    async def story():
+        queue = WorkQueue[str]()
+        for seconds in (0, 0, 100, 0):
+            queue.add_later("a", seconds)
+        return await asyncio.wait_for(queue.get(), 10)
+
+    assert uvloop.run(story()) == "a"
 
 
 def test_a_key_that_is_added_now_does_not_come_later_too():

@@ -15,7 +15,7 @@ class WorkQueue(Generic[Key]):
         self._ready: deque[Key] = deque()
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
         self._takers: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
@@ -38,11 +38,12 @@ class WorkQueue(Generic[Key]):
     def add_later(self, key: Key, seconds: float) -> None:
         """Have a key looked at after a while; where two whiles are asked for, the shorter one counts."""
         loop = asyncio.get_running_loop()
-        timer = self._timers.get(key)
-        if key in self._queued or (timer is not None and timer.when() <= loop.time() + seconds):
+        when = loop.time() + seconds
+        if key in self._queued or (key in self._timers and self._timers[key][0] <= when):
             return
         self._cancel_timer(key)
-        self._timers[key] = loop.call_later(seconds, self.add, key)
+        # Some loops' handles do not say when they come.
+        self._timers[key] = when, loop.call_later(seconds, self.add, key)
 
     async def get(self) -> Key:
         """Wait for a key and take it; give it back with `done`."""
@@ -74,7 +75,7 @@ class WorkQueue(Generic[Key]):
 
     def close(self) -> None:
         """Cancel all later looks."""
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
@@ -90,6 +91,5 @@ class WorkQueue(Generic[Key]):
                 return
 
     def _cancel_timer(self, key: Key) -> None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        if key in self._timers:
+            self._timers.pop(key)[1].cancel()

@@ -187,6 +187,31 @@ def test_sandboxes_that_make_a_process_while_they_are_killed_leave_none(tmp_path
     assert left == []
 
 
+def test_what_a_server_had_not_killed_when_it_died_in_a_takeover_is_killed_by_the_next(tmp_path: Path) -> None:
+    stand_in = tmp_path / "bwrap"
+    stand_in.write_text("read -r _")
+    work = tmp_path / "local"
+    # It has taken the folder away, and gone.
+    (work / f"trash/{ATTEMPT}.0123456789abcdef").mkdir(parents=True)
+    waits, kept = os.pipe()
+    command = ["sh", stand_in, f"{work}/attempts/{ATTEMPT}/own/0"]
+    with (
+        subprocess.Popen(command, stdin=waits) as left,
+        subprocess.Popen([*command[:2], "other"], stdin=waits) as other,
+    ):
+
+        async def story() -> None:
+            async with local(tmp_path):
+                pass
+
+        asyncio.run(story())
+        assert left.wait(BOUND_SECONDS) == -signal.SIGKILL
+        assert other.poll() is None
+        for end in (waits, kept):
+            os.close(end)
+    assert not [*(work / "trash").iterdir()]
+
+
 def test_a_server_that_lives_keeps_its_attempt(other: OtherServer, tmp_path: Path) -> None:
     async def story() -> None:
         async with local(tmp_path) as backend:

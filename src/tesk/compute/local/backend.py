@@ -20,7 +20,7 @@ from tesk.compute.local.keeper import Keeper
 from tesk.compute.local.launch import Machine, check_unsafe
 from tesk.compute.local.probe import try_sandbox, what_helps
 from tesk.compute.local.sandbox import HostArguments, HostKind, HostPath, host_arguments
-from tesk.compute.local.takeover import take_over
+from tesk.compute.local.takeover import finish_takeovers, take_over
 from tesk.compute.local.user import User, executor_user, settle_thread
 from tesk.compute.machine.place import identity, neighbour, place_of, same_home
 from tesk.compute.machine.processes import is_running, look_at
@@ -55,6 +55,10 @@ class LocalBackend:
         user = executor_user(self._settings.user, is_root=os.geteuid() == 0)
         if user is not None and self._settings.sandbox == "none":
             raise StartError("Without a sandbox a server does not run as root; start it as another user.")
+        try:
+            await asyncio.to_thread(finish_takeovers, self._folders)
+        except BackendUnavailable as error:
+            raise StartError(str(error)) from error
         await asyncio.to_thread(self._folders.prepare)
         host.check_hidden(self._work, self._settings.visible)
         self.place = place_of(self._work)

@@ -196,6 +196,11 @@ class Folders:
             return None
         return away
 
+    def taken_away(self) -> set[AttemptId]:
+        """Return the attempts whose folders were taken away and are not removed yet."""
+        names = os.listdir(self._trash) if self._trash.exists() else []
+        return {attempt for name in names if (attempt := named(name.rpartition(".")[0])) is not None}
+
     def remove(self, attempt: AttemptId) -> None:
         """Remove an attempt's folder with all that is in it, also what is hostile. Takes as long as it takes."""
         if (away := self.take_away(attempt)) is not None:

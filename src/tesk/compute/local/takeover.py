@@ -4,7 +4,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from tesk.compute.backend import AttemptId
 from tesk.compute.local.folder import Folders, Owner
@@ -33,19 +34,25 @@ def take_over(folders: Folders, attempt: AttemptId, us: Owner) -> bool:
             raise BackendUnavailable(f"Attempt {attempt} is run by another server of this machine, which lives.")
     if not folders.path(attempt).exists():
         return False
-    path = str(folders.path(attempt))
+    path = folders.path(attempt)
+    # Before the folder goes: should we die here, the next server finds it, and does this again.
     _kill(owner.processes if owner else ())
+    _kill_naming([path])
     away = folders.take_away(attempt)
     if away is None:
         return True
     # What was started up to now is written down in the folder, or still stands at its gate; later ones find no folder.
     owner = folders.read_owner(away)
     _kill(owner.processes if owner else ())
-    # A sandbox may make its first process while it is being killed, which then waits for ever to be told who it is.
-    while found := [*_naming(path)]:
-        _kill(found)
+    _kill_naming([path])
     folders.discard(away)
     return True
+
+
+def finish_takeovers(folders: Folders) -> None:
+    """Kill what a server that died in the middle of a takeover had not killed yet. Raises BackendUnavailable."""
+    if taken := [folders.path(attempt) for attempt in folders.taken_away()]:
+        _kill_naming(taken)
 
 
 def _kill(processes: Iterable[Process]) -> None:
@@ -66,9 +73,15 @@ def _kill(processes: Iterable[Process]) -> None:
             os.close(fd)
 
 
-def _naming(path: str) -> Iterator[Process]:
-    """The sandboxes whose command lines name a folder: such as stood at the gate and were not written down yet."""
-    wanted = os.fsencode(path) + b"/own/"
+def _kill_naming(paths: Collection[Path]) -> None:
+    # A sandbox may make its first process while it is being killed, which then waits for ever to be told who it is.
+    while found := [*_naming(paths)]:
+        _kill(found)
+
+
+def _naming(paths: Collection[Path]) -> Iterator[Process]:
+    """The sandboxes whose command lines name one of these folders: such as stood at the gate and were not written down yet."""
+    wanted = tuple(os.fsencode(path) + b"/own/" for path in paths)
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
