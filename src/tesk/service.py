@@ -66,7 +66,7 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], ow
     storage = in_force(
         settings.storage,
         # With users or tokens others come in, through a proxy perhaps: the home of the server's user is none of theirs.
-        personal=not (settings.auth.users or settings.auth.tokens)
+        personal=not settings.auth.required
         and all(_is_loopback(address[0]) for address in addresses),
         home=str(home),
         current=os.getcwd(),
@@ -125,7 +125,7 @@ async def _serve(
             parameters=_parameters(settings),
             backend=backend.name,
             public_storage=told(settings.storage),
-            progress=backend.progress,
+            live=backend,
             metrics=metrics,
             closing=closing,
         )
@@ -209,8 +209,8 @@ async def _wind_down(controller: Controller, settings: Settings, end: _End, *, o
         _log.info("Told to end: nothing new starts, and what runs has %g s to finish", grace)
         await end.unless_at_once(controller.idle(), grace)
     if not end.at_once.is_set():
-        controller.stop_all(settings.machine.grace_seconds)
-        await end.unless_at_once(controller.idle(), settings.machine.grace_seconds + _LEAVE_SECONDS)
+        controller.stop_all(settings.grace_seconds)
+        await end.unless_at_once(controller.idle(), settings.grace_seconds + _LEAVE_SECONDS)
     controller.stop_all(0.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LEAVE_SECONDS):
@@ -245,7 +245,7 @@ def _listen(settings: Settings) -> list[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise StartError(f"server.host: {host} has no address: {error.strerror}") from error
-    closed = bool(settings.auth.users or settings.auth.tokens or settings.server.insecure)
+    closed = settings.auth.required or settings.server.insecure
     strange = [where[0] for *_, where in found if not closed and not _is_loopback(where[0])]
     if strange:
         raise StartError(

@@ -306,17 +306,17 @@ def test_how_far_the_data_is_is_known_while_it_moves(backend) -> None:
         stager.held = asyncio.Event()
         async with backend(stager) as place:
             attempt = new_attempt()
-            assert place.progress(attempt) is None
+            assert await place.progress(attempt) is None
             inputs = (Input(path="/data/i", content="1"), Input(path="/data/j", content="2"))
             await place.start(attempt, plan(shell("cat /data/*"), inputs=inputs))
             async with asyncio.timeout(100):
                 await stager.busy.wait()
-            assert place.progress(attempt) == Progress(direction="inputs", files=2)
+            assert await place.progress(attempt) == Progress(direction="inputs", files=2)
             stager.held.set()
             assert stdout(await until(place, attempt)) == "12"
-            assert place.progress(attempt) is None
+            assert await place.progress(attempt) is None
             await place.forget(attempt)
-            assert place.progress(attempt) is None
+            assert await place.progress(attempt) is None
 
     asyncio.run(story())
 

@@ -182,12 +182,12 @@ class LateStore(SqliteStore):
 
     late = False
 
-    async def claimed(self, lease, task_ids=None):
-        rows = await super().claimed(lease, task_ids)
-        if self.late and task_ids is None and rows:
+    async def claims(self, lease):
+        claims = await super().claims(lease)
+        if self.late and claims:
             self.read.set()
             await self.go.wait()
-        return rows
+        return claims
 
 
 def test_a_task_that_ends_while_a_sweep_reads_is_not_started_again(tmp_path):

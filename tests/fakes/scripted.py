@@ -18,6 +18,7 @@ class ScriptedBackend:
     """
 
     name = "scripted"
+    shared = False
 
     def __init__(self, place="here", capacity=None, script=()):
         self.place = place
@@ -26,6 +27,7 @@ class ScriptedBackend:
         self.stopped: list[tuple[AttemptId, float]] = []
         self.most = 0
         self.moving: dict[AttemptId, Progress] = {}
+        self.most_running: int | None = None
         self._capacity = capacity
         self._seen: dict[AttemptId, Observation] = {}
         self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
@@ -77,8 +79,21 @@ class ScriptedBackend:
         for phase in self.script:
             self.show(attempt, phase)
 
-    def progress(self, attempt):
+    async def progress(self, attempt):
         return self.moving.get(attempt)
+
+    def waiting(self, attempt):
+        return self._seen[attempt].waiting if attempt in self._seen else None
+
+    def tells_all(self):
+        return False
+
+    def room(self):
+        return (
+            None
+            if self.most_running is None
+            else self.most_running - sum(not s.phase.ended for s in self._seen.values())
+        )
 
     async def observe(self, attempt):
         return self._seen.get(attempt) or Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())

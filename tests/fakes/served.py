@@ -87,7 +87,7 @@ def serve(
     alive=lambda: True,
     wrap=lambda store: store,
     host="127.0.0.1",
-    progress=lambda attempt: None,
+    live=None,
 ):
     """Serve a store in `folder` until the block ends. `wrap` may put something between application and store."""
     settings = settings or Settings()
@@ -108,7 +108,7 @@ def serve(
             parameters=("time_limit_seconds",),
             backend="none",
             public_storage=(),
-            progress=progress,
+            live=live,
             metrics=metrics,
             closing=closing,
         )

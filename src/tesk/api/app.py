@@ -19,14 +19,13 @@ from tesk.api.extensions import Extensions
 from tesk.api.gate import Endpoint, Gate
 from tesk.api.health import Health
 from tesk.api.identity import Identity
+from tesk.api.live import Live, Logs
 from tesk.api.peer import Peers
 from tesk.api.tes import Tes
-from tesk.compute.backend import AttemptId
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages
-from tesk.transfer import Progress
 
 BASES = ("/ga4gh/tes/v1", "/v1")
 OURS = "/tesk/v1"
@@ -40,7 +39,7 @@ def create_app(
     parameters: Sequence[str],
     backend: str,
     public_storage: Sequence[str],
-    progress: Callable[[AttemptId], Progress | None] = lambda _: None,
+    live: Live | None = None,
     metrics: Metrics | None = None,
     closing: asyncio.Event | None = None,
     check: Check | None = None,
@@ -48,14 +47,14 @@ def create_app(
     """Return the application. The store is open before the first request. Raises SettingsError.
 
     `alive` says whether the controller does its rounds; `parameters` are the backend parameters that are supported, in
-    lower case; `public_storage` are the storage locations that service-info tells everybody; `progress` is
-    `Backend.progress`; `metrics` is what
+    lower case; `public_storage` are the storage locations that service-info tells everybody; `live` is
+    the backend where it is at work in this program; `metrics` is what
     `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
     wait for a task; `check` says what the backend cannot do of what a task asks for, before it is stored.
 
     It trusts `scope["client"]`: serve it without proxy headers.
     """
-    metrics = metrics or Metrics()
+    metrics, closing = metrics or Metrics(), closing or asyncio.Event()
     identity = Identity(settings.auth)
     supported = tuple(sorted(parameters))
     tes = Tes(
@@ -63,11 +62,12 @@ def create_app(
         settings,
         parameters=supported,
         storage=public_storage,
-        closing=closing or asyncio.Event(),
+        closing=closing,
         metrics=metrics,
     )
     create = Create(store, settings, parameters=supported, metrics=metrics, check=check)
-    ours = Extensions(store, settings, parameters_=supported, backend=backend, progress=progress)
+    ours = Extensions(store, settings, parameters_=supported, backend=backend, live=live)
+    logs = Logs(store, live, closing)
     health = Health(store, alive, metrics)
 
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
@@ -89,6 +89,7 @@ def create_app(
         routes.append(route("GET", base + "/service-info", tes.service_info, label="/service-info", open_to_all=True))
     routes += [
         route("GET", OURS + "/tasks/{id}", ours.task),
+        route("GET", OURS + "/tasks/{id}/logs/{executor}", logs.logs),
         route("GET", OURS + "/service-info", ours.service_info, open_to_all=True),
         route("GET", "/livez", health.livez, open_to_all=True),
         route("GET", "/readyz", health.readyz, open_to_all=True),

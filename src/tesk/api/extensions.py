@@ -1,24 +1,31 @@
 """What is TESK's own, below `/tesk/v1`: the rest of a task, and what this server can do."""
 
-from collections.abc import Callable
+import asyncio
 
 from msgspec import Struct
 
 from tesk import __version__, operations
 from tesk.api.exchange import Exchange
+from tesk.api.live import Live
 from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
+from tesk.errors import BackendUnavailable
 from tesk.settings import Settings
+from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
 from tesk.tes.event import Event
 from tesk.tes.ids import is_id
+from tesk.tes.state import State
 from tesk.tes.times import rfc3339
 from tesk.tes.view import View
 from tesk.transfer import Direction, Progress
 
 _EVENTS = 1000
 """Events of one task that are shown; a task has a handful for each attempt."""
+
+_PROGRESS_SECONDS = 5.0
+_ACTIVE = frozenset({State.INITIALIZING, State.RUNNING})
 
 
 class TaskEvent(Struct, frozen=True, kw_only=True):
@@ -51,7 +58,8 @@ class Transfer(Struct, frozen=True, kw_only=True):
 class TaskDetails(Struct, frozen=True, kw_only=True):
     """What TESK knows of a task beside its TES body. Resources are those that count, with the defaults of the day when it came.
 
-    `transfer` None: none of its data moves now, or another server of the same database moves it.
+    `transfer` None: none of its data moves now, or another server of the same database moves it. `waiting`: why it does
+    not run yet ("0/3 nodes are available: insufficient memory"), where something holds it up.
     """
 
     id: str
@@ -64,6 +72,7 @@ class TaskDetails(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     events: tuple[TaskEvent, ...]
     transfer: Transfer | None
+    waiting: str | None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -99,10 +108,10 @@ class Extensions:
         *,
         parameters_: tuple[str, ...],
         backend: str,
-        progress: Callable[[AttemptId], Progress | None],
+        live: Live | None,
     ) -> None:
         self._store = store
-        self._progress = progress
+        self._live = live
         auth, server = settings.auth, settings.server
         self._abilities = messages.encode(
             Abilities(
@@ -110,7 +119,7 @@ class Extensions:
                 version=__version__,
                 backend=backend,
                 backend_parameters=parameters_,
-                authentication=("basic",) * bool(auth.users) + ("bearer",) * bool(auth.tokens),
+                authentication=("basic",) * bool(auth.users) + ("bearer",) * auth.by_token,
                 callbacks=False,
                 idempotency_key=True,
                 wait=True,
@@ -144,9 +153,24 @@ class Extensions:
             disk_gb=task.disk_bytes / 1e9,
             warnings=task.extension.warnings,
             events=tuple(_event(event) for event in events),
-            transfer=_transfer(self._progress(AttemptId(task.id, task.attempts[-1].number))) if task.attempts else None,
+            transfer=_transfer(await self._progress(task)),
+            waiting=self._waiting(task),
         )
         await exchange.answer(200, messages.encode(details))
+
+    async def _progress(self, task: StoredTask) -> Progress | None:
+        if self._live is None or task.state not in _ACTIVE or not task.attempts:
+            return None
+        try:
+            async with asyncio.timeout(_PROGRESS_SECONDS):
+                return await self._live.progress(AttemptId(task.id, task.attempts[-1].number))
+        except (BackendUnavailable, TimeoutError):
+            return None
+
+    def _waiting(self, task: StoredTask) -> str | None:
+        if self._live is None or task.state is not State.INITIALIZING or not task.attempts:
+            return None
+        return self._live.waiting(AttemptId(task.id, task.attempts[-1].number))
 
 
 def _transfer(moving: Progress | None) -> Transfer | None:

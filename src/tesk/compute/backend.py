@@ -12,7 +12,10 @@ from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.task import FileType
 from tesk.transfer import Progress
 
-Stream = Literal["stdout", "stderr"]
+Stream = Literal["stdout", "stderr", "combined"]
+"""`combined`: both, in the order in which they came, as far as that is known."""
+Separate = Literal["stdout", "stderr"]
+SEPARATE: tuple[Separate, ...] = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,6 +68,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     `since`: when the phase began, seconds since the epoch. `reason`: a sentence for `system_logs`, with SYSTEM_FAILED
     and PREEMPTED always. `notes`: further sentences for `system_logs`, in order. `final`: a SYSTEM_FAILED that another
     attempt cannot mend. `ours`: a PREEMPTED by this server's own stop or crash, which does not count as an attempt.
+    `incomplete`: its start broke off in the middle, and `start` is to be called again.
+    `waiting`: why it does not run yet, as a person would want to know it at once; only before it runs.
     `input_types`/`output_types`: what entries without a type turned out to be, by position.
     """
 
@@ -73,6 +78,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     since: float
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    waiting: str | None = None
+    incomplete: bool = False
     final: bool = False
     ours: bool = False
     executor_logs: tuple[ExecutorLog, ...] = ()
@@ -96,8 +103,10 @@ class Backend(Protocol):
 
     name: str
     place: str
-    """Which machine, boot and folder the attempts of this backend belong to ("" where they belong to none, as in a
-    cluster). Kept with each attempt: only a server whose backend has the same place may act on it."""
+    """Which machine, boot and folder, or which cluster the attempts of this backend belong to. Kept with each attempt:
+    only a server whose backend has the same place may act on it."""
+    shared: bool
+    """Whether several servers may be at work at the place; each on the attempts of the tasks that it holds."""
 
     async def open(self) -> None:
         """Get ready, or raise StartError with a sentence that says what helps."""
@@ -123,8 +132,14 @@ class Backend(Protocol):
     async def observe(self, attempt: AttemptId) -> Observation:
         """Look now, not in a cache. An attempt that a dead server left on this place is emptied first: PREEMPTED, `ours`."""
 
-    def progress(self, attempt: AttemptId) -> Progress | None:
-        """Return the newest that its stager has said of data that moves now, from memory; None where none does, or not here."""
+    async def progress(self, attempt: AttemptId) -> Progress | None:
+        """Return the newest that its stager has said of data that moves now; None where none does, or not here.
+
+        Asked when a person looks. Raises BackendUnavailable.
+        """
+
+    def waiting(self, attempt: AttemptId) -> str | None:
+        """Say why an attempt does not run yet, as last seen; None where nothing holds it up, or nobody knows."""
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         """Ask an attempt to end: TERM, the grace, then KILL of all. `observe` says when nothing runs (PREEMPTED)."""
@@ -142,8 +157,17 @@ class Backend(Protocol):
     def changes(self) -> AsyncIterator[AttemptId]:
         """Yield attempts that are worth another look, for ever. May repeat, may miss."""
 
+    def tells_all(self) -> bool:
+        """Say whether `changes` misses nothing now: then what it does not name shows what it showed before."""
+
     async def capacity(self) -> Capacity | None:
         """Return what there is in all, or None where the backend queues by itself."""
 
+    def room(self) -> int | None:
+        """Return how many more attempts may be started now, None where nothing but `capacity` bounds them."""
+
     def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
-        """Yield what an executor has written so far (its tail at least); with `follow`, on to its end."""
+        """Yield what an executor has written so far (its tail at least); with `follow`, on to its end.
+
+        Where a stream of its own is known only at the end, it is what is yielded then. Raises BackendUnavailable.
+        """

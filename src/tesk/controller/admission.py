@@ -7,6 +7,7 @@ one runs for ever, in whatever order the running ones end. See docs/decisions/ad
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tesk.compute.backend import Capacity
 from tesk.compute.plan import GPU_COUNT, gpus_of
@@ -85,10 +86,15 @@ class Admission:
     refuse: tuple[Refused, ...]
 
 
-def admit(waiting: Iterable[Waiting], running: Sequence[Need], capacity: Capacity | None) -> Admission:
-    """Choose from `waiting`, oldest first, beside what is `running`, within `capacity` (None: the backend queues by itself)."""
+def admit(
+    waiting: Iterable[Waiting], running: Sequence[Need], capacity: Capacity | None, most: int | None = None
+) -> Admission:
+    """Choose from `waiting`, oldest first, beside what is `running`, within `capacity` (None: the backend queues by itself).
+
+    `most`: no more than so many start where the backend queues by itself.
+    """
     if capacity is None:
-        return Admission(tuple(waiting), ())
+        return Admission(tuple(islice(waiting, most)), ())
     total = need(capacity)
     free = total - _sum(running)
     start: list[Waiting] = []

@@ -1,5 +1,6 @@
 """Decide what one task needs next. No clock, no database, no backend."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import ceil, inf
@@ -16,6 +17,8 @@ TIME_LIMIT = "time_limit_seconds"
 """The backend parameter that every backend has, because the controller keeps it."""
 
 _LONGEST_WAIT_SECONDS = 300.0
+_TOLD_MOST = 10
+"""Most sentences on why an attempt waits: a scheduler counts nodes, and each count is another sentence."""
 
 
 class Why(Enum):
@@ -77,12 +80,13 @@ def decide(
     shutdown: Stop | None = None,
     ran_seconds: float = 0.0,
     chance: float = 1.0,
+    told: Collection[str] = (),
 ) -> Decision:
     """Return the one next thing to do for a claimed task.
 
     `seen` is of the task's current attempt. `asked` is the last stop that the backend was asked for, `shutdown` the stop
     that every attempt is to get because the server ends. `ran_seconds`: how long this server has had the attempt, by a
-    clock that nobody sets back. `chance`, from 0 to 1, spreads retries. A move to RUNNING or to
+    clock that nobody sets back. `chance`, from 0 to 1, spreads retries. `told` is what was written down already of why it waits. A move to RUNNING or to
     QUEUED may be followed by another decision on the same observation.
     """
     if task.state is State.CANCELING:
@@ -97,6 +101,10 @@ def decide(
                 return _again(task, seen, now, None, due=now, limits=limits)
             return Start()
         case Phase.WAITING | Phase.STAGING:
+            if seen.incomplete and asked is None and shutdown is None:
+                return Start()
+            if seen.waiting is not None and is_news(seen.waiting, told):
+                return say(task, seen.waiting, now)
             return _go_on(task, now, limits, asked=asked, shutdown=shutdown, ran_seconds=ran_seconds)
         case Phase.RUNNING | Phase.UPLOADING:
             if task.state is State.INITIALIZING:
@@ -114,6 +122,16 @@ def decide(
             if task.state is State.INITIALIZING and seen.executor_logs:
                 return _running(task, now)
             return _lost(task, seen, now, limits, asked=asked, chance=chance)
+
+
+def is_news(sentence: str, told: Collection[str]) -> bool:
+    """Say whether why a task waits is to be written down: each sentence once, and not for ever new ones."""
+    return sentence not in told and len(told) < _TOLD_MOST
+
+
+def say(task: Claimed, sentence: str, now: float) -> Move:
+    """Return what writes a sentence into the `system_logs` of an attempt and leaves its state."""
+    return _move(task, task.state, now, Results(notes=(sentence,)))
 
 
 def time_limit_seconds(task: Task, limits: Limits) -> float:
@@ -188,7 +206,6 @@ def _again(
     limits: Limits,
     counts: bool = False,
 ) -> Decision:
-    notes = seen.notes if reason is None else (*seen.notes, reason)
     if task.attempt >= limits.attempts_in_all:
         reason = _and(reason, f"no further attempt after {task.attempt} in all")
         return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*seen.notes, reason))
@@ -219,6 +236,15 @@ def _move(task: Claimed, new: State, now: float, results: Results, *, due: float
     )
 
 
+def _and(reason: str | None, what_follows: str) -> str:
+    """The reason of an attempt's end and what follows from it, in one: the last sentence of `system_logs` says it all."""
+    if reason is None:
+        return what_follows[:1].upper() + what_follows[1:]
+    if reason.endswith((".", "?")):
+        return f"{reason.removesuffix('.')} ({what_follows})"
+    return f"{reason}; {what_follows}"
+
+
 def _sentences(seen: Observation) -> tuple[str, ...]:
     return seen.notes if seen.reason is None else (*seen.notes, seen.reason)
 
@@ -233,15 +259,6 @@ def _results(task: Claimed, seen: Observation, now: float, notes: tuple[str, ...
         output_logs=seen.output_logs or None,
         body=_typed(task, seen),
     )
-
-def _and(reason: str | None, what_follows: str) -> str:
-    """The reason of an attempt's end and what follows from it, in one: the last sentence of `system_logs` says it all."""
-    if reason is None:
-        return what_follows[:1].upper() + what_follows[1:]
-    if reason.endswith((".", "?")):
-        return f"{reason.removesuffix('.')} ({what_follows})"
-    return f"{reason}; {what_follows}"
-
 
 
 def _typed(task: Claimed, seen: Observation) -> bytes | None:

@@ -28,10 +28,13 @@ class Tenure:
         self.lease = lease
 
     @classmethod
-    async def take(cls, store: Store, place: str, name: str, seconds: float, room: Room = ENDLESS) -> "Tenure":
+    async def take(
+        cls, store: Store, place: str, name: str, seconds: float, room: Room = ENDLESS, *, alone: bool = True
+    ) -> "Tenure":
         """Take a new lease. Raises Unavailable."""
         taken = time.monotonic()
-        return cls(store, await store.acquire(place, name, seconds, room), seconds=seconds, taken=taken)
+        lease = await store.acquire(place, name, seconds, room, alone=alone)
+        return cls(store, lease, seconds=seconds, taken=taken)
 
     def sure(self) -> None:
         """Raise LeaseLost unless the lease certainly still holds."""

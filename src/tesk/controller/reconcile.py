@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
 from tesk.controller.admission import Need, need
-from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide
+from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide, is_news, say
 from tesk.controller.lease import Tenure
-from tesk.errors import CannotRun
+from tesk.errors import BackendUnavailable, CannotRun
 from tesk.store.rows import Claimed, Move
 from tesk.store.store import Store
 from tesk.tes.state import ACTIVE, State
@@ -44,7 +44,7 @@ _FAULTS = 3
 class Held:
     """A task that this server has claimed, as far as it knows. `fresh`: begun just now, so nothing of it is there yet.
 
-    `since` is when that was, by a clock that nobody sets back.
+    `since` is when that was, by a clock that nobody sets back. `told`: what was written down of why it waits.
     """
 
     claimed: Claimed
@@ -52,6 +52,7 @@ class Held:
     stale: bool = False
     asked: Stop | None = None
     faults: int = 0
+    told: tuple[str, ...] = ()
     since: float = field(default_factory=time.monotonic)
     need: Need = field(init=False)
 
@@ -112,6 +113,7 @@ class Reconciler:
                 shutdown=self.shutdown,
                 ran_seconds=time.monotonic() - held.since,
                 chance=random.random(),
+                told=held.told,
             )
             match decision:
                 case Move():
@@ -120,6 +122,8 @@ class Reconciler:
                         continue
                     move = decision if before is None else replace(decision, old=before.old, via=before.new)
                     before = None
+                    if move.old is move.new:
+                        held.told += move.results.notes
                     if not await self._record(held, move):
                         return inf
                 case Start():
@@ -182,6 +186,11 @@ class Reconciler:
                 await self._backend.start(held.attempt, plan)
         except CannotRun as never:
             return self._failed(held, str(never), final=True)
+        except BackendUnavailable as later:
+            if is_news(str(later), held.told):
+                held.told += (str(later),)
+                await self._record(held, say(held.claimed, str(later), self._clock()))
+            raise
         return None
 
     def _plan(self, task: Claimed) -> Plan:

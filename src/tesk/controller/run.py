@@ -73,6 +73,7 @@ class Controller:
                         self._name,
                         self._settings.controller.lease_seconds,
                         room(capacity),
+                        alone=not self._backend.shared,
                     )
             except (Unavailable, BackendUnavailable, TimeoutError) as gone:
                 _log.warning("No lease: %s; will try again", gone or "the database took too long")

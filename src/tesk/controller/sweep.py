@@ -56,8 +56,19 @@ class Sweeper:
         self, held: Mapping[str, Held], clearing: Container[AttemptId], unheld: Container[str]
     ) -> list[AttemptId]:
         """Return the attempts on the backend that no task wants any more. `unheld`: what nobody holds, of `adopt`."""
-        found = [attempt async for attempt in self._backend.existing() if attempt not in clearing]
-        return [attempt for attempt in found if not _is_held(attempt, held) and await self._unwanted(attempt, unheld)]
+        found = [
+            attempt
+            async for attempt in self._backend.existing()
+            if attempt not in clearing and not _is_held(attempt, held)
+        ]
+        if not self._backend.shared:
+            return [attempt for attempt in found if await self._unwanted(attempt, unheld)]
+        left: list[AttemptId] = []
+        for start in range(0, len(found), _PAGE):
+            page = found[start : start + _PAGE]
+            standing = await self._store.standing([attempt.task_id for attempt in page])
+            left += [attempt for attempt in page if _is_over(attempt, standing.get(attempt.task_id))]
+        return left
 
     async def _unwanted(self, attempt: AttemptId, unheld: Container[str]) -> bool:
         task = await self._store.get(attempt.task_id, LOCAL, View.MINIMAL)
@@ -69,6 +80,14 @@ class Sweeper:
         # What nobody holds is somebody's to adopt, not ours to remove. What another server holds it will start anew, and
         # it waits for us to end what we still have.
         return attempt.task_id not in unheld
+
+
+def _is_over(attempt: AttemptId, standing: tuple[State, int] | None) -> bool:
+    """Say whether nobody wants an attempt that any server of its place may hold."""
+    if standing is None:
+        return True
+    state, number = standing
+    return state in TERMINAL or state is State.QUEUED or attempt.number < number
 
 
 def _is_held(attempt: AttemptId, held: Mapping[str, Held]) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from enum import Enum
 from functools import partial
-from math import inf
+from math import ceil, inf
 from typing import TypeVar
 
 from tesk.compute.backend import AttemptId, Backend, Capacity
@@ -36,6 +36,11 @@ _WINDOW = 256
 
 _CLEARING_LIMIT = 256
 """With so many attempts not yet forgotten nothing new is started: folders must not pile up."""
+
+_PAGE = 1000
+_ROUNDS = 60
+"""In so many sweeps each task is looked at, where the backend tells of all that changes."""
+_SHORT_SECONDS = 1.0
 
 _PRUNE_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
@@ -95,7 +100,7 @@ class Term:
             ended=self._ended,
             refusal=refusal,
         )
-        self._lost_seconds = settings.machine.host_lost_seconds
+        self._lost_seconds = settings.host_lost_seconds
         self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=self._lost_seconds)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
@@ -107,6 +112,8 @@ class Term:
         self._window_old = self._due_old = True
         self._window_due = inf
         self._stirred = True  # something came or went since the last choice: else it would come out the same
+        self._short = False  # the backend takes no more of those that wait
+        self._round: list[str] = []
         self._capacity = capacity
         self._others: Sequence[Room] = []
         self._began = time.monotonic()
@@ -188,6 +195,8 @@ class Term:
             held = self.held.get(attempt.task_id)
             if held is not None and held.attempt == attempt:
                 self._jobs.add(attempt.task_id)
+            if self._short:
+                self._jobs.add(Chore.ADMIT)
 
     # -- work ---------------------------------------------------------------------------------------------------------
     async def _do(self, job: Job) -> None:
@@ -252,13 +261,20 @@ class Term:
         if self._stirred:
             self._stirred = False
             await self._choose()
+            if self._short:
+                self._stirred = True
+                self._jobs.add_later(Chore.ADMIT, _SHORT_SECONDS)
         # Others wait behind the window, or just came, or are left out of it.
         if (self._window_old or self._others) and self._capacity is not None:
             self._jobs.add_later(Chore.MEASURE, self._newcomers.due_in())
 
     async def _choose(self) -> None:
-        running = [held.need for held in self.held.values()]
-        admission = admit(self._window, [*running, *self._beginning.values()], self._capacity)
+        running = [] if self._capacity is None else [held.need for held in self.held.values()]
+        most = self._backend.room()
+        if most is not None:
+            most = max(0, most - len(self._beginning))
+            self._short = most < len(self._window)
+        admission = admit(self._window, [*running, *self._beginning.values()], self._capacity, most)
         settled = {task.id for task in admission.start} | {refused.task.id for refused in admission.refuse}
         if settled:
             self._window = [task for task in self._window if task.id not in settled]
@@ -324,11 +340,14 @@ class Term:
         self._jobs.add_later(Chore.SWEEP, self._settings.sweep_seconds)
         await self._look_around()
         unheld = await self._sweeper.adopt()
-        rows = await self._store.claimed(self._tenure.lease)
-        for task_id in self.held.keys() - {row.id for row in rows}:
+        claims = await self._store.claims(self._tenure.lease)
+        for task_id in self.held.keys() - claims.keys():
             self.held[task_id].stale = True
-        self._take_in(rows)
-        for task_id in self.held:
+        unknown = [task_id for task_id in claims if task_id not in self.held and task_id not in self._beginning]
+        for start in range(0, len(unknown), _PAGE):
+            self._take_in(await self._store.claimed(self._tenure.lease, unknown[start : start + _PAGE]))
+        self._cancel([task_id for task_id, state in claims.items() if state is State.CANCELING])
+        for task_id in self._to_look_at():
             self._jobs.add(task_id)
         for attempt in await self._sweeper.leftovers(self.held, self._clearing, unheld):
             self._clearing.add(attempt)
@@ -336,6 +355,16 @@ class Term:
         self._window.clear()
         self._jobs.add(Chore.ADMIT)
         self._beat()
+
+    def _to_look_at(self) -> Sequence[str]:
+        """All; or in turn, where the backend tells of what changes: looking at ten thousand would be most of the work."""
+        if not self._backend.tells_all():
+            return [*self.held]
+        self._round = self._round or [*self.held]
+        count = ceil(len(self.held) / _ROUNDS)
+        turn, self._round = self._round[:count], self._round[count:]
+        stale = [task_id for task_id, held in self.held.items() if held.stale]
+        return [*stale, *(task_id for task_id in turn if task_id in self.held)]
 
     async def _prune(self) -> None:
         self._jobs.add_later(Chore.PRUNE, _PRUNE_SECONDS)
@@ -352,7 +381,6 @@ class Term:
             if row.id not in self.held and row.id not in self._beginning:
                 # It may have ended since the rows were read, and must not be started again: it is read once more.
                 self.held[row.id] = Held(row, stale=True)
-        self._cancel([row.id for row in rows if row.state is State.CANCELING])
 
     def _cancel(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:

@@ -51,6 +51,8 @@ CLAIMED = """
 """
 FROM_CLAIMED = "FROM task t JOIN attempt a ON a.id = t.id AND a.number = t.attempts JOIN body b ON b.id = t.id"
 
+CLAIMS = "SELECT id, state FROM task WHERE claim = :claim"
+STANDING = "SELECT id, state, attempts FROM task WHERE id {}"
 CANCELING = "SELECT id FROM task WHERE claim = :claim AND state = 'CANCELING'"
 
 HOLES = """

@@ -80,8 +80,10 @@ class Store(Protocol):
         """Return when the task may have left `seen`, or at the timeout. May return early, never late by more than a second."""
 
     # -- for the controller -------------------------------------------------------------------------------------------------
-    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
-        """Take a new lease. One of the same place that still lives ends: no place but "" has two servers.
+    async def acquire(
+        self, place: str, name: str, seconds: float, room: Room = ENDLESS, *, alone: bool = True
+    ) -> Lease:
+        """Take a new lease. One of the same place that still lives ends, where its servers are `alone` there, and it is not "".
 
         `room` is what the server has for tasks; others ask for it.
         """
@@ -119,6 +121,12 @@ class Store(Protocol):
 
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
         """Return the tasks that this lease has claimed and that have not ended, all or those named."""
+
+    async def standing(self, task_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+        """Return the state of each of these tasks and the number of its newest attempt; those that are gone are left out."""
+
+    async def claims(self, lease: Lease) -> dict[str, State]:
+        """Return the ids of the tasks that this lease has claimed and that have not ended, each with its state."""
 
     async def canceling(self, lease: Lease) -> Sequence[str]:
         """Return the ids of the tasks that this lease has claimed and that are in CANCELING."""

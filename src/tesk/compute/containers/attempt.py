@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.backend import AttemptId, Observation, Phase, Separate
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arrival import arrive
 from tesk.compute.containers.container import Ended, Execution
@@ -120,7 +120,7 @@ class Attempt:
         if self._execution is not None:
             self._execution.stop(grace_seconds)
 
-    async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
+    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
         sent = 0
         while executor >= len(self.journal.logs) and not self.over.is_set():

@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream, named
+from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Separate, Stream, named
+from tesk.compute.combined import combined
 from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arguments import binds
@@ -41,6 +42,7 @@ class ContainersBackend:
 
     name = "containers"
     place = ""
+    shared = False
     says: tuple[str, ...] = ()
     """Once open: what holds on this machine, a sentence each."""
 
@@ -148,9 +150,12 @@ class ContainersBackend:
         await self._remove(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
 
-    def progress(self, attempt: AttemptId) -> Progress | None:
+    async def progress(self, attempt: AttemptId) -> Progress | None:
         ours = self._attempts.get(attempt)
         return ours.progress if ours is not None else None
+
+    def waiting(self, attempt: AttemptId) -> str | None:  # noqa: ARG002  one machine starts what it has room for
+        return None
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         if (ours := self._attempts.get(attempt)) is not None:
@@ -201,12 +206,19 @@ class ContainersBackend:
         while True:
             yield await self._changes.get()
 
+    def tells_all(self) -> bool:
+        return False
+
+    def room(self) -> int | None:
+        return None
+
     async def capacity(self) -> Capacity | None:
         return capacity(self._settings, self._work, len(self._settings.gpus))
 
     async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
         if (ours := self._attempts.get(attempt)) is not None:
-            async for piece in ours.tail(executor, stream, follow=follow):
+            names: tuple[Separate, ...] = SEPARATE if stream == "combined" else (stream,)
+            async for piece in combined(*(ours.tail(executor, name, follow=follow) for name in names)):
                 yield piece
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 from msgspec.structs import replace
 
-from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.backend import AttemptId, Observation, Phase, Separate
 from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup
 from tesk.compute.local.folder import Folder, Lost
@@ -114,7 +114,7 @@ class Attempt:
             else:
                 keeper.post(run.kill)
 
-    async def tail(self, executor: int, stream: Stream, *, follow: bool) -> AsyncIterator[bytes]:
+    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
         sent = 0
         while executor >= len(self._ends) and not self.over.is_set():

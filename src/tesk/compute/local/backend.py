@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream, named
+from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Separate, Stream, named
+from tesk.compute.combined import combined
 from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
 from tesk.compute.local.cgroup import NoCgroups, find_cgroups
@@ -36,6 +37,7 @@ class LocalBackend:
 
     name = "local"
     place = ""
+    shared = False
     says: tuple[str, ...] = ()
     """Once open: what holds on this machine, a sentence for the network and one for the memory."""
 
@@ -192,9 +194,12 @@ class LocalBackend:
             )
         return self._left[attempt]
 
-    def progress(self, attempt: AttemptId) -> Progress | None:
+    async def progress(self, attempt: AttemptId) -> Progress | None:
         ours = self._attempts.get(attempt)
         return ours.progress if ours is not None else None
+
+    def waiting(self, attempt: AttemptId) -> str | None:  # noqa: ARG002  one machine starts what it has room for
+        return None
 
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         if (ours := self._attempts.get(attempt)) is not None:
@@ -237,12 +242,19 @@ class LocalBackend:
         while True:
             yield await self._changes.get()
 
+    def tells_all(self) -> bool:
+        return False
+
+    def room(self) -> int | None:
+        return None
+
     async def capacity(self) -> Capacity | None:
         return capacity(self._settings, self._work)
 
     async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
         if (ours := self._attempts.get(attempt)) is not None:
-            async for piece in ours.tail(executor, stream, follow=follow):
+            names: tuple[Separate, ...] = SEPARATE if stream == "combined" else (stream,)
+            async for piece in combined(*(ours.tail(executor, name, follow=follow) for name in names)):
                 yield piece
 
 

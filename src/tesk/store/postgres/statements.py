@@ -201,7 +201,7 @@ ACQUIRE = f"""
     WITH forgotten AS (
         DELETE FROM lease l WHERE expires < {_NOW} - 86400 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.claim = l.id)
     ), ended AS (
-        UPDATE lease SET expires = {_NOW} WHERE place = :place AND place <> '' AND expires > {_NOW}
+        UPDATE lease SET expires = {_NOW} WHERE :alone::boolean AND place = :place AND place <> '' AND expires > {_NOW}
     )
     INSERT INTO lease (place, name, expires, cpu_cores, ram_bytes, disk_bytes, gpus)
     VALUES (:place, :name, {_NOW} + :seconds::double precision, :cpu_cores, :ram_bytes, :disk_bytes, :gpus)

@@ -206,8 +206,16 @@ class PostgresStore:
 
     # -- for the controller -------------------------------------------------------------------------------------------------
 
-    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
-        parameters = {"place": place, "name": name, "seconds": seconds, **shape.room_parameters(room)}
+    async def acquire(
+        self, place: str, name: str, seconds: float, room: Room = ENDLESS, *, alone: bool = True
+    ) -> Lease:
+        parameters = {
+            "place": place,
+            "name": name,
+            "seconds": seconds,
+            "alone": alone,
+            **shape.room_parameters(room),
+        }
         lease_id, expires = (await self._database.rows(statements.ACQUIRE, parameters))[0]
         return Lease(id=lease_id, place=place, expires=expires)
 
@@ -259,6 +267,13 @@ class PostgresStore:
             {"claim": lease.id, "ids": sorted(task_ids or ())},
         )
         return [shape.claimed(row) for row in rows]
+
+    async def standing(self, task_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+        rows = await self._database.rows(reads.STANDING.format("= ANY(:ids::text[])"), {"ids": [*task_ids]})
+        return {row[0]: (STATES[row[1]], row[2]) for row in rows}
+
+    async def claims(self, lease: Lease) -> dict[str, State]:
+        return {row[0]: STATES[row[1]] for row in await self._database.rows(reads.CLAIMS, {"claim": lease.id})}
 
     async def canceling(self, lease: Lease) -> Sequence[str]:
         return [row[0] for row in await self._database.rows(reads.CANCELING, {"claim": lease.id})]

@@ -247,13 +247,16 @@ def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, r
         connection.execute("UPDATE body SET body = ? WHERE id = ?", (results.body, task_id))
 
 
-def add_lease(connection: sqlite3.Connection, place: str, name: str, time: float, room: Room) -> tuple[int, list[int]]:
-    """Record a new lease; return its id, and those of its place that it ends. Old ones that no task remembers go."""
+def add_lease(
+    connection: sqlite3.Connection, *, place: str, name: str, time: float, room: Room, alone: bool
+) -> tuple[int, list[int]]:
+    """Record a new lease; return its id, and those of its place that it ends where it is to be `alone` there. Old ones that no task remembers go."""
     connection.execute(
         "DELETE FROM lease WHERE ended IS NOT NULL AND id NOT IN (SELECT claim FROM task WHERE claim IS NOT NULL)"
     )
     ended = connection.execute(
-        "UPDATE lease SET ended = ? WHERE place = ? AND place <> '' AND ended IS NULL RETURNING id", (time, place)
+        "UPDATE lease SET ended = ? WHERE ? AND place = ? AND place <> '' AND ended IS NULL RETURNING id",
+        (time, alone, place),
     ).fetchall()
     (lease_id,) = connection.execute(
         "INSERT INTO lease (place, name, cpu_cores, ram_bytes, disk_bytes, gpus) "

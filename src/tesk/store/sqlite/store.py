@@ -160,9 +160,11 @@ class SqliteStore:
 
     # -- for the controller -------------------------------------------------------------------------------------------------
 
-    async def acquire(self, place: str, name: str, seconds: float, room: Room = ENDLESS) -> Lease:
+    async def acquire(
+        self, place: str, name: str, seconds: float, room: Room = ENDLESS, *, alone: bool = True
+    ) -> Lease:
         lease_id, ended = await self._writer.run(
-            partial(changes.add_lease, place=place, name=name, time=clock.time(), room=room)
+            partial(changes.add_lease, place=place, name=name, time=clock.time(), room=room, alone=alone)
         )
         for other in ended:
             self._leases.drop(other)
@@ -212,6 +214,14 @@ class SqliteStore:
             {"claim": lease.id, "ids": json.dumps(task_ids)},
         )
         return [shape.claimed(row) for row in rows]
+
+    async def standing(self, task_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+        statement = reads.STANDING.format("IN (SELECT value FROM json_each(:ids))")
+        rows = await self._sized(len(task_ids), partial(_rows, statement, {"ids": json.dumps(task_ids)}))
+        return {row[0]: (STATES[row[1]], row[2]) for row in rows}
+
+    async def claims(self, lease: Lease) -> dict[str, State]:
+        return {row[0]: STATES[row[1]] for row in self._rows(reads.CLAIMS, {"claim": lease.id})}
 
     async def canceling(self, lease: Lease) -> Sequence[str]:
         return [row[0] for row in self._rows(reads.CANCELING, {"claim": lease.id})]

@@ -1,0 +1,341 @@
+"""Attempts as pods of a cluster, behind the Protocol of backends. They outlive the server, and any server adopts them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from math import inf
+
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
+from tesk.compute.kubernetes import layout as names
+from tesk.compute.kubernetes.api import Api
+from tesk.compute.kubernetes.cluster import Cluster, Needed, Resolve
+from tesk.compute.kubernetes.credentials import find
+from tesk.compute.kubernetes.detect import detect_layout
+from tesk.compute.kubernetes.layout import Layout
+from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
+from tesk.compute.kubernetes.objects import Pod, path_of
+from tesk.compute.kubernetes.pod_status import Reading, container, read
+from tesk.compute.kubernetes.pods import Known, Pods
+from tesk.compute.kubernetes.policy import Policy
+from tesk.compute.kubernetes.refusals import Invalid, NotFound, Refused
+from tesk.compute.kubernetes.results import observation
+from tesk.compute.kubernetes.watch import Mirror
+from tesk.compute.plan import Plan
+from tesk.errors import BackendUnavailable, StartError
+from tesk.pod import EXECUTOR, INPUTS, OUTPUTS
+from tesk.settings import KubernetesSettings
+from tesk.transfer import Progress
+
+_log = logging.getLogger(__name__)
+
+_FIRST_SECONDS = 10.0
+"""How long the first list is waited for at the start; later the server goes on without, and says so."""
+_SYNC_SECONDS = 5.0
+_DEAF_SECONDS = 150.0
+_STUCK_SECONDS = 15.0
+"""When containers wait for so long and do not say for what, events are looked at; then every so often."""
+_EVENTS_SECONDS = 30.0
+_GONE_SECONDS = 60.0
+_LEAST_GRACE_SECONDS = 1.0
+"""None at all would be a forced deletion: the object would say that it ended before it did."""
+_REPORT_SECONDS = 60.0
+"""How long a kubelet is asked for the report of a pod that is over."""
+_REAP_SECONDS = 10.0
+_STOPPED = Verdict(phase=Phase.PREEMPTED, reason="The attempt was stopped.", ours=True)
+
+
+class KubernetesBackend:
+    """Runs attempts as pods. Use it between `open` and `close`, in one event loop.
+
+    `settings.server_id` is not empty. `needed` gives what of the storage settings a task's data needs, `resolve` the image
+    that another kind of name stands for.
+    """
+
+    name = "kubernetes"
+    place = ""
+    shared = True
+    says: tuple[str, ...] = ()
+    """Once open: what holds of this cluster."""
+
+    def __init__(
+        self, settings: KubernetesSettings, policy: Policy, needed: Needed, resolve: Resolve, *, api: Api | None = None
+    ) -> None:
+        """`api`: how the cluster is reached, if not by the settings. Raises StartError where no cluster is known."""
+        self._settings = settings
+        self.api = api or Api(find(settings.kubeconfig, settings.context))
+        self._cluster = Cluster(self.api, settings, policy, needed=needed, resolve=resolve)
+        self.place = f"kubernetes:{self._cluster.namespace}:{settings.server_id}"
+        self._pods = Pods()
+        self._mirror = Mirror(
+            self.api,
+            [path_of("pods", each) for each in self._cluster.namespaces],
+            Pod,
+            selector=f"{names.MANAGED_BY}=tesk,{names.SERVER}={settings.server_id}",
+            changed=self._pods.changed,
+            gone=self._gone,
+        )
+        self._layout_lock = asyncio.Lock()
+        self._starting = 0
+        self._loops: list[asyncio.Task[None]] = []
+
+    def _gone(self, pod: Pod) -> None:
+        self._cluster.has_room(pod.metadata.namespace)
+        self._pods.gone(pod)
+
+    # -- life -----------------------------------------------------------------------------------------------------------------
+    async def open(self) -> None:
+        await self.api.__aenter__()
+        try:
+            async with asyncio.timeout(_FIRST_SECONDS):
+                layout = await self._layout()
+            self.says = (
+                f"Pods run in {', '.join(self._cluster.namespaces)}.",
+                _said(layout),
+            )
+            for namespace in self._cluster.namespaces:
+                await self.api.list(path_of("pods", namespace), Pod, selector=f"{names.SERVER}=none", limit=1)
+        except Refused as error:
+            await self.api.close()
+            raise StartError(f"The cluster does not let this server work: {error}") from error
+        except (BackendUnavailable, TimeoutError) as error:
+            _log.warning("The cluster does not answer yet; tasks wait until it does: %s", error or "it took too long")
+        self._loops = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._reap())]
+        await self._synced(_FIRST_SECONDS, must=False)
+
+    async def close(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._pods.close()
+        await self.api.close()
+
+    async def _layout(self) -> Layout:
+        async with self._layout_lock:
+            if self._cluster.layout is None:
+                self._cluster.layout = await detect_layout(self.api, self._cluster.namespace, self._settings)
+            return self._cluster.layout
+
+    async def _synced(self, seconds: float, *, must: bool = True) -> None:
+        if self._mirror.synced.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._mirror.synced.wait(), seconds)
+        except TimeoutError:
+            if must:
+                raise BackendUnavailable("The pods of the cluster could not be listed yet.") from None
+
+    def owns(self, place: str) -> bool:
+        return place == self.place
+
+    def abandoned(self, place: str) -> bool:
+        return place == self.place
+
+    # -- begin ----------------------------------------------------------------------------------------------------------------
+    async def start(self, attempt: AttemptId, plan: Plan) -> None:
+        self._starting += 1
+        try:
+            known = self._pods.get(attempt)
+            fresh = known is None
+            if known is None:
+                pod = await self._cluster.create(attempt, plan, await self._layout())
+                if pod is None:
+                    return  # Kueue lets a pod be made when there is room
+                known = self._pods.put(attempt, pod)
+            if known.whole or known.result is not None or known.pod.metadata.deletion_timestamp is not None:
+                return
+            await self._cluster.give_secret(attempt, plan, known.pod, fresh=fresh)
+            known.whole = True
+        finally:
+            self._starting -= 1
+
+    def room(self) -> int | None:
+        if not self._mirror.synced.is_set() or self._mirror.age_seconds() > _DEAF_SECONDS:
+            return 0
+        return max(0, self._settings.pending_limit - self._pods.unscheduled - self._starting)
+
+    async def capacity(self) -> Capacity | None:
+        return None
+
+    # -- look -----------------------------------------------------------------------------------------------------------------
+    async def observe(self, attempt: AttemptId) -> Observation:
+        known = await self._known(attempt)
+        if known is None:
+            return await self._without_pod(attempt)
+        if known.result is not None:
+            return known.result
+        reading = await self._read(attempt, known)
+        if reading.over:
+            return await self._conclude(attempt, known, reading)
+        if reading.verdict is not None and not known.doomed:
+            await self._cluster.condemn(known.pod, reading.verdict, _LEAST_GRACE_SECONDS)
+            known.doomed = True
+        begins = reading.phase in (Phase.WAITING, Phase.STAGING)
+        return Observation(
+            attempt=attempt,
+            phase=reading.phase,
+            since=reading.since,
+            waiting=reading.waiting,
+            incomplete=begins and not known.whole and reading.disturbed is None and not known.doomed,
+        )
+
+    async def _known(self, attempt: AttemptId) -> Known | None:
+        """Return what is known, None only where the cluster says that there is no such pod."""
+        if (known := self._pods.get(attempt)) is None:
+            await self._synced(_SYNC_SECONDS)
+            if (known := self._pods.get(attempt)) is None:
+                pod = await self._cluster.find(attempt)
+                known = self._pods.get(attempt) or (None if pod is None else self._pods.put(attempt, pod))
+        return known
+
+    async def _without_pod(self, attempt: AttemptId) -> Observation:
+        if await self._cluster.has_job(attempt):
+            return Observation(
+                attempt=attempt, phase=Phase.WAITING, since=time.time(), waiting="It waits to be admitted by its queue."
+            )
+        return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
+
+    async def _read(self, attempt: AttemptId, known: Known) -> Reading:
+        reading = self._reading(known)
+        stuck = reading.stuck
+        if stuck is not None and not reading.over:
+            since_asked = time.monotonic() - known.asked
+            if time.time() - stuck >= _STUCK_SECONDS and since_asked >= _EVENTS_SECONDS:
+                known.events = await self._cluster.events(known.pod)
+                known.asked = time.monotonic()
+                reading = self._reading(known)
+            again = max(stuck + _STUCK_SECONDS, time.time() + _EVENTS_SECONDS * bool(known.asked))
+            self._pods.tell_at(attempt, again)
+        known.trouble, known.waiting = reading.trouble, reading.waiting
+        if reading.until < inf:
+            self._pods.tell_at(attempt, reading.until)
+        return reading
+
+    def _reading(self, known: Known) -> Reading:
+        return read(known.pod, now=time.time(), settings=self._settings, events=known.events, trouble=known.trouble)
+
+    async def _conclude(self, attempt: AttemptId, known: Known, reading: Reading) -> Observation:
+        known.over_since = known.over_since or time.monotonic()
+        report = None
+        if reading.reported:
+            patient = time.monotonic() - known.over_since < _REPORT_SECONDS
+            report = await self._cluster.report(known.pod, attempt, patient=patient)
+        if known.result is None:
+            known.result = observation(attempt, known.pod, reading, report)
+            self._pods.tell(attempt)
+        return known.result
+
+    def waiting(self, attempt: AttemptId) -> str | None:
+        known = self._pods.get(attempt)
+        return known.waiting if known is not None else None
+
+    async def progress(self, attempt: AttemptId) -> Progress | None:
+        known = self._pods.get(attempt)
+        if known is None:
+            return None
+        for name in (INPUTS, OUTPUTS):
+            others = [status for status in known.pod.status.container_statuses if status.name.startswith("executor-")]
+            late = all(status.state.terminated for status in others)
+            if container(known.pod, name).state.running is not None and (name == INPUTS or late):
+                return await self._cluster.progress(known.pod, name)
+        return None
+
+    # -- end ------------------------------------------------------------------------------------------------------------------
+    async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
+        known = await self._known(attempt)
+        if known is None:
+            await self._cluster.delete_jobs(attempt)
+            return
+        if known.result is None and not self._reading(known).over:
+            await self._cluster.condemn(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
+
+    async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
+        known = await self._known(attempt)
+        if known is None:
+            await self._cluster.delete_jobs(attempt)
+            return
+        pod = await self._ended(attempt, known)
+        if pod is None:
+            return
+        kept = self._settings.keep_seconds > 0 and pod.metadata.deletion_timestamp is None
+        await self._cluster.let_go(pod, kept_since=time.time() if kept else None)
+        if kept:
+            await self._cluster.delete_secret(pod)
+        else:
+            await self._cluster.delete(pod, 0)
+        self._pods.forget(attempt, pod.metadata.uid)
+
+    async def _ended(self, attempt: AttemptId, known: Known) -> Pod | None:
+        """Have what runs end, and return its pod; None where it went away altogether."""
+        uid = known.pod.metadata.uid
+        asked, until = False, time.monotonic() + _GONE_SECONDS
+        while not self._reading(known).over:
+            if not asked:
+                await self._cluster.condemn(known.pod, _STOPPED, _LEAST_GRACE_SECONDS)
+                asked = True
+            if time.monotonic() >= until:
+                raise BackendUnavailable(f"The pod of attempt {attempt} is still being ended.")
+            await self._pods.news(attempt, min(1.0, _GONE_SECONDS))
+            found = self._pods.get(attempt)
+            if found is None or found.pod.metadata.uid != uid:
+                return None
+            known = found
+        return known.pod
+
+    async def existing(self) -> AsyncIterator[AttemptId]:
+        await self._synced(_SYNC_SECONDS)
+        for attempt in self._pods:
+            yield attempt
+
+    async def _reap(self) -> None:
+        """Delete pods that were kept for people, when their time is over."""
+        while True:
+            await asyncio.sleep(_REAP_SECONDS)
+            for pod in [*self._pods.kept.values()]:
+                since = pod.metadata.annotations.get(FORGOTTEN, "")
+                if not since.isdecimal() or time.time() >= float(since) + self._settings.keep_seconds:
+                    with contextlib.suppress(BackendUnavailable):
+                        await self._cluster.delete(pod, 0)
+
+    # -- news -----------------------------------------------------------------------------------------------------------------
+    async def changes(self) -> AsyncIterator[AttemptId]:
+        async for attempt in self._pods.changes():
+            yield attempt
+
+    def tells_all(self) -> bool:
+        return self._mirror.synced.is_set() and self._mirror.age_seconds() < _DEAF_SECONDS
+
+    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+        name = EXECUTOR.format(executor)
+        while (known := self._pods.get(attempt)) is not None:
+            if known.result is not None:
+                for text in _tails(known.result, executor, stream):
+                    yield text.encode()
+                return
+            state = container(known.pod, name).state
+            if stream == "combined" and (state.running or state.terminated):
+                meta = known.pod.metadata
+                try:
+                    async for piece in self.api.logs(meta.namespace, meta.name, name, follow=follow):
+                        yield piece
+                    return
+                except (Invalid, NotFound):
+                    pass  # it is not there yet, or no more
+            if not follow:
+                return
+            await self._pods.news(attempt)
+
+
+def _tails(result: Observation, executor: int, stream: Stream) -> list[str]:
+    if executor >= len(result.executor_logs):
+        return []
+    log = result.executor_logs[executor]
+    wanted = {"stdout": [log.stdout], "stderr": [log.stderr], "combined": [log.stdout, log.stderr]}[stream]
+    return [text for text in wanted if text]
+
+
+def _said(layout: Layout) -> str:
+    shim = "an image volume" if layout.image_volume else "an init container"
+    resources = "of pods" if layout.pod_resources else "of containers"
+    return f"The shim comes by {shim}; cores and memory are those {resources}."

@@ -1,0 +1,156 @@
+"""The pods of this installation by their attempts, as last seen, and who waits for news of them. Asks nobody."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from tesk.compute.backend import AttemptId, Observation
+from tesk.compute.kubernetes import layout as names
+from tesk.compute.kubernetes.memo import FORGOTTEN
+from tesk.compute.kubernetes.objects import Event, Pod
+from tesk.compute.kubernetes.pod_status import is_scheduled
+
+
+def attempt_of(pod: Pod) -> AttemptId | None:
+    """Return whose pod it is, by its labels: in a Job of Kueue's its name is another."""
+    task_id, number = pod.metadata.labels.get(names.TASK), pod.metadata.labels.get(names.ATTEMPT, "")
+    return AttemptId(task_id, int(number)) if task_id and number.isdecimal() else None
+
+
+class Known:
+    """What is known of one attempt's pod. `whole`: its secret is there. `result`: what became of it, kept until it is forgotten.
+
+    `trouble` and `waiting` are of the last reading; `events`, where they were asked for, at `asked` (monotonic seconds).
+    """
+
+    __slots__ = ("asked", "doomed", "events", "over_since", "pod", "result", "trouble", "waiting", "whole")
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        self.whole = False
+        self.doomed = False
+        self.result: Observation | None = None
+        self.trouble: tuple[str, float] | None = None
+        self.waiting: str | None = None
+        self.events: tuple[Event, ...] = ()
+        self.asked = 0.0
+        self.over_since = 0.0
+
+
+class Pods:
+    """All pods that count. `kept` are those that were forgotten and are still there for people, by uid."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Pod] = {}
+        self._known: dict[AttemptId, Known] = {}
+        self._forgotten: dict[str, float] = {}
+        self._unscheduled: set[AttemptId] = set()
+        self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
+        self._waiters: dict[AttemptId, set[asyncio.Event]] = {}
+        self._alarms: dict[AttemptId, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[AttemptId]:
+        return iter([*self._known])
+
+    @property
+    def unscheduled(self) -> int:
+        """How many wait for a node."""
+        return len(self._unscheduled)
+
+    def get(self, attempt: AttemptId) -> Known | None:
+        """Return what is known."""
+        return self._known.get(attempt)
+
+    def put(self, attempt: AttemptId, pod: Pod) -> Known:
+        """Know a pod, by an answer to a call: unless a newer word is known."""
+        known = self._known.get(attempt)
+        if known is None or known.pod.metadata.uid != pod.metadata.uid:
+            known = self._known[attempt] = Known(pod)
+        else:
+            known.pod = pod
+        if is_scheduled(pod):
+            self._unscheduled.discard(attempt)
+        else:
+            self._unscheduled.add(attempt)
+        return known
+
+    # -- what the mirror tells --------------------------------------------------------------------------------------------
+    def changed(self, pod: Pod) -> None:
+        """A pod is new, or another than before."""
+        attempt, uid = attempt_of(pod), pod.metadata.uid
+        if attempt is None or uid in self._forgotten:
+            return
+        if FORGOTTEN in pod.metadata.annotations:
+            self.kept[uid] = pod
+            return
+        self.put(attempt, pod)
+        self.tell(attempt)
+
+    def gone(self, pod: Pod) -> None:
+        """A pod is no longer there."""
+        attempt, uid = attempt_of(pod), pod.metadata.uid
+        self._forgotten.pop(uid, None)
+        self.kept.pop(uid, None)
+        if attempt is not None and (known := self._known.get(attempt)) is not None and known.pod.metadata.uid == uid:
+            self._remove(attempt)
+            self.tell(attempt)
+
+    # -- news ---------------------------------------------------------------------------------------------------------------
+    def tell(self, attempt: AttemptId) -> None:
+        """Say that an attempt is worth a look."""
+        self._changes.put_nowait(attempt)
+        for waiter in self._waiters.get(attempt, ()):
+            waiter.set()
+
+    async def changes(self) -> AsyncIterator[AttemptId]:
+        """Yield attempts that are worth a look, for ever."""
+        while True:
+            yield await self._changes.get()
+
+    def tell_at(self, attempt: AttemptId, when: float) -> None:
+        """Say at a time (seconds since the epoch) that an attempt is worth a look; of two times the earlier one counts."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(0.0, when - time.time())
+        alarm = self._alarms.get(attempt)
+        if alarm is not None and loop.time() < alarm.when() <= due:
+            return
+        if alarm is not None:
+            alarm.cancel()
+        self._alarms[attempt] = loop.call_at(due + 0.01, self.tell, attempt)
+
+    async def news(self, attempt: AttemptId, seconds: float | None = None) -> None:
+        """Return when an attempt is worth a look, or after so many seconds."""
+        waiter = asyncio.Event()
+        self._waiters.setdefault(attempt, set()).add(waiter)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(waiter.wait(), seconds)
+        finally:
+            waiters = self._waiters[attempt]
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiters[attempt]
+
+    # -- the end --------------------------------------------------------------------------------------------------------------
+    def forget(self, attempt: AttemptId, uid: str) -> None:
+        """Know nothing more of an attempt's pod, whatever the mirror still tells of it."""
+        known = self._known.get(attempt)
+        if known is not None and known.pod.metadata.uid == uid:
+            self._forgotten[uid] = time.monotonic()
+            self._remove(attempt)
+
+    def close(self) -> None:
+        """Cancel what was to be told later."""
+        for alarm in self._alarms.values():
+            alarm.cancel()
+        self._alarms.clear()
+
+    def _remove(self, attempt: AttemptId) -> None:
+        del self._known[attempt]
+        self._unscheduled.discard(attempt)
+        if (alarm := self._alarms.pop(attempt, None)) is not None:
+            alarm.cancel()

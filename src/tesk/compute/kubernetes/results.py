@@ -1,0 +1,142 @@
+"""From a pod that is over and its report to the whole truth about its attempt. Pure."""
+
+from collections.abc import Iterator
+
+from tesk.compute.backend import AttemptId, Observation, Phase
+from tesk.compute.kubernetes.memo import Memo, memo
+from tesk.compute.kubernetes.objects import Pod
+from tesk.compute.kubernetes.pod_status import Reading, container, executors
+from tesk.pod import EXECUTOR, AttemptReport, ExecutorEnd
+from tesk.tes.logs import ExecutorLog, OutputFileLog
+from tesk.tes.times import rfc3339
+
+_KILLED = 137
+_NO_LOG = "The log of the pod could not be read; of the streams and output files only a part is known."
+_NO_REPORT = "What the pod reported was lost with it: its streams and output files are not known."
+_OUT_OF_MEMORY = "out-of-memory"
+
+
+def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptReport | None) -> Observation:
+    """Return what became of an attempt whose pod is over. `report` is None where none was left."""
+    known = memo(pod)
+    if report is None:
+        started = any(status.state.terminated for status in executors(pod))
+        return Observation(
+            attempt=attempt,
+            phase=reading.phase,
+            since=reading.since,
+            reason=reading.reason,
+            final=reading.final,
+            ours=reading.ours,
+            notes=(_NO_REPORT,) if started and reading.phase is not Phase.SYSTEM_FAILED else (),
+            metadata=facts(pod, known),
+        )
+    phase, reason, final = _judge(report, known)
+    notes = tuple(_notes(pod, report, known))
+    if reading.disturbed is not None and not _came_before(report, phase, reading.disturbed):
+        phase, reason, final, ours = reading.phase, reading.reason, reading.final, reading.ours
+    else:
+        ours = False
+    if report.outputs is not None and report.outputs.error is not None and report.outputs.error != reason:
+        notes = (*notes, report.outputs.error)
+    return Observation(
+        attempt=attempt,
+        phase=phase,
+        since=reading.since,
+        reason=reason,
+        final=final,
+        ours=ours,
+        notes=notes,
+        executor_logs=tuple(_logs(pod, report)),
+        output_logs=tuple(
+            OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes))
+            for file in (report.outputs.files if report.outputs is not None else ())
+        ),
+        metadata=facts(pod, known),
+        input_types=report.inputs.types if report.inputs is not None else {},
+        output_types=report.outputs.types if report.outputs is not None else {},
+    )
+
+
+def facts(pod: Pod, known: Memo) -> dict[str, str]:
+    """Return what a TaskLog says of where and of what it ran."""
+    said = {"kubernetes.namespace": pod.metadata.namespace, "kubernetes.pod": pod.metadata.name}
+    if pod.spec.node_name:
+        said["kubernetes.node"] = pod.spec.node_name
+    for index, image in enumerate(known.images):
+        said[f"executors.{index}.image"] = image
+        if digest := container(pod, EXECUTOR.format(index)).image_id:
+            said[f"executors.{index}.image_digest"] = digest.rpartition("@")[2]
+    return said
+
+
+def _judge(report: AttemptReport, known: Memo) -> tuple[Phase, str | None, bool]:
+    inputs, outputs = report.inputs, report.outputs
+    if inputs is not None and inputs.error is not None:
+        return Phase.SYSTEM_FAILED, inputs.error, not inputs.retry
+    for end in report.executors:
+        if end.exit_code is None and not end.killed and end.error is not None:
+            return Phase.SYSTEM_FAILED, f"executors[{end.index}]: {end.error}.", True
+    if report.error is not None:
+        return Phase.SYSTEM_FAILED, report.error, False
+    if any(_failed(end, known) for end in report.executors):
+        return Phase.EXECUTOR_FAILED, None, False
+    if outputs is not None and outputs.error is not None:
+        return Phase.SYSTEM_FAILED, outputs.error, not outputs.retry
+    return Phase.DONE, None, False
+
+
+def _failed(end: ExecutorEnd, known: Memo) -> bool:
+    return (end.killed or bool(end.exit_code)) and end.index not in known.ignored
+
+
+def _came_before(report: AttemptReport, phase: Phase, disturbed: float) -> bool:
+    """Say whether it ended by itself before somebody wanted its end: TERM makes programs fail."""
+    if phase not in (Phase.DONE, Phase.EXECUTOR_FAILED):
+        return False
+    if report.outputs is not None and report.outputs.error is not None and phase is Phase.EXECUTOR_FAILED:
+        return False
+    return phase is Phase.DONE or all((end.ended or disturbed) < disturbed for end in report.executors)
+
+
+def _logs(pod: Pod, report: AttemptReport) -> Iterator[ExecutorLog]:
+    for end in report.executors:
+        if end.exit_code is None and not end.killed:
+            continue
+        started, ended = end.started, end.ended
+        over = container(pod, EXECUTOR.format(end.index)).state.terminated
+        if over is not None:
+            started = started or (over.started_at.timestamp() if over.started_at else None)
+            ended = ended or (over.finished_at.timestamp() if over.finished_at else None)
+        yield ExecutorLog(
+            start_time=rfc3339(started) if started else None,
+            end_time=rfc3339(ended) if ended else None,
+            stdout=end.stdout,
+            stderr=end.stderr,
+            exit_code=_code(pod, end),
+        )
+
+
+def _code(pod: Pod, end: ExecutorEnd) -> int:
+    if end.exit_code is not None:
+        return end.exit_code
+    over = container(pod, EXECUTOR.format(end.index)).state.terminated
+    return (over.exit_code if over is not None else 0) or _KILLED
+
+
+def _notes(pod: Pod, report: AttemptReport, known: Memo) -> Iterator[str]:
+    for end in report.executors:
+        over = container(pod, EXECUTOR.format(end.index)).state.terminated
+        killed = over is not None and over.reason == "OOMKilled"
+        if (killed and _code(pod, end) != 0) or _OUT_OF_MEMORY in (end.error or ""):
+            limit = f" (limit {known.ram_bytes / 1e9:.3g} GB)" if known.ram_bytes else ""
+            yield f"executors[{end.index}]: out of memory{limit}."
+        elif end.killed:
+            yield f"executors[{end.index}]: it was killed from outside."
+        elif end.error is not None and end.exit_code is not None:
+            yield f"executors[{end.index}]: {end.error}."
+    for moved in (report.inputs, report.outputs):
+        if moved is not None:
+            yield from moved.warnings
+    if report.cut:
+        yield _NO_LOG
