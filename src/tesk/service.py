@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import importlib
 import ipaddress
 import logging
 import os
@@ -12,6 +13,7 @@ import socket
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 import uvloop
@@ -19,6 +21,7 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 
 from tesk.api.app import create_app
+from tesk.api.create import Check
 from tesk.api.protocol import Protocol
 from tesk.compute.backend import Backend
 from tesk.compute.containers.backend import ContainersBackend
@@ -26,8 +29,9 @@ from tesk.compute.local.backend import LocalBackend
 from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.controller.run import Controller
 from tesk.errors import StartError
-from tesk.settings import Settings
+from tesk.settings import Settings, StorageSettings
 from tesk.stager.host import HostStager
+from tesk.storage.needed import elsewhere
 from tesk.storage.schemes import in_force, output_refusal, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
@@ -66,8 +70,7 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], ow
     storage = in_force(
         settings.storage,
         # With users or tokens others come in, through a proxy perhaps: the home of the server's user is none of theirs.
-        personal=not settings.auth.required
-        and all(_is_loopback(address[0]) for address in addresses),
+        personal=not settings.auth.required and all(_is_loopback(address[0]) for address in addresses),
         home=str(home),
         current=os.getcwd(),
         own=(str(folder), str(home / ".config/tesk"), "/etc/tesk", *map(str, own), *_files_of(settings.database)),
@@ -106,7 +109,8 @@ async def _serve(
         built.callback(stager.close)
         tools = Tools(settings.storage)
         built.callback(tools.close)
-        backend = _backend(settings, folder, stager, tools)
+        place = _place(settings, folder, stager, tools)
+        backend = place.backend
         await backend.open()
         built.push_async_callback(backend.close)
         controller = Controller(
@@ -115,16 +119,17 @@ async def _serve(
             settings,
             name=socket.gethostname(),
             metrics=metrics,
-            refusal=partial(output_refusal, settings.storage),
+            refusal=partial(output_refusal, place.storage),
         )
         closing = asyncio.Event()
         app = create_app(
             store,
             settings,
             alive=controller.alive,
-            parameters=_parameters(settings),
+            parameters=place.parameters,
+            check=place.check,
             backend=backend.name,
-            public_storage=told(settings.storage),
+            public_storage=told(place.storage),
             live=backend,
             metrics=metrics,
             closing=closing,
@@ -136,23 +141,36 @@ async def _serve(
             await http.accepting.wait()
             announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
             _tune()
-            await _wind_down(controller, settings, end, outlived=settings.backend == "containers")
+            await _wind_down(controller, settings, end, outlived=settings.backend != "local")
             # Who waits for a task is answered before the server goes.
             closing.set()
             http.should_exit = True
             moving.cancel()
 
 
-def _parameters(settings: Settings) -> list[str]:
-    """What tasks may ask of the backend. GPUs of none are no parameter: it is dropped with a warning, or refused."""
-    gpus = settings.backend == "containers" and settings.containers.gpus
-    return sorted(BACKEND_PARAMETERS | {GPU_COUNT}) if gpus else sorted(BACKEND_PARAMETERS)
+class _Place(NamedTuple):
+    """Where tasks run: what they may ask of it, what it cannot do of a task, the storage settings of its stagers."""
+
+    backend: Backend
+    parameters: Sequence[str]
+    storage: StorageSettings
+    check: Check | None = None
 
 
-def _backend(settings: Settings, folder: Path, stager: Stager, tools: Tools) -> Backend:
-    if settings.backend == "containers":
-        return ContainersBackend(settings.containers, folder / "containers", stager, tools.image)
-    return LocalBackend(settings.local, folder / "local", stager)
+def _place(settings: Settings, folder: Path, stager: Stager, tools: Tools) -> _Place:
+    match settings.backend:
+        case "kubernetes":
+            # It needs a package that is not everybody's.
+            kubernetes = importlib.import_module("tesk.compute.kubernetes.built").build(settings, tools.image)
+            return _Place(kubernetes.backend, kubernetes.parameters, elsewhere(settings.storage), kubernetes.check)
+        case "containers":
+            containers = ContainersBackend(settings.containers, folder / "containers", stager, tools.image)
+            # GPUs of none are no parameter: it is dropped with a warning, or refused.
+            gpus = {GPU_COUNT} if settings.containers.gpus else set()
+            return _Place(containers, sorted(BACKEND_PARAMETERS | gpus), settings.storage)
+        case "local":
+            local = LocalBackend(settings.local, folder / "local", stager)
+            return _Place(local, sorted(BACKEND_PARAMETERS), settings.storage)
 
 
 def _tune() -> None:
@@ -202,7 +220,7 @@ async def _wind_down(controller: Controller, settings: Settings, end: _End, *, o
     await end.orderly.wait()
     controller.drain()
     if outlived and not end.at_once.is_set():
-        _log.info("Told to end: containers that run go on, and the next server on this data folder takes them over")
+        _log.info("Told to end: what runs goes on, and the next server takes it over")
         return
     grace = settings.shutdown.grace
     if not end.at_once.is_set():

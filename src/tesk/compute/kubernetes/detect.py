@@ -3,7 +3,6 @@
 import re
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from tesk.compute.kubernetes.api import Api
@@ -24,12 +23,12 @@ class _Version(Struct, frozen=True):
 
 class _Volume(Struct, frozen=True):
     name: str = ""
-    image: msgspec.Raw | None = None
+    image: dict[str, object] | None = None
 
 
 class _Spec(Struct, frozen=True):
     volumes: tuple[_Volume, ...] = ()
-    resources: msgspec.Raw | None = None
+    resources: dict[str, object] | None = None
 
 
 class _Tried(Struct, frozen=True):
@@ -79,7 +78,7 @@ async def _takes(api: Api, namespace: str, settings: KubernetesSettings, *, imag
         raise BackendUnavailable(f"The cluster does not let a pod be tried: {error}") from error
     if image_volume:
         return any(volume.name == "shim" and volume.image is not None for volume in tried.spec.volumes)
-    return tried.spec.resources is not None and tried.spec.resources != b"{}"
+    return bool(tried.spec.resources)
 
 
 async def _version(api: Api) -> tuple[int, int]:
