@@ -101,18 +101,21 @@ def over_gs(folder: Path) -> Iterator[World]:
 
 
 @contextlib.contextmanager
+def azure(known: AzContainer) -> Iterator[StoreScheme]:
+    """A scheme with one entry of the settings, which tries once."""
+    with _scheme(az.for_caller(_settings(az=(known,)), "")) as scheme:
+        yield scheme
+
+
+@contextlib.contextmanager
 def over_az(folder: Path) -> Iterator[World]:
-    try:
-        server = azurite.shared()
-    except seaweed.Missing as missing:
-        pytest.skip(str(missing))
+    server = azures()
     container = server.new_container()
-    known = AzContainer(account=azurite.ACCOUNT, endpoint=server.url, account_key=azurite.KEY)
 
     def plant(name: str, data: bytes) -> None:
         server.ask("PUT", f"{container}/top/{quote(name)}", data, headers={"x-ms-blob-type": "BlockBlob"})
 
-    with _scheme(az.for_caller(_settings(az=(known,)), "")) as scheme:
+    with azure(AzContainer(account=azurite.ACCOUNT, endpoint=server.url, account_key=azurite.KEY)) as scheme:
         yield World(
             scheme,
             f"az://{azurite.ACCOUNT}/{container}/top",
@@ -121,6 +124,14 @@ def over_az(folder: Path) -> Iterator[World]:
             bytes_in_names=False,
             lines_in_names=False,
         )
+
+
+def azures() -> azurite.Azurite:
+    """Give the emulator of this run; skip where there is none."""
+    try:
+        return azurite.shared()
+    except seaweed.Missing as missing:
+        pytest.skip(str(missing))
 
 
 def _settings(**known: object) -> StorageSettings:

@@ -100,6 +100,7 @@ def test_a_very_deep_tree_is_refused_in_a_sentence(desk: Desk) -> None:
         here = below
     os.close(here)
     assert "deeper in each other" in (desk.deliver(Deliver(index=0, path="/d", url=f"{desk.out}/d")).error or "")
+    assert tree(desk.out) == {}
     delete_folder(desk.root)
 
 

@@ -68,6 +68,7 @@ def survey(outputs: Iterable[Deliver], inside: Inside, *, limit: int, stop: Stop
     """Look at what is there. Raises TooMany above `limit`, TransferError when stopped."""
     found = Survey(limit)
     for output in outputs:
+        folders = len(found.folders)
         try:
             for piece in _pieces(output, inside, found):
                 stop.advance(0)
@@ -77,8 +78,10 @@ def survey(outputs: Iterable[Deliver], inside: Inside, *, limit: int, stop: Stop
             raise
         except TransferError as error:
             stop.advance(0)
+            del found.folders[folders:]
             found.errors.append(error)
         except OSError as error:
+            del found.folders[folders:]
             found.errors.append(told(error, str(error.filename or output.path)))
     return found
 

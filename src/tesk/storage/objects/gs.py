@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from tesk.errors import TransferRefused
 from tesk.settings import GsBucket, StorageSettings
 from tesk.storage import address
+from tesk.storage.objects.checksum import md5_of
 from tesk.storage.objects.keys import place_of
 from tesk.storage.objects.opened import Opened, Place, client_options, retries
 from tesk.storage.objects.stores import GCSStore, StoreScheme
@@ -65,7 +66,14 @@ def _open(bucket: str, known: GsBucket, settings: StorageSettings, proxy: str) -
         )
 
     # Of what was stored in parts, composed or encrypted with the customer's own key it looks like none.
-    return Opened(store(1), store(settings.tries), f"gs bucket {bucket}", "storage.gs", anonymous, tags_are_md5=True)
+    return Opened(
+        store(1),
+        store(settings.tries),
+        f"gs bucket {bucket}",
+        "storage.gs",
+        anonymous,
+        lambda _key, tag, _size: md5_of(tag),
+    )
 
 
 def _nobody() -> NoReturn:

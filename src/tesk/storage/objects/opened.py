@@ -1,9 +1,10 @@
 """Buckets of Google's and containers of Azure's as obstore opens them: with which patience, and what their ETags are."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from tesk.storage.objects.checksum import Checksum, md5_of
+from tesk.storage.objects.checksum import Checksum
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 class Opened(NamedTuple):
     """A bucket or container. `patient` is for uploads in parts: they are not begun anew for each 503.
 
-    `name` and `setting` are for messages; `anonymous`: no credentials are known; `tags_are_md5`: an ETag that looks like an
-    MD5 is that of the object.
+    `name` and `setting` are for messages; `anonymous`: no credentials are known; `checksum` says with what an object is
+    verified, by its key, its ETag and its size in bytes.
     """
 
     store: "GCSStore | AzureStore"
@@ -21,11 +22,7 @@ class Opened(NamedTuple):
     name: str
     setting: str
     anonymous: bool
-    tags_are_md5: bool = False
-
-    def checksum(self, tag: str | None) -> Checksum | None:
-        """Return what an ETag says of an object's bytes, if it says something."""
-        return md5_of(tag or "") if self.tags_are_md5 else None
+    checksum: Callable[[str, str, int], Checksum | None]
 
 
 class Place(NamedTuple):

@@ -64,7 +64,9 @@ class StoreScheme:
         *,
         patience: Patience,
         connections_per_host: int = 8,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
+        self._close = close
         self._open_place = open_place
         self.check_server = check_server
         self._patience = patience
@@ -74,7 +76,8 @@ class StoreScheme:
         self._places: dict[str, Place] = {}
 
     def close(self) -> None:
-        """The library keeps its connections for itself."""
+        """Close what is beside the library, which keeps its connections for itself."""
+        self._close()
 
     def stat(self, url: str) -> Entry | None:
         opened, key = self._place(url)
@@ -190,7 +193,7 @@ class StoreScheme:
                 data = b"".join(pieces)
                 with self.asking(opened, url):
                     stored = obstore.put(opened.store, key, data, use_multipart=False)
-                checksum = opened.checksum(stored["e_tag"])
+                checksum = opened.checksum(key, stored["e_tag"] or "", len(data))
                 if checksum is not None:
                     checksum.check((data,))
             else:
@@ -270,7 +273,7 @@ class _Incoming:
         except Changed:
             self._restart()
             raise
-        checksum = self._opened.checksum(self._tag)
+        checksum = self._opened.checksum(self._key, self._tag or "", self.done_bytes)
         if checksum is not None:
             try:
                 checksum.check(self._written())
