@@ -88,6 +88,7 @@ def serve(
     wrap=lambda store: store,
     host="127.0.0.1",
     live=None,
+    check=None,
 ):
     """Serve a store in `folder` until the block ends. `wrap` may put something between application and store."""
     settings = settings or Settings()
@@ -109,6 +110,7 @@ def serve(
             backend="none",
             public_storage=(),
             live=live,
+            check=check,
             metrics=metrics,
             closing=closing,
         )
