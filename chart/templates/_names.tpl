@@ -75,9 +75,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* What cannot go together, said before anything is made. */}}
 {{- define "tesk.check" -}}
-{{- $many := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled }}
+{{- $many := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled .Values.controllers.apart }}
 {{- if and $many (include "tesk.sqlite" .) }}
-{{- fail "more than one server (replicas, autoscaling) needs PostgreSQL: give database.existingSecret or database.url" }}
+{{- fail "more than one server (replicas, autoscaling, controllers.apart) needs PostgreSQL: give database.existingSecret or database.url" }}
 {{- end }}
 {{- if and .Values.database.url .Values.database.existingSecret }}
 {{- fail "database.url and database.existingSecret are both given: keep one of them" }}

@@ -125,7 +125,7 @@ async def _serve(
         app = create_app(
             store,
             settings,
-            alive=controller.alive,
+            alive=controller.alive if settings.controller.enabled else _always,
             parameters=place.parameters,
             check=place.check,
             backend=backend.name,
@@ -136,7 +136,7 @@ async def _serve(
         )
         http = _Http(app)
         async with asyncio.TaskGroup() as loops:
-            moving = loops.create_task(controller.run())
+            moving = loops.create_task(controller.run()) if settings.controller.enabled else None
             loops.create_task(http.serve(sockets))
             await http.accepting.wait()
             announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
@@ -145,7 +145,12 @@ async def _serve(
             # Who waits for a task is answered before the server goes.
             closing.set()
             http.should_exit = True
-            moving.cancel()
+            if moving is not None:
+                moving.cancel()
+
+
+def _always() -> bool:
+    return True
 
 
 class _Place(NamedTuple):

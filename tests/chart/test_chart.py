@@ -99,6 +99,7 @@ def test_the_server_reads_the_settings_that_the_chart_makes(tmp_path):
         (["--set", "settings.kubernetez.shim=auto"], "'/settings': additional properties 'kubernetez' not allowed"),
         (["--set", "replicas=2"], "needs PostgreSQL"),
         (["--set", "autoscaling.enabled=true"], "needs PostgreSQL"),
+        (["--set", "controllers.apart=true"], "needs PostgreSQL"),
         (["--set", "database.url=mysql://x"], "'/database/url': 'mysql://x' does not match pattern"),
         (["--set", "database.url=postgres://x,database.existingSecret=y"], "are both given"),
         (["--set", "auth.token.name="], "nobody is named"),
@@ -176,3 +177,18 @@ def test_everything_that_can_be_switched_on_is_made():
     done = helm("template", "tesk", str(CHART), "--set", "tasks.namespace=tasks,tasks.otherNamespaces={more}")
     roles = [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "Role"]
     assert {role["metadata"]["namespace"] for role in roles} == {"tasks", "more"}
+
+
+@needs_helm
+def test_requests_and_tasks_may_have_servers_of_their_own():
+    objects = made("--set", "controllers.apart=true,controllers.replicas=3,replicas=2,database.existingSecret=db")
+    enabled = {}
+    for name, replicas in (("tesk", 2), ("tesk-controller", 3)):
+        spec = objects["Deployment", name]["spec"]
+        assert spec["replicas"] == replicas
+        assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+        [container] = spec["template"]["spec"]["containers"]
+        enabled[name] = {each["name"]: each.get("value") for each in container["env"]}.get("TESK_CONTROLLER_ENABLED")
+    assert enabled == {"tesk": "false", "tesk-controller": None}
+    selector = objects["Service", "tesk"]["spec"]["selector"].items()
+    assert not selector <= objects["Deployment", "tesk-controller"]["spec"]["template"]["metadata"]["labels"].items()

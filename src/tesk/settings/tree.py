@@ -74,7 +74,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     token: Annotated[
         Secret, says("One more bearer token, as it is: for a secret that a program made, by `TESK_AUTH_TOKEN_FILE`.")
     ] = ""
-    token_name: Annotated[str, says("Who comes with `token`.")] = "admin"
+    token_name: Annotated[str, says("Who comes with `token`.")] = "admin"  # noqa: S105  a name of a person
     token_admin: Annotated[bool, says("Whether they see and cancel everybody's tasks.")] = True
 
     @property
@@ -159,6 +159,12 @@ class ShutdownSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ControllerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The loops that move tasks."""
 
+    enabled: Annotated[
+        bool,
+        says(
+            "Whether this server runs tasks. One that does not takes requests alone; others on its database run what it takes."
+        ),
+    ] = True
     lease_seconds: Annotated[Seconds, says("After this silence of a server others may take its tasks.")] = 30.0
     sweep_seconds: Annotated[Seconds, says("How often everything is looked at, signals or not.")] = 10.0
     retry_seconds: Annotated[
