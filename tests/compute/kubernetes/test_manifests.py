@@ -7,7 +7,7 @@ from fakes.manifests import ATTEMPT, SETTINGS, containers, executors, mounts, pl
 from tesk.compute.kubernetes.layout import NEWEST, Layout, chosen
 from tesk.compute.kubernetes.manifests import job_manifest
 from tesk.errors import CannotRun
-from tesk.settings import KubernetesSettings
+from tesk.settings import KubernetesSettings, ParameterRule
 from tesk.tes.task import Executor, FileType, Input, Output, Resources, Task
 
 COPYING, IMAGE = Layout(), Layout(image_volume=True, image_subpath=True)
@@ -219,9 +219,9 @@ def test_a_pod_asks_for_all_itself_where_the_cluster_can():
 
 @pytest.mark.parametrize("layout", [COPYING, NEWEST])
 def test_trap_6_every_executor_has_the_memory_of_the_task_as_its_own_limit(layout):
-    pod = pod_of(plan_of(Task(executors=executors(2)), ram=123), layout=layout)
+    pod = pod_of(plan_of(Task(executors=executors(2)), ram=123_000_000), layout=layout)
     for name in ("executor-0", "executor-1"):
-        assert containers(pod)[name]["resources"]["limits"]["memory"] == "123"
+        assert containers(pod)[name]["resources"]["limits"]["memory"] == "123000000"
 
 
 @pytest.mark.parametrize("layout", [COPYING, NEWEST])
@@ -237,11 +237,31 @@ def test_trap_20_a_limit_range_with_a_least_amount_can_be_kept():
     assert containers(pod)["inputs"]["resources"]["requests"] == {"cpu": "10m", "memory": "20000000"}
 
 
+def test_trap_20_a_pod_asks_for_no_less_than_its_containers_and_none_for_more_than_it_may_have():
+    settings = replace(SETTINGS, least_cpu_cores=0.5, least_ram_gb=1)
+    pod = pod_of(plan_of(Task(executors=executors(8)), cores=0.1, ram=1), settings, NEWEST)
+    assert pod["spec"]["resources"]["requests"] == {"cpu": "5000m", "memory": "10000000000"}
+    assert containers(pod)["executor-3"]["resources"]["limits"] == {"cpu": "500m", "memory": "1000000000"}
+
+
+def test_a_container_has_the_memory_that_it_takes_to_start_one():
+    pod = pod_of(plan_of(ram=1000))
+    assert containers(pod)["executor-0"]["resources"]["limits"]["memory"] == str(16 * 1024 * 1024)
+
+
 def test_trap_17_disk_up_to_a_bound_is_the_nodes_own():
     pod = pod_of(plan_of(Task(executors=executors(2)), disk=10 * 10**9))
     assert volumes(pod)["work"] == {"name": "work", "emptyDir": {"sizeLimit": "10000000000"}}
     asked = {name: each["resources"]["requests"]["ephemeral-storage"] for name, each in containers(pod).items()}
     assert asked == {"prepare": "0", "inputs": "0", "executor-0": "10000000000", "executor-1": "0", "outputs": "0"}
+
+
+def test_a_volume_size_that_was_asked_for_counts_as_disk():
+    resources = Resources(backend_parameters={"size": "20"})
+    settings = replace(SETTINGS, parameters=(ParameterRule(name="size", patch={"volume_gb": "$value"}),))
+    pod = pod_of(plan_of(Task(executors=executors(), resources=resources)), settings)
+    assert volumes(pod)["work"]["emptyDir"]["sizeLimit"] == "20000000000"
+    assert containers(pod)["executor-0"]["resources"]["requests"]["ephemeral-storage"] == "20000000000"
 
 
 def test_trap_17_more_disk_is_a_volume_that_goes_with_the_pod():

@@ -50,13 +50,13 @@ def pod_manifest(
     `asked` is what `Policy.asked` says. Raises CannotRun with the path that cannot be shown.
     """
     _check_paths(plan)
-    work = _work(plan, settings, asked)
-    on_node = "emptyDir" in work
+    size = max(plan.disk_bytes, round(asked.volume_gb * 1e9))
+    work = _work(size, settings, asked.storage_class or settings.storage_class)
     resources = share(
         plan,
         settings,
         pod_resources=layout.pod_resources,
-        node_disk_bytes=plan.disk_bytes if on_node else 0,
+        node_disk_bytes=size if "emptyDir" in work else 0,
         gpus=asked.gpus,
     )
     prepare = _prepare(plan, settings, layout, resources)
@@ -221,10 +221,8 @@ def singles(plan: Plan) -> tuple[str, ...]:
 # -- volumes --------------------------------------------------------------------------------------------------------------
 
 
-def _work(plan: Plan, settings: KubernetesSettings, asked: Asked) -> Document:
-    """Return the source of the volume that holds the task's data."""
-    storage_class = asked.storage_class or settings.storage_class
-    size = max(plan.disk_bytes, round(asked.volume_gb * 1e9))
+def _work(size: int, settings: KubernetesSettings, storage_class: str) -> Document:
+    """Return the source of the volume that holds the task's data; `size` in bytes, 0 for not said."""
     if not storage_class and size <= settings.empty_dir_limit_gb * 1e9:
         return {"emptyDir": {"sizeLimit": str(size)} if size else {}}
     claim: Document = {

@@ -12,6 +12,9 @@ from msgspec import Struct
 from tesk.compute.plan import Plan
 from tesk.settings import KubernetesSettings
 
+_LEAST_BYTES = 16 * 1024 * 1024
+"""With less no container starts at all: its limit counts from before its first process."""
+
 Amounts = dict[str, str]
 
 
@@ -45,23 +48,30 @@ def share(
     gpus: dict[int, int],
 ) -> PodResources:
     """Share out what a plan asks for. `node_disk_bytes`: of the node's own disk, 0 for none. `gpus`: how many, by executor."""
-    cores, memory = max(plan.cpu_cores, 0.001), max(plan.ram_bytes, 1)
+    cores, memory = max(plan.cpu_cores, 0.001), max(plan.ram_bytes, _LEAST_BYTES)
     own_cores, own_memory = settings.stager_cpu_cores, round(settings.stager_ram_gb * 1e9)
-    least = _amounts(settings.least_cpu_cores, round(settings.least_ram_gb * 1e9))
+    least_cores, least_memory = settings.least_cpu_cores, round(settings.least_ram_gb * 1e9)
+    count = len(plan.steps) + 2
+    # What containers ask for in all must fit into what their pod asks for.
+    whole = _amounts(max(cores + own_cores, least_cores * count), max(memory + own_memory, least_memory * count))
+    least, stager = (
+        _amounts(least_cores, least_memory),
+        _amounts(max(own_cores, least_cores), max(own_memory, least_memory)),
+    )
+    theirs = _amounts(max(cores, least_cores), max(memory, least_memory))
     disk = {"ephemeral-storage": str(node_disk_bytes)} if node_disk_bytes else {}
     no_disk = {"ephemeral-storage": "0"} if node_disk_bytes else {}
-    whole = _amounts(cores + own_cores, memory + own_memory)
     # While data moves the stager may use the cores of executors, which do nothing then.
-    ours = {"cpu": whole["cpu"], "memory": str(own_memory), **disk}
-    theirs = {**_amounts(cores, memory), **disk}
+    ours = {**stager, "cpu": whole["cpu"], **disk}
 
     def executor(index: int) -> Resources:
         first = index == 0
-        asked = {**theirs} if first and not pod_resources else {**least, **(disk if first else no_disk)}
+        asked = theirs if first and not pod_resources else least
         devices = {settings.gpu_resource: str(gpus[index])} if gpus.get(index) else {}
-        return Resources(requests={**asked, **devices}, limits={**theirs, **devices})
+        return Resources(
+            requests={**asked, **(disk if first else no_disk), **devices}, limits={**theirs, **disk, **devices}
+        )
 
-    stager = _amounts(own_cores, own_memory)
     return PodResources(
         pod=Resources(requests=whole, limits=whole) if pod_resources else None,
         inputs=Resources(requests={**least, **no_disk}, limits=ours),
