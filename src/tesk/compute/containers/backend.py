@@ -146,7 +146,8 @@ class ContainersBackend:
             ours = self._go_on(attempt, journal)
             ours.left = True  # of a step before, perhaps: its server died before it was removed
             return ours.observation()
-        # Its server died before the first word, so before anything ran; or it was another kind of server.
+        # Its server died before the first word, so before anything ran; or it was another version, whose words are not ours.
+        await self._remove_containers(attempt)
         await self._remove(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
 

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tesk.compute.containers.engine import Engine, Status, words
 from tesk.compute.containers.waiting import exit_of, gone, starter
-from tesk.compute.machine.processes import open_process
+from tesk.compute.machine.processes import Process, open_process, send
+from tesk.errors import BackendUnavailable
 
 _AGAIN_SECONDS = 0.1
 _LOOK_SECONDS = 0.2
@@ -24,6 +27,11 @@ _FIRST_PROCESS = "ERROR (catatonit:"
 """How podman's first process begins what it says of a program that it cannot run."""
 _DOCKERS = "[FATAL tini"
 """And docker's."""
+
+
+_PATIENCE_SECONDS = 2.0
+_TRIES = 3
+_LOST = "who held its container was killed, so nobody saw its end"
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -61,21 +69,27 @@ class Execution:
             self._over.set()
             return Ended(error=f"{self._engine.path} cannot be started: {error}")
         try:
-            return await self._ended(await exit_of(pid), began, complaints)
+            code = await self._exit_of(pid)
+            return Ended(error=_LOST) if code is None else await self._ended(code, began, complaints)
         finally:
             self._over.set()
 
     async def adopt(self) -> Ended | None:
         """Wait for the end of what a server before us started; None where it never began, and nothing is left of it."""
         starting = starter(self.name)
+        unwatched = False
         try:
             while True:
-                status = await self._engine.status(self.name)
+                status = await self._status()
                 if status is not None and status.ended:
                     return self._told(status)
-                fd = open_process(starting) if starting is not None else None
+                fd = open_process(starting) if starting is not None and not (status and status.monitor) else None
                 if status is not None and status.began:
-                    await self._wait(fd, status)
+                    held = await self._wait(fd, status)
+                    if unwatched and not held:
+                        await self._lose(starting)
+                        return Ended(error=_LOST)
+                    unwatched = not held
                 elif fd is not None:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(gone(fd), _LOOK_SECONDS)
@@ -99,30 +113,87 @@ class Execution:
             await self._over_within(until - time.monotonic())
         await self._signal("KILL")
 
-    async def _signal(self, signal: str) -> None:
-        # It may be about to start: then there is nothing yet that hears.
-        while not self._over.is_set() and not await self._engine.signal(self.name, signal):
+    async def _signal(self, name: str) -> None:
+        # It may be about to start: then there is nothing yet that hears. An engine that does not answer may do so later.
+        while not self._over.is_set():
+            with contextlib.suppress(BackendUnavailable):
+                if await self._engine.signal(self.name, name):
+                    return
             await self._over_within(_AGAIN_SECONDS)
+
+    async def _status(self) -> Status | None:
+        """Look at the container, as soon as the engine answers: until then nobody knows that nothing runs."""
+        while True:
+            with contextlib.suppress(BackendUnavailable):
+                return await self._engine.status(self.name)
+            await asyncio.sleep(_PATIENCE_SECONDS)
 
     async def _over_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), max(0.0, seconds))
 
-    async def _wait(self, client: int | None, status: Status) -> None:
-        """Wait for what ends with the container: who started it, or who holds it."""
-        if client is None and status.monitor:
-            with contextlib.suppress(ProcessLookupError):
-                client = os.pidfd_open(status.monitor)
-        await (gone(client) if client is not None else self._engine.wait(self.name))
+    async def _wait(self, client: int | None, status: Status) -> bool:
+        """Wait for what ends with the container: who holds it, or who started it. Say whether there was one."""
+        held = True
+        if status.monitor:
+            client = _open(status.monitor)
+            held = client is not None
+        if client is not None:
+            await gone(client)
+        elif held:
+            with contextlib.suppress(BackendUnavailable):
+                await self._engine.wait(self.name)
         # The engine writes down what it saw a moment later.
         await asyncio.sleep(_LOOK_SECONDS)
+        return held
+
+    async def _exit_of(self, pid: int) -> int | None:
+        """Wait for the end of the engine's process; None where who held the container was killed, which it never notices."""
+        client = asyncio.ensure_future(exit_of(pid))
+        try:
+            if self._engine.facts.kind == "podman" and await self._outlived(client):
+                await self._lose(None)
+                if not client.done():
+                    os.kill(pid, signal.SIGKILL)
+                await client
+                return None
+            return await client
+        finally:
+            client.cancel()
+
+    async def _outlived(self, client: asyncio.Future[int]) -> bool:
+        """Return when the engine's process has ended, or with True when it will not, since who held the container is gone."""
+        while not (await asyncio.wait([client], timeout=_PATIENCE_SECONDS))[0]:
+            held = None
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                held = _open(int((self._own / "conmon").read_text()))
+            if held is not None:
+                watching = asyncio.ensure_future(gone(held))
+                ends: list[asyncio.Future[Any]] = [client, watching]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                watching.cancel()
+                continue  # the engine says soon what it saw
+            status = await self._status()
+            if status is not None and status.began and not status.ended and _gone(status.monitor):
+                return True
+        return False
+
+    async def _lose(self, client: Process | None) -> None:
+        """End a container that nobody holds any more, and who waits for it in vain."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(BackendUnavailable):
+                await self._engine.signal(self.name, "KILL")
+                await self._engine.remove([self.name])  # podman does it only when asked again
+                break
+        if client is not None:
+            send(client, signal.SIGKILL)
 
     async def _ended(self, code: int, began: float, complaints: Callable[[], bytes]) -> Ended:
         """Find out what the end of the engine's process means."""
         ended = Ended(exit_code=code, start_time=self._start_time(began), end_time=time.time())
         unsure = code in {_REFUSED, _CANNOT_EXECUTE, _NOT_FOUND} or (code == _KILLED and not self._ran_out())
         if code < 0 or unsure:
-            status = await self._engine.status(self.name)
+            status = await self._status()
             if status is not None and status.began and not status.ended:
                 # Somebody ended the engine's process, not the container.
                 return await self.adopt() or ended
@@ -141,6 +212,8 @@ class Execution:
         return replace(ended, out_of_memory=code == _KILLED and self._ran_out())
 
     def _told(self, status: Status) -> Ended:
+        if not status.end_time:  # the engine itself began anew meanwhile, and takes all that ran for ended
+            return Ended(error=_LOST)
         ran_out = status.exit_code == _KILLED and (status.out_of_memory or self._ran_out())
         return Ended(
             exit_code=status.exit_code, out_of_memory=ran_out, start_time=status.start_time, end_time=status.end_time
@@ -155,3 +228,16 @@ class Execution:
         with contextlib.suppress(FileNotFoundError):
             return max(began, (self._own / "pid").stat().st_mtime)
         return began
+
+
+def _open(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.pidfd_open(pid)
+    return None
+
+
+def _gone(pid: int) -> bool:
+    fd = _open(pid) if pid else None
+    if fd is not None:
+        os.close(fd)
+    return fd is None

@@ -165,6 +165,7 @@ class Engine:
 
     async def holds_folder(self, image: str, path: str, name: str, label: str) -> bool:
         """Say whether an image has a folder at `path`, by a container `name` that is never run."""
+        await self.remove([name])  # of a server that died here
         made = await self._call(
             "create",
             "--name",
