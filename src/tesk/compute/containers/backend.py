@@ -118,7 +118,11 @@ class ContainersBackend:
         binds(plan, str(folder / "root"))
         devices = self._devices.give(attempt, plan)
         journal = Journal(plan=plan, phase=Phase.STAGING, since=time.time(), notes=self._machine.notes, devices=devices)
-        await asyncio.to_thread(self._create, attempt, journal)
+        try:
+            await asyncio.to_thread(self._create, attempt, journal)
+        except OSError as error:  # a disk that is full has room again, some time
+            self._devices.free(attempt)
+            raise BackendUnavailable(f"The folder of attempt {attempt} cannot be made now: {error}") from error
         self._go_on(attempt, journal)
 
     def _create(self, attempt: AttemptId, journal: Journal) -> None:

@@ -12,6 +12,7 @@ from tesk.errors import BackendUnavailable
 
 _LATER_SECONDS = 2.0
 _AGAIN_SECONDS = 30.0
+_CLOSE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class Removal:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Remove what is left at once, as far as the engine does it."""
+        """Remove what is left at once, as far as the engine does it soon: the next server finds the rest."""
         self._closing.set()
         self._some.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def later(self, name: str) -> None:
         """Have a container removed, some time."""
