@@ -100,6 +100,9 @@ class Wire:
         try:
             yield self._pieces(response)
         finally:
+            if response.connection is not None and response.connection.transport is not None:
+                # Not with a word of TLS, for whose answer it would linger.
+                response.connection.transport.abort()
             response.close()
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
