@@ -135,3 +135,8 @@ class Pod:
         )
         self.processes.append(process)
         return process
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Say whether a process sleeps until the kernel gives it a lock."""
+    return any("-> FLOCK" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())

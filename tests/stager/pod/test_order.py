@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
+from fakes.pod import waits_for_a_lock
 from fakes.served import until
 from tesk.pod import InputsEnd
 from tesk.tes.task import FileType
@@ -103,7 +104,7 @@ def test_no_executor_runs_before_the_last_one_has_checked_in(pods) -> None:
 def test_waiting_costs_nothing(pods) -> None:
     pod = pods("true")
     inputs, outputs = pod.inputs(), pod.outputs()
-    until(lambda: _watches(inputs.pid) and _waits_for_a_lock(outputs.pid))
+    until(lambda: _watches(inputs.pid) and waits_for_a_lock(outputs.pid))
     before = [_ticks(process.pid) for process in (inputs, outputs)]
     with pytest.raises(Exception, match="timed out"):
         inputs.wait(1.5)
@@ -221,7 +222,3 @@ def _ticks(pid: int) -> int:
 
 def _watches(pid: int) -> bool:
     return "anon_inode:inotify" in {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
-
-
-def _waits_for_a_lock(pid: int) -> bool:
-    return any("-> FLOCK" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())

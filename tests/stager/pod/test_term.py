@@ -1,11 +1,13 @@
 """A TERM ends both containers at once, and leaves nothing half."""
 
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
+from fakes.pod import waits_for_a_lock
 from fakes.served import until
 from fakes.web import Files, serve
 from tesk.transfer import Deliver, Fetch
@@ -53,17 +55,39 @@ def test_inputs_ends_while_it_waits_for_executors(pods) -> None:
     assert not (pod.control / "inputs/report.json").exists()
 
 
-def test_outputs_ends_while_an_executor_runs(pods, tmp_path: Path) -> None:
+def test_outputs_waits_for_the_executor_that_is_told_as_well_and_stores_nothing(pods, tmp_path: Path) -> None:
     pod = pods(
-        "echo part > {root}/part; exec sleep 1000",
+        "trap 'echo heard; exit 9' TERM; echo part > {root}/part; touch {root}/begun; while :; do sleep 0.01; done",
+        "touch {root}/ran",
         outputs=[Deliver(index=0, path="/part", url=str(tmp_path / "out/part"))],
+        ignore_errors=[0],
     )
-    pod.inputs(), pod.shim(0)
+    inputs = pod.inputs()
+    first, second, outputs = pod.shim(0), pod.shim(1), pod.outputs()
+    until((pod.root / "begun").exists)
+    inputs.wait(10)
+    until(lambda: waits_for_a_lock(outputs.pid))
+    outputs.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        outputs.wait(0.2)
+    first.terminate()
+    report = pod.report(outputs)
+    assert report.error == "the pod was told to end"
+    assert [(end.exit_code, end.stdout) for end in report.executors] == [(9, "heard\n")]
+    assert (report.outputs, pod.summary()) == (None, report)
+    assert (outputs.wait(10), second.wait(10)) == (TERMINATED, 0)
+    assert not (tmp_path / "out/part").exists()
+    assert not (pod.root / "ran").exists()
+
+
+def test_outputs_ends_while_inputs_are_waited_for(pods) -> None:
+    pod = pods("true")
+    pod.inputs()
     outputs = pod.outputs()
-    until((pod.root / "part").exists)
+    until((pod.control / "inputs/lock").exists)
+    until(lambda: _blocks_term(outputs.pid))
     outputs.terminate()
     assert outputs.wait(10) == TERMINATED
-    assert not (tmp_path / "out/part").exists()
     assert pod.termination.read_text() == ""
 
 

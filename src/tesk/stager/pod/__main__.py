@@ -16,8 +16,8 @@ from tesk.pod import INPUTS, OUTPUTS, STAGER_KEY, AttemptReport, PodJob
 from tesk.pod_report import line, room, summary
 from tesk.stager.pod.control import Control
 from tesk.stager.pod.inputs import bring_in
+from tesk.stager.pod.mover import TERMINATED, Mover
 from tesk.stager.pod.outputs import take_out
-from tesk.stager.pod.transfer import Mover
 
 _USAGE = """usage: python -m tesk.stager.pod inputs|outputs [--work FOLDER] [--control FOLDER] [--job FOLDER] [--termination FILE]
 """
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         report = AttemptReport(pod=job.pod, attempt=job.attempt, error=f"{error.filename}: {error.strerror}")
     _say(report, room(len(job.executors)), there.termination)
+    if mover.stopped:
+        return TERMINATED
     return 0 if report.error is None else 1
 
 
@@ -74,4 +76,6 @@ def _say(report: AttemptReport, room_bytes: int, termination: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # nobody waits for the tidying of a process that is over

@@ -12,7 +12,7 @@ from tesk.errors import TransferFailed
 from tesk.inside import Inside
 from tesk.pod import InputsEnd, PodJob
 from tesk.stager.pod.control import Control
-from tesk.stager.pod.transfer import Mover
+from tesk.stager.pod.mover import Mover
 from tesk.stager.report import told
 from tesk.transfer import TransferReport
 

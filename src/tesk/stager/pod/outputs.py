@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tesk.pod import AttemptReport, ExecutorEnd, PodJob
 from tesk.stager.pod.control import Control
-from tesk.stager.pod.transfer import Mover
+from tesk.stager.pod.mover import Mover
 from tesk.stager.pod.turns import read_end, stops
 
 
@@ -21,7 +21,11 @@ def take_out(job: PodJob, control: Control, root: Path, mover: Mover) -> Attempt
             inputs=None if end is None else end.report,
             error="the container `inputs` ended without a word" if end is None else None,
         )
-    ends = _follow(job, control)
+    ends = _follow(job, control, mover)
+    if mover.stopped:
+        return AttemptReport(
+            pod=job.pod, attempt=job.attempt, inputs=end.report, executors=ends, error="the pod was told to end"
+        )
     return AttemptReport(
         pod=job.pod,
         attempt=job.attempt,
@@ -32,8 +36,9 @@ def take_out(job: PodJob, control: Control, root: Path, mover: Mover) -> Attempt
     )
 
 
-def _follow(job: PodJob, control: Control) -> tuple[ExecutorEnd, ...]:
-    """Give one executor after the other its turn and wait for its end, until one of them stops all."""
+def _follow(job: PodJob, control: Control, mover: Mover) -> tuple[ExecutorEnd, ...]:
+    """Give one executor after the other its turn and wait for its end, until one of them stops all, or a TERM does."""
+    mover.follows = True
     ends: list[ExecutorEnd] = []
     for index, executor in enumerate(job.executors):
         control.give_turn(index, run=True)
@@ -47,8 +52,9 @@ def _follow(job: PodJob, control: Control) -> tuple[ExecutorEnd, ...]:
             stderr=control.tail(index, "stderr"),
         )
         ends.append(end)
-        if stops(end, executor):
+        if stops(end, executor) or mover.stopped:
             break
+    mover.follows = False
     _skip(job, control, len(ends))
     return tuple(ends)
 
