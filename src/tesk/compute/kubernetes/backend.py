@@ -96,6 +96,11 @@ class KubernetesBackend:
             )
             for namespace in self._cluster.namespaces:
                 await self.api.list(path_of("pods", namespace), Pod, selector=f"{names.SERVER}=none", limit=1)
+            async with asyncio.timeout(_FIRST_SECONDS):
+                await self._cluster.try_out(layout)
+        except StartError:
+            await self.api.close()
+            raise
         except Refused as error:
             await self.api.close()
             raise StartError(f"The cluster does not let this server work: {error}") from error

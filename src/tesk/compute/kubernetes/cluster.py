@@ -21,6 +21,7 @@ from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.refusals import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Refused
 from tesk.compute.kubernetes.secret import secret_manifest
 from tesk.compute.kubernetes.template import Document
+from tesk.compute.kubernetes.trial import try_out
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, CannotRun, TransferFailed, TransferRefused
 from tesk.pod import OUTPUTS, REPORT_BYTES, AttemptReport
@@ -66,6 +67,11 @@ class Cluster:
         settings = self._settings
         others = (*settings.namespaces.values(), *(row.namespace for row in settings.tag_namespaces))
         return tuple(dict.fromkeys((self.namespace, *others)))
+
+    async def try_out(self, layout: Layout) -> None:
+        """Raise StartError where the cluster takes no pods as the settings have them."""
+        for namespace in self.namespaces:
+            await try_out(self.api, namespace, self._settings, self._policy, layout)
 
     # -- begin ----------------------------------------------------------------------------------------------------------------
     async def create(self, attempt: AttemptId, plan: Plan, layout: Layout) -> Pod | None:
