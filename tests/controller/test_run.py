@@ -77,7 +77,10 @@ def test_a_failure_of_the_system_is_tried_three_times_each_with_its_log(tmp_path
     state, states, logs = play(tmp_path, backend, story)
     assert state == "SYSTEM_ERROR"
     assert states == ["QUEUED", "INITIALIZING", "QUEUED", "INITIALIZING", "QUEUED", "INITIALIZING", "SYSTEM_ERROR"]
-    assert [log[0] for log in logs] == ["node 1 is gone", "node 2 is gone", "node 3 is gone"]
+    assert [log[0].partition("; ")[0] for log in logs] == ["node 1 is gone", "node 2 is gone", "node 3 is gone"]
+    follows = [log[0].partition("; ")[2] for log in logs]
+    assert [words.startswith("tried again in ") for words in follows] == [True, True, False]
+    assert follows[2] == "no further attempt after 3 failed for reasons of the system"
     assert backend.most == 1
 
 
