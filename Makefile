@@ -18,6 +18,7 @@ check: $(READY) ## format, lint, types, imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	scripts/check-shim
 
 test: $(READY) ## install what tests need, then check, then every test but the long ones
 	scripts/install-test-needs

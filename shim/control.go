@@ -74,6 +74,8 @@ type status struct {
 	Ended    float64 `json:"ended"`
 	Skipped  bool    `json:"skipped,omitempty"`
 	Error    string  `json:"error,omitempty"`
+	Stdout   int64   `json:"stdout_bytes,omitempty"`
+	Stderr   int64   `json:"stderr_bytes,omitempty"`
 }
 
 // end writes the status.

@@ -101,6 +101,7 @@ func execute(c control, told *job, ours *processes) (status, int) {
 		code = 128 + ended.Signal
 	}
 	ended.ExitCode = &code
+	ended.Stdout, ended.Stderr = streams[0].bytes, streams[1].bytes
 	var problems []string
 	if code != 0 && outOfMemory() > killed {
 		problems = append(problems, "killed by the kernel's out-of-memory killer")
@@ -179,6 +180,7 @@ func environment(given []string, told *job) []string {
 		values[name] = value
 	}
 	set("PATH", defaultPath)
+	set("LANG", "C.UTF-8")
 	for _, variable := range given {
 		if name, value, cut := strings.Cut(variable, "="); cut && !strings.HasPrefix(name, "KUBERNETES_") {
 			set(name, value)

@@ -26,6 +26,7 @@ type stream struct {
 	tail *tail
 	own  *os.File
 
+	bytes  int64 // how much came; ours to read when copy has returned
 	broken error // why the task's file is not whole; ours to read when copy has returned
 }
 
@@ -78,6 +79,7 @@ func (s *stream) copy() {
 	own := s.own
 	for {
 		n, err := s.from.Read(buffer)
+		s.bytes += int64(n)
 		if piece := buffer[:n]; n > 0 {
 			if s.file != nil && s.broken == nil {
 				if _, err := s.file.Write(piece); err != nil {

@@ -12,7 +12,7 @@ const (
 	// Some file systems (network ones, those of virtual machines) tell nobody of changes made elsewhere.
 	lookWatched = 5 * time.Second
 	// Users have 128 inotify instances on a node by default, so some shims may get none.
-	lookUnwatched = 250 * time.Millisecond
+	lookUnwatched = time.Second
 )
 
 // waitForTurn returns the word that the stager wrote. It costs nothing while it waits.
