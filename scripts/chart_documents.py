@@ -68,7 +68,9 @@ _KNOWN: dict[str, dict[str, object]] = {
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
 # Objects of Kubernetes, whose fields are its own.
-_FREE = frozenset({"resources", "controllers.resources", "podSecurityContext", "securityContext", "monitoring.dashboard.labels"})
+_FREE = frozenset(
+    {"resources", "controllers.resources", "podSecurityContext", "securityContext", "monitoring.dashboard.labels"}
+)
 
 
 def documents() -> dict[Path, str]:
