@@ -12,6 +12,8 @@ executors:
 - {image: busybox, command: [sh, -c, "echo $(A)"], env: {A: "1"}}
 """
 SETTINGS = """\
+[storage]
+http_proxy = "http://user:proxysecret@proxy:3128"
 [[storage.s3]]
 bucket = "ours"
 access_key_id = "id"
@@ -41,6 +43,7 @@ def test_pod_and_secret_are_printed_without_the_values_of_credentials(render):
     job = json.loads(secret["stringData"]["stager"])
     assert job["settings"]["s3"][0]["secret_access_key"] == "***"
     assert job["settings"]["s3"][0]["access_key_id"] == "id"
+    assert "secret@" not in done.stdout
     assert "topsecret" not in done.stdout
     assert json.loads(secret["stringData"]["executor-0"])["command"] == ["sh", "-c", "echo $(A)"]
 

@@ -48,6 +48,8 @@ def shown(settings: Settings) -> dict[str, object]:
         value = (tree[section] if section else tree)[name]
         if setting.columns and value is not None:
             value = hidden(setting, value)
+        elif setting.secret and value:
+            value = HIDDEN
         values[setting.key] = without_password(value) if setting.key == "database" else value
     return values
 

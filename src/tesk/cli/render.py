@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tesk.caller import LOCAL, Caller
-from tesk.cli.config import hidden
+from tesk.cli.config import HIDDEN, hidden
 from tesk.cli.dispatch import USAGE
 from tesk.cli.documents import Written, change
 from tesk.cli.loaded import add_settings_arguments, settings_in_force
@@ -124,6 +124,6 @@ def _masked(storage: StorageSettings) -> StorageSettings:
     tree = msgspec.to_builtins(storage)
     for setting in reference():
         section, _, name = setting.key.rpartition(".")
-        if section == "storage" and setting.columns and tree[name]:
-            tree[name] = hidden(setting, tree[name])
+        if section == "storage" and tree[name]:
+            tree[name] = hidden(setting, tree[name]) if setting.columns else HIDDEN if setting.secret else tree[name]
     return msgspec.convert(tree, StorageSettings)

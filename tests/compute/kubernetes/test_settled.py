@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from fakes.manifests import plan_of
 from tesk.compute.kubernetes.settled import policy_of, settled
 from tesk.errors import StartError
 from tesk.settings import ContainersSettings, KubernetesSettings, LocalSettings, Settings
-from tesk.tes.task import Executor, Task
 
 
 def server_id(**given: object) -> str:
@@ -40,7 +40,7 @@ def test_a_template_may_lie_in_a_file(tmp_path: Path):
     file = tmp_path / "pod.yaml"
     file.write_text("spec: {schedulerName: mine}\n")
     policy = policy_of(KubernetesSettings(pod_template=str(file)))
-    assert policy.check(Task(executors=(Executor(image="a", command=("b",)),)), "alice") == ()
+    assert policy.asked(plan_of()).patches == ({"spec": {"schedulerName": "mine"}},)
     with pytest.raises(StartError, match=r"kubernetes\.pod_template: /nowhere/pod\.yaml cannot be read"):
         policy_of(KubernetesSettings(pod_template="/nowhere/pod.yaml"))
 
