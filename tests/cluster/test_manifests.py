@@ -163,7 +163,7 @@ apiVersion: v1
 kind: ResourceQuota
 metadata: {name: rules}
 spec:
-  hard: {requests.cpu: "4", requests.memory: 8Gi, limits.cpu: "20", limits.memory: 40Gi, pods: "10"}
+  hard: {requests.cpu: "4", requests.memory: 8Gi, requests.ephemeral-storage: 1Gi, limits.cpu: "20", limits.memory: 40Gi, pods: "10"}
 """
 
 

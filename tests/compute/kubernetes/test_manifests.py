@@ -11,6 +11,7 @@ from tesk.settings import KubernetesSettings, ParameterRule
 from tesk.tes.task import Executor, FileType, Input, Output, Resources, Task
 
 COPYING, IMAGE = Layout(), Layout(image_volume=True, image_subpath=True)
+NO_DISK = {"ephemeral-storage": "0"}
 RESTRICTED = replace(SETTINGS, security="restricted", run_as_user=1234)
 
 
@@ -203,10 +204,10 @@ def test_trap_20_under_restricted_everybody_is_one_user_with_nothing():
 def test_executors_come_one_after_the_other_so_they_are_counted_once():
     pod = pod_of(plan_of(Task(executors=executors(3)), cores=2, ram=4 * 10**9))
     asked = {name: each["resources"]["requests"] for name, each in containers(pod).items()}
-    assert asked["executor-0"] == {"cpu": "2000m", "memory": "4000000000"}
-    assert asked["outputs"] == {"cpu": "100m", "memory": "300000000"}
+    assert asked["executor-0"] == {"cpu": "2000m", "memory": "4000000000", **NO_DISK}
+    assert asked["outputs"] == {"cpu": "100m", "memory": "300000000", **NO_DISK}
     for name in ("executor-1", "executor-2", "inputs", "prepare"):
-        assert asked[name] == {"cpu": "0", "memory": "0"}
+        assert asked[name] == {"cpu": "0", "memory": "0", **NO_DISK}
 
 
 def test_a_pod_asks_for_all_itself_where_the_cluster_can():
@@ -214,7 +215,7 @@ def test_a_pod_asks_for_all_itself_where_the_cluster_can():
     whole = {"cpu": "2100m", "memory": "4300000000"}
     assert pod["spec"]["resources"] == {"requests": whole, "limits": whole}
     for container in containers(pod).values():
-        assert container["resources"]["requests"] == {"cpu": "0", "memory": "0"}
+        assert container["resources"]["requests"] == {"cpu": "0", "memory": "0", **NO_DISK}
 
 
 @pytest.mark.parametrize("layout", [COPYING, NEWEST])
@@ -229,12 +230,13 @@ def test_trap_6_every_executor_has_the_memory_of_the_task_as_its_own_limit(layou
 def test_trap_20_no_limit_range_finds_anything_that_we_did_not_say(layout, disk):
     for container in containers(pod_of(plan_of(Task(executors=executors(2)), disk=disk), layout=layout)).values():
         resources = container["resources"]
-        assert resources["requests"].keys() == resources["limits"].keys() >= {"cpu", "memory"}
+        assert resources["requests"].keys() == {"cpu", "memory", "ephemeral-storage"}
+        assert resources["limits"].keys() == {"cpu", "memory"} | ({"ephemeral-storage"} if disk else set())
 
 
 def test_trap_20_a_limit_range_with_a_least_amount_can_be_kept():
     pod = pod_of(settings=replace(SETTINGS, least_cpu_cores=0.01, least_ram_gb=0.02))
-    assert containers(pod)["inputs"]["resources"]["requests"] == {"cpu": "10m", "memory": "20000000"}
+    assert containers(pod)["inputs"]["resources"]["requests"] == {"cpu": "10m", "memory": "20000000", **NO_DISK}
 
 
 def test_trap_20_a_pod_asks_for_no_less_than_its_containers_and_none_for_more_than_it_may_have():
@@ -274,7 +276,7 @@ def test_trap_17_more_disk_is_a_volume_that_goes_with_the_pod():
             }
         }
     }
-    assert "ephemeral-storage" not in containers(pod)["executor-0"]["resources"]["requests"]
+    assert containers(pod)["executor-0"]["resources"]["requests"]["ephemeral-storage"] == "0"
 
 
 def test_trap_17_with_a_storage_class_all_disk_is_a_volume():

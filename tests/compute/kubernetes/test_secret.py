@@ -46,6 +46,12 @@ def test_a_secret_goes_with_its_pod_and_is_never_changed():
     assert (secret["type"], secret["immutable"]) == ("Opaque", True)
 
 
+def test_the_pod_of_a_job_owns_its_secret_under_its_own_name():
+    secret = secret_manifest(ATTEMPT, plan_of(), "u", STORAGE, server_id="here", owner="job-x2j4f")
+    assert secret["metadata"]["ownerReferences"][0]["name"] == "job-x2j4f"
+    assert secret["metadata"]["name"] == str(ATTEMPT)
+
+
 def test_each_executor_has_an_item_of_its_own():
     steps = (
         Executor(image="a", command=("sh", "-c", "echo $(A)\n"), env={"A": "true"}, workdir="/w", stdout="/out/o"),

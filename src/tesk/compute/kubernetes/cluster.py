@@ -156,6 +156,7 @@ class Cluster:
             self._needed(plan.transfer),
             server_id=self._settings.server_id,
             namespace=namespace,
+            owner=pod.metadata.name,
         )
         path = path_of("secrets", namespace)
         try:

@@ -60,7 +60,7 @@ def share(
     )
     theirs = _amounts(max(cores, least_cores), max(memory, least_memory))
     disk = {"ephemeral-storage": str(node_disk_bytes)} if node_disk_bytes else {}
-    no_disk = {"ephemeral-storage": "0"} if node_disk_bytes else {}
+    no_disk = {"ephemeral-storage": "0"}  # a quota may want it to be said
     # While data moves the stager may use the cores of executors, which do nothing then.
     ours = {**stager, "cpu": whole["cpu"], **disk}
 
@@ -69,7 +69,7 @@ def share(
         asked = theirs if first and not pod_resources else least
         devices = {settings.gpu_resource: str(gpus[index])} if gpus.get(index) else {}
         return Resources(
-            requests={**asked, **(disk if first else no_disk), **devices}, limits={**theirs, **disk, **devices}
+            requests={**asked, **((first and disk) or no_disk), **devices}, limits={**theirs, **disk, **devices}
         )
 
     return PodResources(

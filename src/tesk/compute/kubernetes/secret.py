@@ -55,13 +55,23 @@ def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings)
 
 
 def secret_manifest(
-    attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings, *, server_id: str, namespace: str = ""
+    attempt: AttemptId,
+    plan: Plan,
+    pod_uid: str,
+    storage: StorageSettings,
+    *,
+    server_id: str,
+    namespace: str = "",
+    owner: str | None = None,
 ) -> Document:
-    """Return the secret of the pod with `pod_uid`, which owns it. Raises CannotRun where it would be too large."""
+    """Return the secret of the pod with `pod_uid`, which owns it. Raises CannotRun where it would be too large.
+
+    `owner` is the pod's name where it is another than the attempt's, as that of a Job's pod is.
+    """
     data = items(attempt, plan, pod_uid, storage)
     if why := secret_too_large(data):
         raise CannotRun(f"The task {why}.")
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod_name(attempt), "uid": pod_uid}
+    pod = {"apiVersion": "v1", "kind": "Pod", "name": owner or pod_name(attempt), "uid": pod_uid}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -69,7 +79,7 @@ def secret_manifest(
             "name": pod_name(attempt),
             **({"namespace": namespace} if namespace else {}),
             "labels": labels_of(attempt, server_id),
-            "ownerReferences": [owner],
+            "ownerReferences": [pod],
         },
         "type": "Opaque",
         "immutable": True,
