@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from tesk.errors import BackendUnavailable, StartError
 
 _CALL_SECONDS = 60.0
 _REMOVE_SECONDS = 600.0
+_DRAIN_SECONDS = 1.0
 _PODMAN = 4
 _WAITS_SECONDS = (0.1, 0.3, 1.0, 0.0)
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
@@ -133,9 +135,9 @@ class Engine:
             end_time=_seconds(state.finished),
         )
 
-    async def signal(self, name: str, signal: str) -> bool:
+    async def signal(self, name: str, word: str) -> bool:
         """Send a signal to the first process of a container; say whether there was one that runs."""
-        return (await self._call("kill", "--signal", signal, "--", name)).code == 0
+        return (await self._call("kill", "--signal", word, "--", name)).code == 0
 
     async def wait(self, name: str) -> None:
         """Return when a container has ended, or is not there."""
@@ -232,9 +234,14 @@ class Engine:
             yield process
         finally:
             if process.returncode is None:
+                # A rootless podman is two processes, and the second one would hold on to what we read.
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_DRAIN_SECONDS):
+                        for stream in filter(None, (process.stdout, process.stderr)):
+                            await stream.read()
 
 
 def passed_environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from tesk.errors import BackendUnavailable
 
 _LATER_SECONDS = 2.0
 _AGAIN_SECONDS = 30.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
 
