@@ -68,6 +68,7 @@ def test_metrics_count_what_happened_and_name_no_task(served):
         "tesk_submissions_total 1",
         'tesk_tasks{state="QUEUED"} 1',
         'tesk_tasks{state="RUNNING"} 0',
+        "tesk_tasks_held 0",
         "tesk_store_commit_changes_count 1",
     ):
         assert line in text.splitlines()

@@ -58,6 +58,7 @@ class Controller:
         self._term: Term | None = None
         self._draining = False
         self._shutdown: Stop | None = None
+        metrics.holds(self._holds)
 
     async def run(self) -> None:
         """Hold one lease after the other until canceled; then the last one is released."""
@@ -112,6 +113,9 @@ class Controller:
                 await self._store.release(tenure.lease)
         except (Unavailable, TimeoutError):
             _log.warning("The lease could not be released; it ends by itself")
+
+    def _holds(self) -> int:
+        return 0 if self._term is None else sum(not held.stale for held in self._term.held.values())
 
     def _beat(self) -> None:
         self._last = time.monotonic()

@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
@@ -80,6 +80,7 @@ class Metrics:
         self._queued = Histogram("tesk_task_queued_seconds", "From creation to the first start.", _LONG)
         self._ran = Histogram("tesk_task_run_seconds", "From the start of an attempt to its end.", _LONG, ("state",))
         self._batches = Histogram("tesk_store_commit_changes", "Changes that shared a commit.", _SIZES)
+        self._held: Callable[[], int] = lambda: 0
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         """Tell of a request that was answered."""
@@ -108,6 +109,10 @@ class Metrics:
         with self._lock:
             self._ran.observe(ran_seconds, (state,))
 
+    def holds(self, held: Callable[[], int]) -> None:
+        """Tell who is to be asked how many tasks this server holds."""
+        self._held = held
+
     def text(self, tasks: Mapping[str, int], version: str) -> str:
         """Return all of it, with how many tasks are in each state, in the text format of Prometheus."""
         lines: list[str] = []
@@ -116,6 +121,8 @@ class Metrics:
                 lines += [f"# HELP {each.name} {each.says}", f"# TYPE {each.name} {each.kind}", *each.lines()]
         lines += ["# HELP tesk_tasks Tasks that have not ended.", "# TYPE tesk_tasks gauge"]
         lines += [f"tesk_tasks{_braces(('state',), (state,))} {count}" for state, count in sorted(tasks.items())]
+        lines += ["# HELP tesk_tasks_held Tasks that this server holds, and has read.", "# TYPE tesk_tasks_held gauge"]
+        lines += [f"tesk_tasks_held {self._held()}"]
         lines += ["# HELP tesk_info The version of the server.", "# TYPE tesk_info gauge"]
         lines += [f"tesk_info{_braces(('version',), (version,))} 1", ""]
         return "\n".join(lines)
