@@ -1,5 +1,6 @@
 """Fixtures that several rooms want."""
 
+import contextlib
 import signal
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 
 import postgres
 from fakes import engine as engines
+from fakes import pods
 
 # Who starts the tests in the background has them ignore Ctrl-C, and all that they start would ignore it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,3 +38,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]
             yield engine
     except engines.Missing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def pods_namespace() -> Iterator[str]:
+    """Give a namespace of a real cluster in which pods run, one for the whole session; skip where there is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            name = stack.enter_context(pods.namespace())
+        except pods.Missing as missing:
+            pytest.skip(str(missing))
+        yield name

@@ -53,7 +53,7 @@ class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
 
     `exit_code` is that of the program, 128 + signal where a signal ended it, 127 not found, 126 not executable. None:
     the program did not run, since it was not its turn (`skipped`) or for the reason in `error`. `error` beside a code says more about
-    it, for a person.
+    it, for a person. `stdout_bytes` and `stderr_bytes`: how much the program wrote in all.
     """
 
     pod: str
@@ -64,6 +64,8 @@ class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     ended: float = 0.0
     skipped: bool = False
     error: str | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
 
 
 class CheckIn(Struct, frozen=True, kw_only=True, tag_field="tesk", tag="here/1"):
@@ -112,6 +114,7 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
 class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One executor that had its turn. Tails are text.
 
+    `stdout_bytes` and `stderr_bytes` are how much it wrote in all, 0 where that is not known.
     `exit_code` None: its shim went away without a word while the program ran (`killed`), or the program never ran, and
     `error` says why.
     """
@@ -124,6 +127,8 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr: str = ""
     error: str | None = None
     killed: bool = False
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
 
 
 class AttemptReport(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="tesk", tag="attempt/1"):

@@ -6,8 +6,9 @@ import pytest
 
 from fakes.attempts import local
 from fakes.engine import containers
+from fakes.pods import kubernetes
 
-BACKENDS = {"local": local, "containers": containers}
+BACKENDS = {"local": local, "containers": containers, "kubernetes": kubernetes}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -23,4 +24,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path):
     """Give a function that opens a backend."""
     if request.param == "containers":
         request.getfixturevalue("engine")
+    if request.param == "kubernetes":
+        namespace = request.getfixturevalue("pods_namespace")
+        return lambda stager=None: kubernetes(namespace, stager)
     return lambda stager=None: BACKENDS[request.param](tmp_path, stager)

@@ -82,6 +82,13 @@ class ShelfStager:
             await self.held.wait()
 
 
+class FaultyStager(ShelfStager):
+    """Has a bug."""
+
+    async def fetch(self, transfers, root, owner, told=None):
+        raise ZeroDivisionError("a bug")
+
+
 @contextlib.asynccontextmanager
 async def local(folder: Path, stager: ShelfStager | None = None, **settings) -> AsyncIterator[LocalBackend]:
     """Give a backend `local` that is open. Network is off unless told, since that is quicker to try."""
@@ -111,6 +118,14 @@ async def until(
     return seen
 
 
+async def until_moving(backend: Backend, attempt: AttemptId) -> Progress:
+    """Ask how far the data is until it is known: nobody is told of it."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while (moving := await backend.progress(attempt)) is None:
+            await asyncio.sleep(0.1)
+    return moving
+
+
 async def finish(backend: Backend, what: Plan) -> Observation:
     """Run a plan to its end and forget it."""
     attempt = new_attempt()
@@ -131,10 +146,10 @@ def run(folder: Path, *executors: Executor, settings=None, stager: ShelfStager |
 
 
 async def wait_for_words(backend: Backend, attempt: AttemptId, words: bytes, executor: int = 0) -> None:
-    """Wait until an executor has written something to stdout."""
+    """Wait until an executor has written something."""
     written = b""
     async with asyncio.timeout(BOUND_SECONDS):
-        async for piece in backend.logs(attempt, executor, stream="stdout", follow=True):
+        async for piece in backend.logs(attempt, executor, stream="combined", follow=True):
             written += piece
             if words in written:
                 return

@@ -110,6 +110,8 @@ def disturbed_since(pod: Pod) -> float | None:
     disruption = _condition(pod, "DisruptionTarget")
     if disruption is not None and disruption.last_transition_time is not None:
         times.append(disruption.last_transition_time.timestamp())
+    if pod.status.reason:
+        times.append(0.0)  # its node put an end to it, and does not say when
     return min(times, default=None)
 
 
@@ -161,7 +163,9 @@ def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -
     for status in (*pod.status.init_container_statuses, inputs, outputs, *ours):
         number = _number(status.name)
         image = images[number] if number is not None and number < len(images) else None
-        if (found := of_container(status, image, settings)) is not None:
+        found = of_container(status, image, settings)
+        # The image of our own that brings the shim is waited for by executors, too; the stager's containers tell of it.
+        if found is not None and not (number is not None and settings.stager_image in found.sentence):
             yield found
     if _stuck(pod) is not None and (found := of_volumes(events, settings)) is not None:
         yield found
@@ -231,16 +235,16 @@ def _why(pod: Pod, disturbed: float | None) -> tuple[Phase, str, bool]:
         if any(words in message for words in _DISK_WORDS):
             return Phase.SYSTEM_FAILED, _disk_full(memo(pod), message), True
         return Phase.PREEMPTED, _sentence(f"The pod was evicted from its node: {message}"), False
-    if disturbed is not None:
-        return Phase.PREEMPTED, _disturbance(pod, message), False
     for init in status.init_container_statuses:
         end = _ended(init)
-        if end is not None and end.exit_code != 0:
+        if end is not None and end.exit_code != 0 and disturbed is None:
             return Phase.SYSTEM_FAILED, _sentence(f"{_init(init.name)} failed: {_said(end)}"), False
-    if status.reason:
+    if status.reason and _condition(pod, "DisruptionTarget") is None:
         # A kubelet's own no: OutOfcpu, NodeAffinity, NodeShutdown, Terminated, UnexpectedAdmissionError ...
         words = f"{status.reason}: {message}" if message else status.reason
         return Phase.PREEMPTED, _sentence(f"Its node did not keep the pod: {words}"), False
+    if disturbed is not None:
+        return Phase.PREEMPTED, _disturbance(pod, message), False
     end = _ended(container(pod, OUTPUTS))
     if end is None:
         return Phase.SYSTEM_FAILED, "The pod ended without its container outputs.", False

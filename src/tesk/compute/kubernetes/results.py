@@ -6,6 +6,7 @@ from tesk.compute.backend import AttemptId, Observation, Phase
 from tesk.compute.kubernetes.memo import Memo, memo
 from tesk.compute.kubernetes.objects import Pod
 from tesk.compute.kubernetes.pod_status import Reading, container, executors
+from tesk.compute.machine.refused import NOT_FOUND, refused
 from tesk.pod import EXECUTOR, AttemptReport, ExecutorEnd
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.times import rfc3339
@@ -14,6 +15,8 @@ _KILLED = 137
 _NO_LOG = "The log of the pod could not be read; of the streams and output files only a part is known."
 _NO_REPORT = "What the pod reported was lost with it: its streams and output files are not known."
 _OUT_OF_MEMORY = "out-of-memory"
+_NOT_FOUND = "command not found: "
+_NOT_EXECUTABLE = "cannot be executed: "
 
 
 def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptReport | None) -> Observation:
@@ -52,7 +55,7 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
             OutputFileLog(url=file.url, path=file.path, size_bytes=str(file.size_bytes))
             for file in (report.outputs.files if report.outputs is not None else ())
         ),
-        metadata=facts(pod, known),
+        metadata=facts(pod, known) | _sizes(report),
         input_types=report.inputs.types if report.inputs is not None else {},
         output_types=report.outputs.types if report.outputs is not None else {},
     )
@@ -68,6 +71,12 @@ def facts(pod: Pod, known: Memo) -> dict[str, str]:
         if digest := container(pod, EXECUTOR.format(index)).image_id:
             said[f"executors.{index}.image_digest"] = digest.rpartition("@")[2]
     return said
+
+
+def _sizes(report: AttemptReport) -> dict[str, str]:
+    return {
+        f"executors.{end.index}.{stream}_size_bytes": str(size) for end in report.executors for stream, size in _cut(end)
+    }
 
 
 def _judge(report: AttemptReport, known: Memo) -> tuple[Phase, str | None, bool]:
@@ -124,6 +133,24 @@ def _code(pod: Pod, end: ExecutorEnd) -> int:
     return (over.exit_code if over is not None else 0) or _KILLED
 
 
+def _refused(end: ExecutorEnd, error: str, known: Memo) -> str:
+    """Say what a shim says in the words that all backends have for a program that could not be run."""
+    where = f"in image {known.images[end.index]}" if end.index < len(known.images) else "in its image"
+    if (program := error.removeprefix(_NOT_FOUND)) != error:
+        return refused(end.index, program, NOT_FOUND, where)
+    program, _, why = error.removeprefix(_NOT_EXECUTABLE).rpartition(": ")
+    if program and error.startswith(_NOT_EXECUTABLE):
+        return refused(end.index, program, end.exit_code or 0, f"{where}: {why}")
+    return f"executors[{end.index}]: {error}."
+
+
+def _cut(end: ExecutorEnd) -> Iterator[tuple[str, int]]:
+    """Streams of which more was written than their tails hold. What is no UTF-8 takes three bytes for one."""
+    for stream, text, size in (("stdout", end.stdout, end.stdout_bytes), ("stderr", end.stderr, end.stderr_bytes)):
+        if size > len(text.encode()):
+            yield stream, size
+
+
 def _notes(pod: Pod, report: AttemptReport, known: Memo) -> Iterator[str]:
     for end in report.executors:
         over = container(pod, EXECUTOR.format(end.index)).state.terminated
@@ -134,7 +161,9 @@ def _notes(pod: Pod, report: AttemptReport, known: Memo) -> Iterator[str]:
         elif end.killed:
             yield f"executors[{end.index}]: it was killed from outside."
         elif end.error is not None and end.exit_code is not None:
-            yield f"executors[{end.index}]: {end.error}."
+            yield _refused(end, end.error, known)
+        for stream, size in _cut(end):
+            yield f"executors[{end.index}]: of the {size} bytes of {stream} only the end is in its log."
     for moved in (report.inputs, report.outputs):
         if moved is not None:
             yield from moved.warnings

@@ -39,6 +39,8 @@ def read_end(
         stdout=stdout,
         stderr=stderr,
         error=error,
+        stdout_bytes=max(0, status.stdout_bytes),
+        stderr_bytes=max(0, status.stderr_bytes),
     )
 
 
