@@ -5,12 +5,18 @@ all the same. Times are as they come, `datetime` in UTC. The names are those of 
 """
 
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from sys import intern
+from typing import Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from msgspec import Raw, Struct
+from msgspec.structs import force_setattr
 
 T = TypeVar("T")
+
+CONDITIONS: Final = frozenset({"DisruptionTarget", "PodScheduled"})
+"""Those of a pod's conditions that are read."""
+_SHORT = 4
 
 
 class Meta(Struct, frozen=True, rename="camel", gc=False):
@@ -106,11 +112,38 @@ class PodStatus(Struct, frozen=True, rename="camel", gc=False):
 
 
 class Pod(Struct, frozen=True, gc=False):
-    """A pod, as it is kept for each of ten thousand."""
+    """A pod, as it is kept for each of ten thousand: without the conditions that nobody reads (`CONDITIONS`)."""
 
     metadata: Meta = Meta()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    def __post_init__(self) -> None:
+        """Keep once what is the same in many; nobody else has seen these values yet."""
+        meta, status = self.metadata, self.status
+        _once(meta, "namespace", meta.namespace)
+        for name, value in meta.labels.items():
+            if value not in meta.name or len(value) < _SHORT:
+                meta.labels[name] = intern(value)
+        if meta.annotations:
+            force_setattr(meta, "annotations", {intern(name): value for name, value in meta.annotations.items()})
+        if meta.finalizers:
+            force_setattr(meta, "finalizers", tuple([intern(each) for each in meta.finalizers]))
+        _once(self.spec, "node_name", self.spec.node_name)
+        _once(status, "phase", status.phase)
+        if status.conditions:
+            force_setattr(status, "conditions", tuple([each for each in status.conditions if each.type in CONDITIONS]))
+            for condition in status.conditions:
+                _once(condition, "type", condition.type)
+                _once(condition, "status", condition.status)
+        for container in status.container_statuses:
+            _once(container, "name", container.name)
+            _once(container, "image_id", container.image_id)
+
+
+def _once(value: Struct, name: str, text: str) -> None:
+    if text:
+        force_setattr(value, name, intern(text))
 
 
 class Bare(Struct, frozen=True, gc=False):
