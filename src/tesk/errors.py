@@ -30,12 +30,12 @@ TeskError
     `-- NotEnded              waited for, in vain
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+
+class Problem(Struct, frozen=True):
     """One thing wrong in a request: where (a JSON path such as `executors[0].image`) and what would be right."""
 
     path: str

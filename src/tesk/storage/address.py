@@ -3,8 +3,9 @@
 import contextlib
 import ipaddress
 import socket
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from tesk.errors import TransferRefused
 
@@ -23,8 +24,7 @@ _METADATA = tuple(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Struct, frozen=True):
     """The hosts that the settings let us call: names, `*.example.org`, `*`, addresses, networks (`10.0.0.0/8`).
 
     Nothing `allowed` means all. What is `denied` is denied by its name and by its addresses.

@@ -17,8 +17,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from tesk.errors import TransferFailed, TransferRefused
 from tesk.storage.scheme import Advance
@@ -67,8 +68,7 @@ def hearing(hear: Hear) -> Iterator[None]:
         _hearing.remove(hear)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How often something is tried (`tries`), and how to wait between (`wait`: seconds, and an Advance to look at)."""
 
     tries: int = 5
