@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
 from fakes.manifests import containers, executors, mounts, plan_of, pod_of, volumes
@@ -12,9 +13,9 @@ from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.template import merged
 from tesk.errors import StartError
 from tesk.settings import KubernetesSettings, ParameterRule
-from tesk.tes.task import Task
+from tesk.tes.task import Resources, Task
 
-_FEW = settings(max_examples=60, deadline=None)
+_FEW = bounds(max_examples=60, deadline=None)
 _NAMES = st.sampled_from(["a", "b", "env", "volumes", "imagePullSecrets", "labels"])
 _SCALARS = st.one_of(st.integers(0, 9), st.text("xy", max_size=3), st.booleans())
 _ENTRIES = st.fixed_dictionaries(
@@ -127,6 +128,16 @@ def test_a_template_is_merged_into_every_pod():
         assert mounts(pod, name)["/references"]["readOnly"] is True
         assert "/.tesk/run" in mounts(pod, name)
     assert volumes(pod)["work"] == {"name": "work", "emptyDir": {"medium": "Memory"}}
+
+
+def test_data_that_is_to_lie_in_memory_does_whatever_the_storage_class():
+    rule = ParameterRule(
+        name="memory", patch={"spec": {"volumes": [{"name": "work", "emptyDir": {"medium": "Memory"}}]}}
+    )
+    settings = KubernetesSettings(storage_class="fast", parameters=(rule,))
+    task = Task(executors=executors(), resources=Resources(backend_parameters={"memory": "yes"}))
+    assert volumes(pod_of(plan_of(task), settings))["work"] == {"name": "work", "emptyDir": {"medium": "Memory"}}
+    assert "ephemeral" in volumes(pod_of(plan_of(), settings))["work"]
 
 
 def test_a_whole_pod_may_be_given():

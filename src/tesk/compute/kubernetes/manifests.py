@@ -117,7 +117,7 @@ def pod_manifest(
     if asked.namespace:
         _part(pod, "metadata")["namespace"] = asked.namespace
     for patch in asked.patches:
-        pod = merged(pod, patch)
+        pod = _with_one_source(merged(pod, patch))
     return in_zones(pod, settings.zone_label, asked.zones) if asked.zones else pod
 
 
@@ -232,6 +232,16 @@ def _work(size: int, settings: KubernetesSettings, storage_class: str) -> Docume
     if storage_class:
         claim["storageClassName"] = storage_class
     return {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+
+
+def _with_one_source(pod: Document) -> Document:
+    """Let a patch that names an emptyDir (one in memory, say) have it, where the data would lie on a volume of a class."""
+    volumes = _part(pod, "spec")["volumes"]
+    assert isinstance(volumes, list)
+    for place, volume in enumerate(volumes):
+        if volume["name"] == "work" and {"emptyDir", "ephemeral"} <= volume.keys():
+            volumes[place] = {key: value for key, value in volume.items() if key != "ephemeral"}
+    return pod
 
 
 def _control_bytes(plan: Plan) -> int:
