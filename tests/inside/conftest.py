@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tesk.inside import Inside
+from tesk.inside import Inside, delete_folder
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "root").mkdir()
-    return tmp_path / "root"
+    yield tmp_path / "root"
+    # pytest removes what earlier runs left, and of a very deep tree it would find no end.
+    delete_folder(tmp_path / "root")
 
 
 @pytest.fixture(params=[True, False], ids=["openat2", "walk"])
