@@ -44,7 +44,7 @@ class KubernetesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     kubeconfig: Annotated[
         str,
-        says("Path of a kubeconfig. Not given: the pod's own service account, else KUBECONFIG, else `~/.kube/config`."),
+        says("Path of a kubeconfig. Not given: KUBECONFIG, else `~/.kube/config`, else the pod's own service account."),
     ] = ""
     context: Annotated[str, says("Context of the kubeconfig. Not given: its current one.")] = ""
     namespace: Annotated[

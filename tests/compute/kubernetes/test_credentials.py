@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import ssl
@@ -346,7 +347,7 @@ def test_a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says():
     async def body():
         async with KubernetesApi().serving() as proxy:
             proxy.put("pods", "ns", "a")
-            cluster = Cluster(server="http://cluster.test:1", proxy_url=proxy.url.replace("//", "//me:s3cret@"))
+            cluster = Cluster(server="http://cluster.test:1", proxy_url=proxy.url)
             async with Api(Access(cluster, User(token="t"), "ns", environment={"NO_PROXY": "*"})) as api:
                 assert (await api.get(f"{PODS}/a", Pod)).metadata.name == "a"
             _, _, _, headers = proxy.requests[0]
@@ -354,3 +355,75 @@ def test_a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says():
             assert headers["Authorization"] == "Bearer t"
 
     asyncio.run(body())
+
+
+@contextlib.asynccontextmanager
+async def tunnels(port, asked):
+    """Serve a proxy that lets whoever has its password through to `port`."""
+
+    async def pour(reader, writer):
+        with contextlib.closing(writer):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+
+    async def tunnel(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.decode())
+        if b"Proxy-Authorization: Basic " + base64.b64encode(b"me:s3cret") not in head:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def test_through_a_proxy_only_the_cluster_sees_who_we_are(tmp_path):
+    certificate, key, client, client_key = _authority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client))
+    tls.load_cert_chain(certificate, key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    asked = []
+
+    async def body():
+        async with KubernetesApi(tls=tls).serving() as server, tunnels(server.port, asked) as proxy:
+            server.put("pods", "ns", "a")
+            user = User(client_certificate=str(client), client_key=str(client_key), token="t0ken")
+            for word, sentence in (("s3cret", ""), ("wr0ng", "its proxy answered 407")):
+                cluster = Cluster(
+                    server="https://cluster.test:6443",
+                    certificate_authority=str(certificate),
+                    proxy_url=f"http://me:{word}@{proxy}",
+                )
+                access = Access(cluster, user, "ns", environment={})
+                async with Api(access, request_seconds=0.5) as api:
+                    if not sentence:
+                        assert (await api.get(f"{PODS}/a", Pod)).metadata.name == "a"
+                        continue
+                    with pytest.raises(BackendUnavailable, match=sentence) as caught:
+                        await api.get(f"{PODS}/a", Pod)
+                    assert word not in str(caught.value)
+
+    asyncio.run(body())
+    assert asked[0].startswith("CONNECT cluster.test:6443 ")
+    assert "t0ken" not in "".join(asked)
+
+
+def test_the_package_that_the_backend_wants_is_loaded_with_it_only_and_named_where_it_is_missing():
+    lines = [
+        "import sys, importlib",
+        "import tesk.service, tesk.cli.main",
+        "assert 'aiohttp' not in sys.modules",
+        "sys.modules['aiohttp'] = None",
+        "importlib.import_module('tesk.compute.kubernetes.api')",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        "StartError: Kubernetes wants one package more: pip install 'tesk[kubernetes]'"
+    )

@@ -258,7 +258,7 @@ def path_of(resource: str, namespace: str = "", name: str = "", *, group: str = 
 
 def rule_of(verb: str, path: str) -> Rule:
     """Return what must be allowed for a call of `verb` at `path`."""
-    words = path.strip("/").split("/")
+    words = path.partition("?")[0].strip("/").split("/")
     group = words[1] if words[0] == "apis" else ""
     rest = words[3:] if words[0] == "apis" else words[2:]
     if rest[:1] == ["namespaces"] and len(rest) > 2:
