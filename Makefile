@@ -2,7 +2,7 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env check test test-faults bench bench-cluster demo docs lock shim build clean
+.PHONY: help env check test test-faults bench bench-cluster demo docs lock shim images build clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ lock: $(READY) ## pin anew, with hashes, for every supported Python; names no in
 
 shim: ## build/shim/: the first process of executors on Kubernetes, for amd64 and arm64; wants Go
 	scripts/make-shim
+
+images: $(READY) ## build/images/: server and stager as archives, by docker, podman or buildah; scripts/make-images says what may be set
+	scripts/make-images
 
 build: $(READY) ## dist/: wheel and source
 	$(BIN)/python -m build --no-isolation
