@@ -11,7 +11,7 @@ from fakes.manifests import containers, executors, mounts, plan_of, pod_of, volu
 from tesk.compute.kubernetes.checked import read_template
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.template import merged
-from tesk.errors import StartError
+from tesk.errors import CannotRun, StartError
 from tesk.settings import KubernetesSettings, ParameterRule
 from tesk.tes.task import Resources, Task
 
@@ -140,6 +140,12 @@ def test_data_that_is_to_lie_in_memory_does_whatever_the_storage_class():
     assert "ephemeral" in volumes(pod_of(plan_of(), settings))["work"]
 
 
+def test_a_path_of_the_task_where_the_template_mounts_something_is_named():
+    task = Task(executors=executors(), volumes=("/references",))
+    with pytest.raises(CannotRun, match=r"/references: the settings mount something of their own there"):
+        pod_of(plan_of(task), template=PROXIES)
+
+
 def test_a_whole_pod_may_be_given():
     whole = {"apiVersion": "v1", "kind": "Pod", "spec": {"schedulerName": "mine"}}
     assert read_template(json.dumps(whole)) == {"spec": {"schedulerName": "mine"}}
@@ -179,6 +185,12 @@ def test_a_whole_pod_may_be_given():
         ),
         ("spec: {volumes: [{name: control, emptyDir: {}}]}", "spec.volumes: control is TESK's own"),
         ("spec: {volumes: [{name: work, hostPath: {path: /}}]}", "spec.volumes: work is TESK's own"),
+        ("spec: {volumes: null}", "spec.volumes cannot be taken away"),
+        ("spec: {$patch: replace}", "spec.$patch: there is no such field"),
+        ("spec: {containers: [{name: executor, volumeMounts: null}]}", "volumeMounts cannot be taken away"),
+        ("spec: {containers: [{name: inputs, $patch: delete}]}", "$patch: there is no such field"),
+        ("metadata: {labels: {$patch: replace}}", "metadata.labels.$patch is TESK's own"),
+        ("spec: {volumes: [{name: work, emptyDir: null}]}", "spec.volumes: work is TESK's own"),
         ("spec: {tolerations: x}", "spec.tolerations must be a list of objects"),
     ],
 )
@@ -199,3 +211,77 @@ def test_the_patch_of_a_parameter_is_checked_as_well():
     rule = ParameterRule(name="x", patch={"spec": {"hostPID": True}})
     with pytest.raises(StartError, match=r"kubernetes\.parameters\[0\]\.patch: spec\.hostPID cannot be set"):
         Policy(KubernetesSettings(parameters=(rule,)))
+
+
+# -- what no template can do ------------------------------------------------------------------------------------------------
+
+_ODD = st.one_of(st.none(), st.just("delete"), st.just("replace"), st.text("ab", max_size=2), st.just([]), st.just({}))
+_PATHS = st.sampled_from(["/.tesk/run", "/.tesk", "/tesk/job/stager", "/ref", "/data", "/"])
+_MOUNTS = st.fixed_dictionaries(
+    {"mountPath": _PATHS}, optional={"name": st.sampled_from(["work", "job", "ref"]), "$patch": _ODD, "subPath": _ODD}
+)
+_CONTAINERS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["inputs", "outputs", "executor", "executor-0", "executor-1", "more"])},
+    optional={
+        "$patch": _ODD,
+        "command": _ODD,
+        "image": _ODD,
+        "env": st.one_of(_ODD, st.lists(_ENTRIES, max_size=2)),
+        "securityContext": _ODD,
+        "volumeMounts": st.one_of(_ODD, st.lists(_MOUNTS, max_size=2)),
+    },
+)
+_VOLUMES = st.fixed_dictionaries(
+    {"name": st.sampled_from(["work", "control", "job", "shim", "ref"])},
+    optional={"$patch": _ODD, "emptyDir": st.one_of(_ODD, st.just({"medium": "Memory"})), "hostPath": _ODD},
+)
+_PATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": st.dictionaries(
+            st.sampled_from(["labels", "annotations", "finalizers", "$patch"]),
+            st.one_of(_ODD, st.dictionaries(st.sampled_from(["tesk/task", "team", "$patch"]), _ODD, max_size=2)),
+            max_size=2,
+        ),
+        "spec": st.fixed_dictionaries(
+            {},
+            optional={
+                "$patch": _ODD,
+                "restartPolicy": _ODD,
+                "hostPID": _ODD,
+                "tolerations": _ODD,
+                "containers": st.one_of(_ODD, st.lists(_CONTAINERS, max_size=2)),
+                "volumes": st.one_of(_ODD, st.lists(_VOLUMES, max_size=2)),
+            },
+        ),
+        "kind": st.sampled_from(["Pod", "Job"]),
+    },
+)
+
+
+@bounds(max_examples=300, deadline=None)
+@given(_PATCHES)
+def test_no_template_that_is_taken_takes_away_what_tesk_lives_by(patch):
+    try:
+        read_template(json.dumps(patch))
+    except StartError:
+        return
+    plan = plan_of(Task(executors=executors(2), volumes=("/data",)))
+    try:
+        plain, pod = pod_of(plan), pod_of(plan, template=json.dumps(patch))
+    except CannotRun:
+        return
+    assert pod["metadata"].items() >= {key: plain["metadata"][key] for key in ("name", "finalizers")}.items()
+    assert pod["metadata"]["labels"].items() >= plain["metadata"]["labels"].items()
+    assert list(containers(pod)) == list(containers(plain))
+    for name, container in containers(plain).items():
+        merged_one = containers(pod)[name]
+        assert (merged_one["command"], merged_one["image"]) == (container["command"], container["image"])
+        there = mounts(pod, name)
+        assert all(there[path] == mount for path, mount in mounts(plain, name).items())
+    for name in ("control", "job", "shim"):
+        assert volumes(pod)[name] == volumes(plain)[name]
+    assert len({"emptyDir", "ephemeral"} & volumes(pod)["work"].keys()) == 1
+    for key in ("restartPolicy", "automountServiceAccountToken", "enableServiceLinks", "tolerations"):
+        assert pod["spec"][key] == plain["spec"][key]
+    assert not pod["spec"].keys() & {"hostPID", "hostNetwork", "shareProcessNamespace"}

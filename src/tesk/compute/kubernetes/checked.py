@@ -60,6 +60,7 @@ _LISTS = frozenset(
     {"containers", "initContainers", "volumes", "imagePullSecrets", "tolerations", "hostAliases", "env", "envFrom",
      "volumeMounts", "volumeDevices", "topologySpreadConstraints", "schedulingGates", "readinessGates", "resourceClaims"}
 )  # fmt: skip
+_KEPT = frozenset({"containers", "volumes", "tolerations", "volumeMounts"})
 _MAPS = frozenset(
     {"metadata", "spec", "labels", "annotations", "affinity", "dnsConfig", "nodeSelector", "os", "overhead", "resources",
      "securityContext"}
@@ -106,7 +107,7 @@ def _metadata(metadata: Document) -> Iterator[str]:
             yield f"metadata.{key} must be an object"
         else:
             for name, value in part.items():
-                if str(name).startswith("tesk/") or (key == "labels" and name == names.MANAGED_BY):
+                if str(name).startswith(("tesk/", "$")) or (key == "labels" and name == names.MANAGED_BY):
                     yield f"metadata.{key}.{name} is TESK's own"
                 elif value is not None and not isinstance(value, str):
                     yield f"metadata.{key}.{name} must be a text: write it in quotes"
@@ -130,7 +131,8 @@ def _spec(spec: Document) -> Iterator[str]:
             yield "spec.initContainers: each must have a name"
     for entry in _entries(spec, "volumes"):
         name = str(entry.get("name", ""))
-        if name in _VOLUMES or (name == "work" and not entry.keys() <= _WORK):
+        odd = not entry.keys() <= _WORK or not isinstance(entry.get("emptyDir", {}), dict)
+        if name in _VOLUMES or (name == "work" and odd):
             hint = "; of `work` emptyDir can be, storage classes are set by kubernetes.storage_class" * (name == "work")
             yield f"spec.volumes: {name} is TESK's own{hint}"
         elif not name:
@@ -151,8 +153,10 @@ def _fields(part: Document, where: str, known: frozenset[str], ours: Mapping[str
     for key, value in part.items():
         if key in ours:
             yield f"{where}.{key} cannot be set: {ours[key]}"
-        elif key not in known and key != "$patch":
+        elif key not in known:
             yield f"{where}.{key}: there is no such field, or it cannot be set"
+        elif value is None and key in _KEPT:
+            yield f"{where}.{key} cannot be taken away"
         elif value is not None and key in _LISTS and not (isinstance(value, list) and _are_objects(value)):
             yield f"{where}.{key} must be a list of objects"
         elif value is not None and key in _MAPS and not isinstance(value, dict):

@@ -1,6 +1,6 @@
 """From a plan to the objects that Kubernetes is asked for. Pure: no clock, no cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from posixpath import normpath
 
 from tesk.compute.backend import AttemptId
@@ -116,9 +116,27 @@ def pod_manifest(
     }
     if asked.namespace:
         _part(pod, "metadata")["namespace"] = asked.namespace
-    for patch in asked.patches:
-        pod = _with_one_source(merged(pod, patch))
+    if asked.patches:
+        pod = _patched(pod, asked.patches, plan)
     return in_zones(pod, settings.zone_label, asked.zones) if asked.zones else pod
+
+
+def _patched(pod: Document, patches: Sequence[Document], plan: Plan) -> Document:
+    """Merge patches in. Raises CannotRun where one of them mounts something else at a path of the task's."""
+    patched = pod
+    for patch in patches:
+        patched = merged(patched, patch)
+    wanted = [_shared_mount(plan, entry) for entry in plan.shared]
+    for container in _containers(patched) if wanted else ():
+        mounts = container.get("volumeMounts")
+        assert isinstance(mounts, list)
+        if not str(container["name"]).startswith("executor-"):
+            continue
+        if lost := next((mount for mount in wanted if mount not in mounts), None):
+            raise CannotRun(
+                f"{lost['mountPath']}: the settings mount something of their own there; use another folder."
+            )
+    return _with_one_source(patched)
 
 
 def job_manifest(pod: Document, queue: str) -> Document:
@@ -330,6 +348,12 @@ def in_zones(pod: Document, label: str, zones: tuple[str, ...]) -> Document:
     ] or [{"matchExpressions": [here]}]
     inner = {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": narrowed}}}
     return merged(pod, {"spec": {"affinity": inner}})
+
+
+def _containers(pod: Document) -> list[Document]:
+    containers = _part(pod, "spec")["containers"]
+    assert isinstance(containers, list)
+    return containers
 
 
 def _at(document: Document, key: str) -> Document:
