@@ -2,7 +2,7 @@
 
 import argparse
 
-from tesk.cli.output import Column, add_output_argument, print_document, print_table
+from tesk.cli.output import Column, add_output_argument, print_document, print_table, printable, talk
 from tesk.cli.session import Session, add_ids_argument, add_server_argument
 from tesk.client.answers import Document, text_of
 from tesk.errors import ClientError, RequestError
@@ -27,6 +27,9 @@ def run(args: argparse.Namespace) -> int:
     tasks = [session.ask(session.calls.get(task_id, args.view)) for task_id in session.ids(args.ids)]
     if args.format in ("json", "yaml"):
         print_document(tasks if len(tasks) > 1 else tasks[0], args.format)
+        for task in tasks:
+            if text_of(task, "state") == "INITIALIZING" and (why := _moving(session, task)):
+                talk(f"task {text_of(task, 'id')}: {why}")
     elif args.format == "name":
         print("\n".join(text_of(task, "id") for task in tasks))
     else:
@@ -36,14 +39,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _moving(session: Session, task: Document) -> str:
-    """How far a task's data is, "" where none moves or the server is not ours."""
+    """How far a task's data is, or why it does not run yet; "" where there is nothing to say, or the server is not ours."""
     if text_of(task, "state") not in _MOVES_DATA:
         return ""
     try:
-        moved = session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}")).get("transfer")
+        known = session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}"))
     except (RequestError, ClientError):
         return ""
-    return _progress(moved) if isinstance(moved, dict) else ""
+    moved = known.get("transfer")
+    return _progress(moved) if isinstance(moved, dict) else printable(text_of(known, "waiting"))
 
 
 def _progress(moved: Document) -> str:

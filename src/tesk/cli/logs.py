@@ -1,6 +1,7 @@
 """`tesk logs`: what a task's executors wrote."""
 
 import argparse
+import sys
 
 from tesk.cli.ending import STREAMS, print_streams
 from tesk.cli.output import talk
@@ -13,6 +14,9 @@ from tesk.errors import NotFound
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take one id and which part."""
     add_server_argument(parser)
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="print what executors write while they do, stdout and stderr as one"
+    )
     parser.add_argument("-w", "--wait", action="store_true", help="wait for the end of the task first")
     parser.add_argument("--stream", choices=STREAMS, help="only this one (both, each to its own stream here)")
     parser.add_argument("--executor", type=int, metavar="N", help="only the executor N, counted from 0")
@@ -25,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     session = Session(args)
     (task_id,) = session.ids([args.id])
-    if args.wait:
+    if args.follow and args.attempt is None:
+        if _follow(session, task_id, args):
+            return 0
+        talk("the server does not show what runs; waiting for the end of the task")
+    if args.wait or args.follow:
         wait_for(session, task_id)
     task = session.ask(session.calls.get(task_id, "FULL"))
     attempts = list_of(task, "logs")
@@ -41,3 +49,21 @@ def run(args: argparse.Namespace) -> int:
     elif not any(list_of(log, "logs") for log in attempts):
         talk(f"task {task_id} is {text_of(task, 'state')} and has written nothing; --system shows what the system says")
     return 0
+
+
+def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
+    """Print executors as they go on; False where the server is not ours, and does not tell."""
+    task = session.ask(session.calls.get(task_id, "BASIC"))
+    every = range(len(list_of(task, "executors")))
+    stream = args.stream or "combined"
+    for executor in every if args.executor is None else (args.executor,):
+        try:
+            session.ask(session.calls.logs(task_id, executor, stream=stream, follow=True, heard=_print))
+        except NotFound:
+            return False
+    return True
+
+
+def _print(piece: bytes) -> None:
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()

@@ -8,7 +8,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -35,6 +35,8 @@ Call: TypeAlias = Generator[Request | Pause, Response | None, T]
 LONG_POLL_SECONDS = 30.0
 FIRST_POLL_SECONDS = 0.2
 LAST_POLL_SECONDS = 10.0
+_SILENT_PROGRAM_SECONDS = 1e6
+"""A program may compute for days and write nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,17 @@ class Calls:
     def extension(self, target: str) -> Call[Document]:
         """GET something below `/tesk/v1` of a server that is TESK."""
         return document_of((yield from self._retried(self._request("GET", f"{self._address.root}/tesk/v1{target}"))))
+
+    def logs(
+        self, task_id: str, executor: int, *, stream: str, follow: bool, heard: Callable[[bytes], None]
+    ) -> Call[None]:
+        """Hear what an executor of a server that is TESK writes, to its end with `follow`. Never tried again: it would be heard twice."""
+        asked = urlencode({"stream": stream, "follow": str(follow).lower()})
+        target = f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/logs/{executor}?{asked}"
+        answer = yield replace(self._request("GET", target, silence_seconds=_SILENT_PROGRAM_SECONDS), heard=heard)
+        assert answer is not None
+        if answer.status >= 400:
+            raise error_of(self._address.origin, answer)
 
     # -- below them ----------------------------------------------------------------------------------------------------------
 

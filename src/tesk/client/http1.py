@@ -1,5 +1,6 @@
 """HTTP/1.1 as values: a request to bytes, bytes to a response. No socket."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from httptools import HttpParserError, HttpResponseParser
@@ -9,13 +10,17 @@ from tesk.errors import StrangeAnswer, Unreachable
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the server that the transport belongs to. `timeout_seconds`: longest silence before the answer."""
+    """One request to the server that the transport belongs to. `timeout_seconds`: longest silence before the answer.
+
+    `heard` is given each piece of a good answer's body as it comes, which then has none.
+    """
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     timeout_seconds: float = 60.0
+    heard: Callable[[bytes], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Reader:
     """Reads one response from bytes as they come."""
 
     origin: Origin
+    heard: Callable[[bytes], None] | None = None
     done: bool = False
     reusable: bool = False
     """Whether the connection can carry another request."""
@@ -97,8 +103,11 @@ class Reader:
         self._begun = True
 
     def on_body(self, data: bytes) -> None:
-        """Keep a piece."""
-        self._body += data
+        """Keep a piece, or hand it on."""
+        if self.heard is not None and self._parser.get_status_code() < 300:
+            self.heard(data)
+        else:
+            self._body += data
 
     def on_message_complete(self) -> None:
         """Note the end, but for an interim answer (1xx)."""

@@ -42,7 +42,7 @@ class Sockets:
     def send(self, request: Request) -> Response:
         """Return the answer to one request. Raises Unreachable, StrangeAnswer."""
         connection = self._take() or self._connect()
-        reader = Reader(self._origin)
+        reader = Reader(self._origin, request.heard)
         try:
             connection.settimeout(request.timeout_seconds)
             connection.sendall(render(self._origin, request))

@@ -42,7 +42,7 @@ class Streams:
     async def send(self, request: Request) -> Response:
         """Return the answer to one request. Raises Unreachable, StrangeAnswer."""
         incoming, outgoing = self._take() or await self._connect()
-        reader = Reader(self._origin)
+        reader = Reader(self._origin, request.heard)
         try:
             outgoing.write(render(self._origin, request))
             await asyncio.wait_for(outgoing.drain(), request.timeout_seconds)

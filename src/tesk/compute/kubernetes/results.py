@@ -45,7 +45,8 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
     return Observation(
         attempt=attempt,
         phase=phase,
-        since=reading.since,
+        # Kubernetes tells times in whole seconds.
+        since=max(reading.since, *(end.ended or 0.0 for end in report.executors), 0.0),
         reason=reason,
         final=final,
         ours=ours,

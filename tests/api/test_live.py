@@ -1,0 +1,149 @@
+"""What executors write is shown while they write it, and afterwards what was kept; to those who may see the task."""
+
+import asyncio
+import http.client
+import json
+import time
+
+import pytest
+
+from fakes.served import serve
+from tesk.api.hashing import hash_secret
+from tesk.compute.backend import AttemptId
+from tesk.settings import AuthSettings, Settings, Token
+from tesk.store.rows import Move, Results
+from tesk.tes.logs import ExecutorLog
+from tesk.tes.state import State
+from tesk.transfer import Progress
+
+TASK = {"executors": [{"image": "debian", "command": ["true"]}]}
+
+
+class Speaking:
+    """A backend that writes what the test says. `asked` are the calls, `ended` is set when who listened is gone."""
+
+    def __init__(self, *pieces, more=None, why=None):
+        self.pieces = pieces
+        self.more = more
+        self.why = why
+        self.asked = []
+        self.ended = asyncio.Event()
+
+    async def progress(self, attempt):
+        return Progress(direction="inputs", files=3)
+
+    def waiting(self, attempt):
+        return self.why
+
+    async def logs(self, attempt, executor, *, stream, follow):
+        self.asked.append((attempt, executor, stream, follow))
+        try:
+            for piece in self.pieces:
+                yield piece
+            if follow and self.more is not None:
+                await self.more.wait()
+        finally:
+            self.ended.set()
+
+
+def begun(served, **headers):
+    """Submit a task and begin it; return its id and the lease."""
+    task = served.ask("POST", "/v1/tasks", TASK, headers).json()["id"]
+
+    async def begin():
+        lease = await served.store.acquire("here", "test", 60)
+        assert await served.store.begin(lease, task, time.time())
+        return lease
+
+    return task, served.run(begin())
+
+
+def end(served, task, lease, *logs):
+    results = Results(executor_logs=logs)
+    move = Move(
+        task_id=task,
+        attempt=1,
+        old=State.INITIALIZING,
+        via=State.RUNNING,
+        new=State.COMPLETE,
+        time=time.time(),
+        results=results,
+    )
+    assert served.run(served.store.move(lease, move))
+
+
+def test_what_an_executor_writes_is_shown_at_once(tmp_path) -> None:
+    live = Speaking(b"one\n", b"two\n", more=asyncio.Event())
+    with serve(tmp_path, live=live) as served:
+        task, _ = begun(served)
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        connection.request("GET", f"/tesk/v1/tasks/{task}/logs/0?follow=true")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.read(8) == b"one\ntwo\n"
+        assert live.asked == [(AttemptId(task, 1), 0, "combined", True)]
+        connection.close()
+        answer.close()
+        served.run(asyncio.wait_for(live.ended.wait(), 20))
+
+
+def test_what_is_not_followed_is_shown_as_far_as_it_is(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(b"one\n", more=asyncio.Event())) as served:
+        task, _ = begun(served)
+        assert served.get(f"/tesk/v1/tasks/{task}/logs/1?stream=stdout").body == b"one\n"
+
+
+def test_of_what_has_ended_the_kept_streams_are_shown(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(b"never")) as served:
+        task, lease = begun(served)
+        end(served, task, lease, ExecutorLog(stdout="out é\n", stderr="err\n"))
+        logs = f"/tesk/v1/tasks/{task}/logs"
+        assert served.get(f"{logs}/0?stream=stderr&follow=true").body == b"err\n"
+        assert served.get(f"{logs}/0").body == "out é\nerr\n".encode()
+        assert served.get(f"{logs}/7").body == b""
+
+
+def test_who_follows_a_task_that_waits_sees_it_begin(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(b"words\n")) as served:
+        task = served.ask("POST", "/v1/tasks", TASK).json()["id"]
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        connection.request("GET", f"/tesk/v1/tasks/{task}/logs/0?follow=true")
+        answer = connection.getresponse()
+
+        async def begin():
+            lease = await served.store.acquire("here", "test", 60)
+            assert await served.store.begin(lease, task, time.time())
+
+        served.run(begin())
+        assert answer.read() == b"words\n"
+        connection.close()
+
+
+def test_streams_belong_to_who_owns_the_task(tmp_path) -> None:
+    tokens = tuple(Token(name=name, token_hash=hash_secret(name * 8, "token")) for name in ("alice", "bob"))
+    with serve(tmp_path, Settings(auth=AuthSettings(tokens=tokens)), live=Speaking(b"secret")) as served:
+        task, _ = begun(served, Authorization="Bearer " + "alice" * 8)
+        target = f"/tesk/v1/tasks/{task}/logs/0"
+        assert served.get(target).status == 401
+        assert served.get(target, Authorization="Bearer " + "bob" * 8).status == 404
+        assert served.get(target, Authorization="Bearer " + "alice" * 8).body == b"secret"
+
+
+@pytest.mark.parametrize("target", ["x", "-1", "0?stream=both", "0?follow=1"])
+def test_what_is_asked_wrongly_is_named(tmp_path, target) -> None:
+    with serve(tmp_path) as served:
+        task, _ = begun(served)
+        answer = served.get(f"/tesk/v1/tasks/{task}/logs/{target}")
+        assert answer.status == 400
+        assert answer.json()["detail"]
+
+
+def test_why_a_task_waits_is_shown(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(why="0/3 nodes are available: insufficient memory")) as served:
+        task, lease = begun(served)
+        shown = served.get(f"/tesk/v1/tasks/{task}").json()
+        assert shown["waiting"] == "0/3 nodes are available: insufficient memory"
+        assert shown["transfer"]["files"] == 3
+        end(served, task, lease)
+        shown = json.loads(served.get(f"/tesk/v1/tasks/{task}").body)
+        assert (shown["waiting"], shown["transfer"]) == (None, None)
