@@ -186,7 +186,9 @@ class KubernetesApi:
                 return self._list(request)
             case "POST", _:
                 body = await request.json()
-                name = body["metadata"]["name"]
+                name = body["metadata"].get("name", "")
+                if request.query.get("dryRun"):
+                    return _json(body, 201)
                 if (resource, namespace, name) in self.objects:
                     return _json(status(409, f'{resource} "{name}" already exists', "AlreadyExists"), 409)
                 return _json(self.put(resource, namespace, name, **body), 201)
@@ -207,7 +209,12 @@ class KubernetesApi:
             else:
                 self.remove(resource, namespace, name)
         elif request.method == "PATCH":
-            changed = _merged(found, await request.json())
+            patch = await request.json()
+            changed = _stepped(found, patch) if isinstance(patch, list) else _merged(found, patch)
+            if changed is None:
+                return _json(
+                    status(422, "the server rejected our request due to an error in our request", "Invalid"), 422
+                )
             found = self.put(resource, namespace, name, **changed)
             if changed["metadata"].get("deletionTimestamp") and not changed["metadata"].get("finalizers"):
                 self.remove(resource, namespace, name)
@@ -296,6 +303,25 @@ def _merged(old, patch):
         else:
             merged[name] = _merged(old.get(name), value)
     return merged
+
+
+def _stepped(old, steps):
+    """RFC 6902, as far as it is used; None where a test fails."""
+    changed = json.loads(json.dumps(old))
+    for step in steps:
+        *above, last = [word.replace("~1", "/") for word in step["path"].strip("/").split("/")]
+        place = changed
+        for word in above:
+            place = place[int(word)] if isinstance(place, list) else place[word]
+        key = int(last) if isinstance(place, list) else last
+        there = place.get(key) if isinstance(place, dict) else next(iter(place[key : key + 1]), None)
+        if step["op"] == "test" and there != step["value"]:
+            return None
+        if step["op"] == "remove":
+            del place[key]
+        if step["op"] == "add":
+            place[key] = step["value"]
+    return changed
 
 
 def _json(value, code=200):
