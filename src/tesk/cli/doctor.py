@@ -2,9 +2,9 @@
 
 import argparse
 import asyncio
+import importlib
 import os
 import platform
-import re
 import shlex
 import shutil
 import socket
@@ -13,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tesk.cli.database import location
+from tesk.cli.finding import FAIL, OK, WARN, Finding, with_help
 from tesk.cli.loaded import add_settings_arguments, settings_in_force
 from tesk.cli.output import moving
 from tesk.cli.session import Session, add_server_argument
@@ -33,12 +33,12 @@ from tesk.stager.host import HostStager
 from tesk.store.connect import store_at
 from tesk.tes.task import Executor, Extension, Task
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 SANDBOX, ENGINE = "sandbox", "engine"
 
 DELEGATED = "systemd-run --user --scope -p Delegate=yes tesk serve"
 """Starts a server whose control groups are its own."""
 LITTLE_DISK_BYTES = 10_000_000_000
+LITTLE_DATABASE_BYTES = 500_000_000
 TRIAL_SECONDS = 300.0
 """An image may have to come first."""
 
@@ -48,19 +48,19 @@ _FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ce
 _COLORS = {OK: "32", WARN: "33", FAIL: "31"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found. `help` is the one command or setting that helps, "" where nothing needs to be done."""
-
-    level: str
-    subject: str
-    says: str
-    help: str = ""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the flags of the server: what is looked at is what they would start."""
     add_settings_arguments(parser)
+    parser.add_argument(
+        "--kubernetes",
+        dest="backend",
+        action="store_const",
+        const="kubernetes",
+        help="look at the cluster, as with --backend kubernetes",
+    )
+    parser.add_argument(
+        "--try", dest="trial", action="store_true", help="run one pod in the cluster, too, and remove it"
+    )
     add_server_argument(parser)
 
 
@@ -98,11 +98,14 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
             "server.insecure lets in everybody who can connect",
             "tesk hash-secret, whose output goes into auth.tokens or auth.users",
         )
-    if settings.backend == "containers":
-        yield from engine(settings)
-    else:
-        yield from sandbox(settings)
-        yield memory(settings)
+    match settings.backend:
+        case "kubernetes":
+            yield from _cluster(settings, trial=args.trial)
+        case "containers":
+            yield from engine(settings)
+        case "local":
+            yield from sandbox(settings)
+            yield memory(settings)
     yield from database(settings)
     yield disk(settings)
     answers = server(args)
@@ -117,12 +120,12 @@ def sandbox(settings: Settings) -> list[Finding]:
         try:
             ran = asyncio.run(_try(backend, SANDBOX, "none"))
         except (StartError, BackendError, OSError) as error:
-            return [_with_help(FAIL, SANDBOX, str(error))]
+            return [with_help(FAIL, SANDBOX, str(error))]
     network = backend.says[0]
     wanted = settings.local.network == "off" or network == SAYS["nat"]
     # Where there is no network against one's will, saying that none is wanted is all that is left (`host` is no advice).
     help_ = f"tesk serve --network {'auto' if settings.local.network == 'host' else 'off'}"
-    return [ran, Finding(OK, "network", network) if wanted else _with_help(WARN, "network", network, help_)]
+    return [ran, Finding(OK, "network", network) if wanted else with_help(WARN, "network", network, help_)]
 
 
 def engine(settings: Settings) -> Iterator[Finding]:
@@ -132,7 +135,7 @@ def engine(settings: Settings) -> Iterator[Finding]:
         try:
             ran, orphans = asyncio.run(_try_engine(backend, settings.defaults.image))
         except (StartError, BackendError, OSError) as error:
-            yield _with_help(FAIL, ENGINE, str(error))
+            yield with_help(FAIL, ENGINE, str(error))
             return
     kind, *others = backend.says
     yield Finding(OK, ENGINE, kind)
@@ -157,6 +160,16 @@ def engine(settings: Settings) -> Iterator[Finding]:
             f"{len(names)} container{'s' * (len(names) > 1)} left by a server whose folder {lost} is not there",
             f"{program} ps --all --quiet --filter {label} | xargs {program} rm --force",
         )
+
+
+def _cluster(settings: Settings, *, trial: bool) -> Iterator[Finding]:
+    try:
+        # It needs a package that is not everybody's.
+        cluster = importlib.import_module("tesk.cli.cluster")
+    except StartError as error:
+        yield with_help(FAIL, "cluster", str(error), "pip install 'tesk[kubernetes]'")
+        return
+    yield from cluster.findings(settings, trial=trial)
 
 
 @contextmanager
@@ -210,7 +223,7 @@ async def _run_true(backend: Backend, subject: str, image: str) -> Finding:
     if seen.phase is Phase.DONE:
         return Finding(OK, subject, f"a task of one command took {took * 1000:.0f} ms")
     printed = "".join(log.stderr or "" for log in seen.executor_logs).strip()
-    return _with_help(FAIL, subject, seen.reason or printed or f"a task of one command ended {seen.phase}")
+    return with_help(FAIL, subject, seen.reason or printed or f"a task of one command ended {seen.phase}")
 
 
 def memory(settings: Settings) -> Finding:
@@ -254,7 +267,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     try:
         asyncio.run(opened())
     except TeskError as error:
-        yield _with_help(FAIL, "database", str(error))
+        yield with_help(FAIL, "database", str(error))
     else:
         yield Finding(OK, "database", "it answers")
 
@@ -264,7 +277,10 @@ def disk(settings: Settings) -> Finding:
     folder = _existing(Path(settings.data_dir).expanduser())
     free = shutil.disk_usage(folder).free
     says = f"{free / 1e9:.1f} GB free in {folder}"
-    if free < LITTLE_DISK_BYTES:
+    if settings.backend == "kubernetes":
+        if free < LITTLE_DATABASE_BYTES:
+            return Finding(WARN, "disk", f"{says}: the database needs room", "tesk serve --data-dir FOLDER")
+    elif free < LITTLE_DISK_BYTES:
         return Finding(WARN, "disk", f"{says}: tasks that ask for more will not start", "tesk serve --data-dir FOLDER")
     return Finding(OK, "disk", says)
 
@@ -296,14 +312,6 @@ def server(args: argparse.Namespace) -> Finding:
     except TeskError as error:
         return Finding(FAIL, "server", str(error))
     return Finding(OK, "server", f"{session.origin} answers")
-
-
-def _with_help(level: str, subject: str, said: str, else_: str = "") -> Finding:
-    """Part the sentence of a start that failed from the command that it names; where it names none there is another."""
-    parts = re.fullmatch(
-        r"(.*?)[;,]? (?:To see more, )?(?:try|start it with): (.+?)\)?", said, re.DOTALL
-    ) or re.fullmatch(r"(.*?): run `(.+)`\.?", said, re.DOTALL)
-    return Finding(level, subject, *parts.groups()) if parts else Finding(level, subject, said, else_)
 
 
 def _existing(path: Path) -> Path:
