@@ -202,6 +202,31 @@ def test_no_answer_is_waited_for_longer_than_was_said():
     run(body, request_seconds=0.5)
 
 
+def test_who_waits_for_a_busy_server_keeps_nobody_else_from_it():
+    async def body(server, api):
+        server.put("pods", "ns", "a")
+        server.next(*[Answer(429, headers={"Retry-After": "2"})] * 100, where="/busy")
+        busy = [asyncio.create_task(api.get(f"{PODS}/busy", Pod)) for _ in range(100)]
+        await server.until(lambda: len(server.asked(part="busy")) == 100)
+        async with asyncio.timeout(1):
+            await api.get(f"{PODS}/a", Pod)
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+
+    run(body)
+
+
+def test_a_create_that_was_sent_at_last_may_have_been_done_whatever_came_of_it_before():
+    async def body(server, api):
+        server.next(Answer(429, "busy"), SILENT)
+        with pytest.raises(Unanswered, match="busy") as caught:
+            await api.create(PODS, pod("a"), Pod)
+        assert caught.value.maybe_done
+
+    run(body, request_seconds=1.0)
+
+
 def test_an_answer_of_somebody_else_is_no_object():
     async def body(server, api):
         server.next(Answer(200, body=b"<html>Log in</html>"))

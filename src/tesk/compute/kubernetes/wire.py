@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -87,8 +86,7 @@ class Wire:
 
     async def ask(self, call: Call) -> bytes:
         """Return the whole answer. Only so many are under way at once; streams are not counted."""
-        async with self._places:
-            answer = await self._patiently(call, streamed=False)
+        answer = await self._patiently(call, streamed=False)
         assert isinstance(answer, bytes)
         return answer
 
@@ -115,18 +113,24 @@ class Wire:
     async def _patiently(self, call: Call, *, streamed: bool) -> bytes | aiohttp.ClientResponse:
         """Ask until there is an answer, at most for the seconds of a call."""
         rule = rule_of(call.verb, call.path)
-        until = time.monotonic() + self._request_seconds
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._request_seconds
         pause = _FIRST_PAUSE_SECONDS
         refused: Proof | None = None
         trouble: Unanswered | None = None
         while True:
             proof = await self._access.proof(refused)
+            sent = False
             try:
-                async with asyncio.timeout(None if call.waits else max(0.0, until - time.monotonic())):
+                # A place is held while something is under way, not in a pause: others may have better luck.
+                place = contextlib.nullcontext() if streamed else self._places
+                async with asyncio.timeout_at(None if call.waits else until), place:
+                    sent = True
                     self.calls[rule] += 1
                     return await self._once(call, proof, streamed=streamed)
             except TimeoutError as late:
-                raise trouble or Unanswered(self._silent(late), maybe_done=True) from None
+                sentence = str(trouble) if trouble is not None else self._silent(late)
+                raise Unanswered(sentence, maybe_done=sent or (trouble is not None and trouble.maybe_done)) from None
             except Unauthorized:
                 if refused is not None or await self._access.proof(proof) is proof:
                     raise
@@ -140,7 +144,7 @@ class Wire:
             except Unanswered as unanswered:
                 trouble = unanswered
             wait = max(pause, trouble.retry_after_seconds or 0.0) * random.uniform(1.0, 1.3)
-            if (trouble.maybe_done and not call.again) or time.monotonic() + wait >= until:
+            if (trouble.maybe_done and not call.again) or clock() + wait >= until:
                 raise trouble
             await asyncio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -196,7 +200,8 @@ class Wire:
         elif isinstance(error, OSError) and error.strerror:
             why = error.strerror
         else:
-            why = str(error) if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
+            broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError)
+            why = "it closed the connection" if broken else type(error).__name__
         return f"the API server of the cluster ({self._access.server}) does not answer: {why}"
 
 
