@@ -109,13 +109,11 @@ class Access:
 
         The same object again means: nothing is newer. Raises BackendUnavailable.
         """
-        now = self._clock()
-        fresh = now - self._looked < _LOOK_SECONDS and (self._plugin is None or self._plugin.good())
-        if fresh and self._proof is not refused:
+        if self._fresh() and self._proof is not refused:
             return self._proof
         async with self._lock:
-            if refused is not None and self._proof is not refused:
-                return self._proof  # who waited for the lock before us has asked already
+            if self._fresh() and self._proof is not refused:
+                return self._proof  # who had the lock before us has looked already
             try:
                 return await self._look(again=refused is not None)
             except BackendUnavailable as error:
@@ -124,6 +122,10 @@ class Access:
                 _log.warning("what is shown to %s cannot be renewed, the old one is: %s", self.server, error)
                 self._looked = self._clock()
                 return self._proof
+
+    def _fresh(self) -> bool:
+        looked = self._clock() - self._looked < _LOOK_SECONDS
+        return looked and (self._plugin is None or self._plugin.good())
 
     async def _look(self, *, again: bool) -> Proof:
         given: Given = self._given()
@@ -165,9 +167,9 @@ class Access:
             return None
         try:
             context = ssl.create_default_context(
-                cadata=authority.decode("ascii") if isinstance(authority, bytes) else None
+                cadata=authority.decode("ascii", "ignore") if isinstance(authority, bytes) else None
             )
-        except (ssl.SSLError, UnicodeDecodeError) as error:
+        except ssl.SSLError as error:
             raise BackendUnavailable(f"the certificate authority of {self.server} cannot be read: {error}") from None
         # Python 3.13 asks for extensions that the authorities of many clusters do not have.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Mapping
@@ -73,6 +74,7 @@ class Plugin:
         self._clock = clock
         self._credential: Credential | None = None
         self._until = 0.0
+        self._refused = -math.inf
 
     def good(self) -> bool:
         """Say whether what was said last still does."""
@@ -80,7 +82,11 @@ class Plugin:
 
     async def credential(self, *, again: bool = False) -> Credential:
         """Return what to show, by a call where it is due or `again` was refused. Raises BackendUnavailable."""
+        if again and self._clock() - self._refused < _LEAST_SECONDS:
+            again = False  # another answer than just now is not to be expected
         if again or self._credential is None or not self.good():
+            if again:
+                self._refused = self._clock()
             # Whatever comes of it, the next call is not at once.
             self._until = self._clock() + _LEAST_SECONDS
             self._credential = await self._call()
