@@ -59,7 +59,7 @@ def _copied(folder: Path, place: Place) -> list[Figure]:
         ours = [container(name, STAGER, shim, "version") for name in ("inputs", "outputs")]
         theirs = [container(f"executor-{n}", IMAGE, "true") for n in range(executors)]
         first = container("shim", STAGER, shim, "version")
-        return place.pods([bare(_name(), *ours, *theirs, initContainers=[first])])
+        return 1000 * place.pods([bare(_name(), *ours, *theirs, initContainers=[first])])
 
     figures = []
     with _server(folder / "copy", shim="copy") as server:
