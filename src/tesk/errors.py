@@ -30,12 +30,10 @@ TeskError
     `-- NotEnded              waited for, in vain
 """
 
-from typing import ClassVar
-
-from msgspec import Struct
+from typing import ClassVar, NamedTuple
 
 
-class Problem(Struct, frozen=True):
+class Problem(NamedTuple):
     """One thing wrong in a request: where (a JSON path such as `executors[0].image`) and what would be right."""
 
     path: str
