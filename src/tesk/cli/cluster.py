@@ -17,11 +17,11 @@ from tesk.compute.kubernetes.layout import MANAGED_BY, Layout
 from tesk.compute.kubernetes.manifests import pod_manifest
 from tesk.compute.kubernetes.objects import Bare, Meta, Rule, path_of
 from tesk.compute.kubernetes.policy import Policy
-from tesk.compute.kubernetes.refusals import Forbidden, Invalid, NotFound, Refused
+from tesk.compute.kubernetes.refusals import Forbidden, NotFound, Refused
 from tesk.compute.kubernetes.rights import namespaces, rights, uses_queue
 from tesk.compute.kubernetes.settled import policy_of, settled
 from tesk.compute.kubernetes.trial import try_out
-from tesk.errors import BackendError, CannotRun, StartError
+from tesk.errors import BackendError, BackendUnavailable, CannotRun, StartError
 from tesk.settings import Settings
 from tesk.tes.task import Executor
 
@@ -140,11 +140,8 @@ class _Look:
             there.append(namespace)
             yield self._noted(await self._rights(namespace))
             if not self.fails:
-                layout = await detect_layout(self._api, namespace, self._cluster)
-                if namespace == self._namespaces[0]:
-                    yield Finding(OK, "layout", _said(layout))
-                yield self._noted(await self._security(namespace, layout, level))
-                yield self._noted(await self._room(namespace, layout))
+                async for found in self._pods(namespace, level):
+                    yield self._noted(found)
             yield await self._network(namespace)
         for found in await self._storage():
             yield self._noted(found)
@@ -203,6 +200,19 @@ class _Look:
         path = path_of("selfsubjectaccessreviews", group="authorization.k8s.io/v1")
         return (await self._api.create(path, review, _Reviewed)).status.allowed
 
+    async def _pods(self, namespace: str, level: str | None) -> AsyncIterator[Finding]:
+        try:
+            layout = await detect_layout(self._api, namespace, self._cluster)
+        except BackendUnavailable as error:
+            if not isinstance(error.__cause__, Refused):
+                raise
+            yield _refused(namespace, error.__cause__)
+            return
+        if namespace == self._namespaces[0]:
+            yield Finding(OK, "layout", _said(layout))
+        yield await self._security(namespace, layout, level)
+        yield await self._room(namespace, layout)
+
     # -- what it takes --------------------------------------------------------------------------------------------------------
     async def _security(self, namespace: str, layout: Layout, level: str | None) -> Finding:
         ours = self._cluster.security
@@ -237,17 +247,8 @@ class _Look:
             await self._api.create(path_of("pods", namespace), pod, Bare, dry_run=True)
         except CannotRun as error:
             return Finding(WARN, "limits", str(error), "tesk config")
-        except Forbidden as error:
-            if error.quota:
-                return Finding(
-                    WARN, "limits", f"{namespace}: {error}", f"kubectl --namespace {namespace} describe quota"
-                )
-            if _LEAST.search(str(error)):
-                help_ = "kubernetes.least_cpu_cores, kubernetes.least_ram_gb"
-                return Finding(FAIL, "limits", f"{namespace}: {error}", help_)
-            return Finding(FAIL, "limits", f"{namespace}: {error}", f"kubectl --namespace {namespace} describe limits")
-        except (Invalid, Refused) as error:
-            return Finding(FAIL, "limits", f"{namespace}: {error}", "tesk config")
+        except Refused as error:
+            return _refused(namespace, error)
         task = f"{defaults.cpu_cores:g} cores, {defaults.ram_gb:g} GB"
         return Finding(OK, "limits", f"{namespace} has nothing against a task that says nothing ({task})")
 
@@ -315,6 +316,17 @@ class _Look:
                 FAIL, "kueue", f"there is no local queue {queue} in {', '.join(missing)}", "kubectl get localqueues -A"
             )
         return Finding(OK, "kueue", f"it is there{f', and nothing speaks against the queue {queue}' if queue else ''}")
+
+
+def _refused(namespace: str, error: Refused) -> Finding:
+    """Say why a namespace takes no plain pod, and whether that is for now or for good."""
+    if isinstance(error, Forbidden) and error.quota:
+        return Finding(WARN, "limits", f"{namespace}: {error}", f"kubectl --namespace {namespace} describe quota")
+    if _LEAST.search(str(error)):
+        return Finding(FAIL, "limits", f"{namespace}: {error}", "kubernetes.least_cpu_cores, kubernetes.least_ram_gb")
+    if isinstance(error, Forbidden):
+        return Finding(FAIL, "limits", f"{namespace}: {error}", f"kubectl --namespace {namespace} describe limits")
+    return Finding(FAIL, "limits", f"{namespace}: {error}", "tesk config")
 
 
 def _said(layout: Layout) -> str:

@@ -51,7 +51,12 @@ async def detect_layout(api: Api, namespace: str, settings: KubernetesSettings) 
 
 async def _takes(api: Api, namespace: str, settings: KubernetesSettings, *, image_volume: bool) -> bool:
     """Say whether a field comes back. A server that does not know it, or has it switched off, drops it or says no."""
-    amounts = {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"cpu": "1m", "memory": "1Mi"}}
+    # A LimitRange may want a least amount of every container.
+    least = {
+        "cpu": str(max(0.001, settings.least_cpu_cores)),
+        "memory": str(max(1024 * 1024, round(settings.least_ram_gb * 1e9))),
+    }
+    amounts = {"requests": least, "limits": least}
     security: dict[str, object] = {
         "runAsNonRoot": True,
         "runAsUser": settings.run_as_user,
@@ -61,7 +66,7 @@ async def _takes(api: Api, namespace: str, settings: KubernetesSettings, *, imag
         "name": "try",
         "image": settings.stager_image,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        **({"resources": amounts} if image_volume else {}),
+        "resources": amounts,
     }
     spec: dict[str, object] = {"restartPolicy": "Never", "containers": [container], "securityContext": security}
     if image_volume:
