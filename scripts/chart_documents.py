@@ -55,6 +55,7 @@ _KNOWN: dict[str, dict[str, object]] = {
     "database.url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
     "persistence.size": {"type": "string", "pattern": "^[0-9.]+([EPTGMk]i?)?$"},
     "persistence.accessModes": _TEXTS,
+    "persistence.handOver": {"enum": ["auto", "always", "never"]},
     "tasks.otherNamespaces": _TEXTS,
     "tasks.networkPolicy.apiServer": _TEXTS,
     "tasks.networkPolicy.denied": _TEXTS,

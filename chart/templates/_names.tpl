@@ -65,6 +65,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not (or .Values.database.url .Values.database.existingSecret) }}yes{{ end }}
 {{- end }}
 
+{{- define "tesk.claim" -}}
+{{- if and (include "tesk.sqlite" .) .Values.persistence.enabled }}yes{{ end }}
+{{- end }}
+
+{{- define "tesk.handOver" -}}
+{{- $auto := ternary "never" "always" (eq (dig "kubernetes" "security" "" .Values.settings) "restricted") }}
+{{- $how := ternary $auto .Values.persistence.handOver (eq .Values.persistence.handOver "auto") }}
+{{- if and (include "tesk.claim" .) .Values.podSecurityContext.runAsUser (eq $how "always") }}yes{{ end }}
+{{- end }}
+
 {{/* Names under which clients come. */}}
 {{- define "tesk.hostnames" -}}
 {{- $service := include "tesk.fullname" . -}}
