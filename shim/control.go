@@ -54,8 +54,11 @@ func (c control) checkIn(told *job) error {
 	}{"here/1", told.Pod, told.Index})
 }
 
-// begin leaves the word that the program may have run.
+// begin leaves the word that the program may have run, and keeps room for the status, should the program fill the disk.
 func (c control) begin() error {
+	if err := os.WriteFile(c.path(parts("status.json")), make([]byte, 4096), 0o666); err != nil {
+		return err
+	}
 	file, err := os.OpenFile(c.path("begun"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
@@ -93,9 +96,9 @@ func (c control) put(name string, value any) error {
 	if err != nil {
 		return err
 	}
-	parts := c.path("." + name)
-	os.RemoveAll(parts)
-	file, err := os.OpenFile(parts, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	path, written := c.path(name), c.path(parts(name))
+	os.RemoveAll(written)
+	file, err := os.OpenFile(written, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -106,11 +109,14 @@ func (c control) put(name string, value any) error {
 	if err != nil {
 		return err
 	}
-	if err = os.Rename(parts, c.path(name)); err != nil {
-		os.RemoveAll(c.path(name))
-		err = os.Rename(parts, c.path(name))
+	if err = os.Rename(written, path); err != nil {
+		os.RemoveAll(path)
+		err = os.Rename(written, path)
 	}
 	return err
 }
+
+// parts is the name of a file that is not whole yet.
+func parts(name string) string { return "." + name }
 
 func now() float64 { return float64(time.Now().UnixNano()/1000) / 1e6 }

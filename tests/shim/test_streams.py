@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes import executor
 from fakes.served import until
+from fakes.shim import shim
+from tesk.pod import ShimStatus
 
 BOTH = "echo to stdout; echo to stderr >&2"
 
@@ -58,6 +61,17 @@ def test_a_full_disk_is_said_beside_the_exit_code(make_one):
     status = one.run()
     assert (status.exit_code, status.error) == (5, "stdout is not whole: no space left on device")
     assert one.tail("stdout") == b"to stdout\n"
+
+
+def test_a_disk_that_the_program_filled_has_room_for_how_it_ended(tmp_path):
+    # The control folder is a disk of 64 KiB here, which is read before it goes away.
+    sandbox = (*executor.FIRST_PROCESS, "--size", "65536", "--tmpfs", "/mnt", "--")
+    with executor.executor(tmp_path, "sh", "-c", "cat /dev/zero >/mnt/large; exit 3", sandbox=sandbox) as one:
+        script = 'echo run >/mnt/turn; "$1" run --control /mnt --job "$2"; cat /mnt/status.json'
+        process = one.start_within("sh", "-c", script, "sh", str(shim()), str(one.job))
+        out, errors = process.communicate(timeout=30)
+        assert b"No space left on device" in errors
+        assert msgspec.json.decode(out, type=ShimStatus).exit_code == 3
 
 
 def test_a_log_that_nobody_reads_stops_no_program(make, tmp_path):
