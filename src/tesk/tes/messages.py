@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from tesk.errors import Problem
+from tesk import errors
 
 API_VERSION = "1.1.0"
 
@@ -49,6 +49,13 @@ class OldServiceInfo(Struct, frozen=True, kw_only=True):
     storage: tuple[str, ...]
 
 
+class Problem(Struct, frozen=True):
+    """One thing wrong in a request: where (a JSON path such as `executors[0].image`) and what would be right."""
+
+    path: str
+    detail: str
+
+
 class Error(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of every error. `msg` and `status_code` are what other services of GA4GH call `detail` and `status`."""
 
@@ -80,9 +87,10 @@ def create_task(task_id: str) -> bytes:
     return b'{"id":"%b"}' % task_id.encode()
 
 
-def error(status: int, title: str, detail: str, problems: tuple[Problem, ...] = ()) -> bytes:
+def error(status: int, title: str, detail: str, problems: Sequence[errors.Problem] = ()) -> bytes:
     """Return the body of an error."""
-    return _encode(Error(status=status, title=title, detail=detail, problems=problems, msg=detail, status_code=status))
+    said = tuple(Problem(each.path, each.detail) for each in problems)
+    return _encode(Error(status=status, title=title, detail=detail, problems=said, msg=detail, status_code=status))
 
 
 def encode(message: Struct) -> bytes:
