@@ -2,13 +2,18 @@
 
 import argparse
 import sys
+import time
 
 from tesk.cli.ending import STREAMS, print_streams
 from tesk.cli.output import talk
 from tesk.cli.session import Session, add_server_argument
-from tesk.cli.waiting import wait_for
+from tesk.cli.waiting import wait_for, why_it_waits
 from tesk.client.answers import list_of, text_of, words_of
-from tesk.errors import NotFound
+from tesk.errors import NotEnded, NotFound
+
+_BEFORE = frozenset({"QUEUED", "INITIALIZING"})
+_SETTLED_SECONDS = 3.0
+"""When streams have ended it shows within so long whether the attempt was lost."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.follow and args.attempt is None:
         if _follow(session, task_id, args):
             return 0
-        talk("the server does not show what runs; waiting for the end of the task")
+        talk(f"{session.origin} does not show what runs, as TESK does; waiting for the end of the task")
     if args.wait or args.follow:
         wait_for(session, task_id)
     task = session.ask(session.calls.get(task_id, "FULL"))
@@ -52,16 +57,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
-    """Print executors as they go on; False where the server is not ours, and does not tell."""
+    """Print executors as they go on, of a later attempt too; False where the server is not ours, and does not tell."""
     task = session.ask(session.calls.get(task_id, "BASIC"))
     every = range(len(list_of(task, "executors")))
-    stream = args.stream or "combined"
-    for executor in every if args.executor is None else (args.executor,):
-        try:
-            session.ask(session.calls.logs(task_id, executor, stream=stream, follow=True, heard=_print))
-        except NotFound:
-            return False
-    return True
+    if args.executor is not None and args.executor not in every:
+        raise NotFound(f"task {task_id} has {len(every)} executors, so no executor {args.executor}")
+    if text_of(task, "state") in _BEFORE and (why := why_it_waits(session, task_id)):
+        talk(f"task {task_id} waits: {why}")
+    while True:
+        for executor in every if args.executor is None else (args.executor,):
+            try:
+                session.ask(
+                    session.calls.logs(task_id, executor, stream=args.stream or "combined", follow=True, heard=_print)
+                )
+            except NotFound:
+                return False
+        if not _tried_again(session, task_id):
+            return True
+        talk(f"task {task_id} is tried again")
+
+
+def _tried_again(session: Session, task_id: str) -> bool:
+    """Say whether the attempt whose streams have ended was lost, and another one follows."""
+    states: list[str] = []
+    try:
+        session.ask(
+            session.calls.wait(task_id, clock=time.monotonic, timeout_seconds=_SETTLED_SECONDS, told=states.append)
+        )
+    except NotEnded:
+        return states[-1] in _BEFORE
+    return False
 
 
 def _print(piece: bytes) -> None:

@@ -69,6 +69,7 @@ class _Story:
         self._state = ""
         self._attempts = 0
         self._trouble = ""
+        self._waiting = ""
         self._ours = True
 
     def state(self, state: str) -> None:
@@ -85,6 +86,7 @@ class _Story:
                 self._ours = False
             else:
                 self._tell_trouble(known)
+                self._tell_waiting(known)
                 newest = [text_of(event, "attempt") for event in list_of(known, "events")][-1:]
                 if newest and newest[0].isdecimal() and int(newest[0]) <= self._attempts + 1:
                     return
@@ -96,6 +98,12 @@ class _Story:
             self._spinner.say(f"{text_of(known, 'transfer', 'direction')}: {printable(said)}")
             self._trouble = said
 
+    def _tell_waiting(self, known: Document) -> None:
+        said = text_of(known, "waiting")
+        if said and said != self._waiting:
+            self._spinner.say(f"waits: {printable(said)}")
+            self._waiting = said
+
     def _tell_lost(self, task: Document) -> None:
         if text_of(task, "state") not in {*_TRANSFERS, "QUEUED"}:
             return  # how it ended is said at the end
@@ -104,6 +112,14 @@ class _Story:
             why = (words_of(log, "system_logs") or ["was lost"])[-1]
             self._spinner.say(f"attempt {number}: {printable(why)}")
         self._attempts = max(self._attempts, len(lost))
+
+
+def why_it_waits(session: Session, task_id: str) -> str:
+    """Say why a task does not run yet, "" where nothing holds it up, or the server is not ours."""
+    try:
+        return printable(text_of(session.ask(session.calls.extension(f"/tasks/{task_id}")), "waiting"))
+    except (RequestError, ClientError):
+        return ""
 
 
 def wait_for(session: Session, task_id: str, timeout_seconds: float | None = None) -> str:
