@@ -1,0 +1,68 @@
+"""The API server goes away and comes back, and forgets what it told before."""
+
+import os
+import random
+import threading
+import urllib.request
+
+import pytest
+from msgspec import json
+
+from cluster.faults.load import Load
+from cluster.faults.stage import SEED, Control, Kept, Stage
+
+MOMENT = threading.Event()
+
+
+def killed_again_and_again(stage: Stage, control: Control, *, tasks: int, kills: int) -> None:
+    stage.shelf  # noqa: B018  made while the API server is there
+    _, client = stage.serving()
+    load = Load(stage, client, SEED)
+    dice = random.Random(SEED + 1)
+    for number in range(kills):
+        load.submit(tasks // kills + (number < tasks % kills))
+        MOMENT.wait(dice.uniform(0.0, 4.0))  # no signal to wait for: any moment will do, that is the point
+        with control.without("kube-apiserver"):
+            MOMENT.wait(dice.uniform(0.0, 3.0))
+        stage.pods()
+    assert len(load.ends) == tasks
+    for task in load.assert_right():
+        # Nothing of it was lost: who waits for an API server needs no second attempt.
+        assert len(task["logs"]) == 1, task["logs"]
+
+
+def test_tasks_end_right_though_the_api_server_is_killed_three_times(stage, control):
+    killed_again_and_again(stage, control, tasks=30, kills=3)
+
+
+@pytest.mark.faults
+def test_three_hundred_tasks_end_right_though_the_api_server_is_killed_twenty_times(stage, control):
+    killed_again_and_again(stage, control, tasks=300, kills=20)
+
+
+def test_a_watch_whose_past_was_compacted_away_goes_on_with_a_list(stage, control):
+    etcd = os.environ.get("CLUSTER_ETCD")
+    if not etcd:
+        pytest.skip("CLUSTER_ETCD names no etcd (http://127.0.0.1:2379) that may be compacted")
+    stage.shelf  # noqa: B018  made while the API server is there
+    _, client = stage.serving()
+    task_id = stage.submit(client, "sleep 10", output="compacted")
+    stage.running(task_id)
+    assert client.until(task_id, "RUNNING") == "RUNNING"
+    # Others' changes: of none of them the watch hears, and the version that it has becomes an old one.
+    path = stage.path("configmaps")
+    stage.run(stage.api.create(path, {"metadata": {"name": "busy"}}, Kept))
+    for number in range(200):
+        body = {"data": {"number": str(number)}}
+        last = stage.run(stage.api.patch(f"{path}/busy", body, Kept)).metadata.resource_version
+    with control.without("kube-apiserver"):
+        compact(etcd, int(last))
+    stage.pods()
+    stage.assert_right(client, {task_id: "COMPLETE compacted"})
+    stage.assert_nothing_is_left()
+
+
+def compact(etcd: str, revision: int) -> None:
+    body = json.encode({"revision": str(revision), "physical": True})
+    with urllib.request.urlopen(urllib.request.Request(f"{etcd}/v3/kv/compaction", body), timeout=30) as answer:
+        answer.read()
