@@ -75,6 +75,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (include "tesk.claim" .) .Values.podSecurityContext.runAsUser (eq $how "always") }}yes{{ end }}
 {{- end }}
 
+{{/* Whose pods they are: the label `tesk/server`. */}}
+{{- define "tesk.serverId" -}}
+{{- $made := printf "%s.%s" .Release.Namespace (include "tesk.fullname" .) | trunc 63 | trimSuffix "-" }}
+{{- default $made (dig "kubernetes" "server_id" "" .Values.settings) }}
+{{- end }}
+
+{{/* Whether some pods may come in Jobs that Kueue admits. */}}
+{{- define "tesk.jobs" -}}
+{{- $kubernetes := default dict .Values.settings.kubernetes }}
+{{- if or $kubernetes.queue (contains "\"queue\":" (toJson $kubernetes.parameters)) (dig "preemptible" "queue" "" $kubernetes) }}yes{{ end }}
+{{- end }}
+
 {{/* Names under which clients come. */}}
 {{- define "tesk.hostnames" -}}
 {{- $service := include "tesk.fullname" . -}}

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("tesk.cli.config", "show the settings in force, and where each comes from"),
     "doctor": ("tesk.cli.doctor", "look for what would keep tasks from running here"),
     "database": ("tesk.cli.database", "upgrade, prune, back up or check the server's database"),
+    "kubernetes": ("tesk.cli.kubernetes", "clear a Kubernetes cluster of what a server left"),
     "hash-secret": ("tesk.cli.hash_secret", "make the hash of a token or password for the settings"),
     "completion": ("tesk.cli.completion", "print a script that completes words in your shell"),
     "version": ("tesk.cli.version", "print the version"),

@@ -102,6 +102,14 @@ class Api:
             options["propagationPolicy"] = propagation
         await self._call("DELETE", "delete", path, msgspec.Raw, body=options)
 
+    async def delete_all(self, path: str, *, selector: str, propagation: str | None = None) -> None:
+        """Ask for an end of all in the collection `path` that `selector`, which is not empty, selects."""
+        options: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
+        query = {"labelSelector": selector}
+        await self._call("DELETE", "deletecollection", path, msgspec.Raw, body=options, query=query)
+
     async def patch(self, path: str, body: Body, shape: type[T], *, kind: PatchKind = "merge") -> T:
         """Change an object; return it. `apply` is by the server's side, as the field manager `tesk`, which wins."""
         query = {"fieldManager": _MANAGER}
