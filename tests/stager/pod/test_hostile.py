@@ -36,6 +36,11 @@ WORDS = {
     "own": _status(UID, 0, 0),
     "other_pod": _status("another", 0, 0),
     "other_index": _status(UID, 1, 0),
+    "impossible": '{"tesk":"status/1","pod":"'
+    + UID
+    + '","index":0,"exit_code":0,"started":1e300,"ended":-1.5,"stdout_bytes":1'
+    + "0" * 40
+    + "}",
     "huge": '{"tesk":"status/1","pod":"' + UID + '","index":0,"exit_code":1' + "0" * 40 + "}",
 }
 
@@ -76,6 +81,14 @@ def test_whatever_else_it_leaves_there_is_no_harm(pods, planted: str) -> None:
 def test_a_status_that_a_program_writes_itself_is_its_own_affair(pods) -> None:
     pod = pods("cd {control}; echo '{own}' > status.json; kill -9 $PPID; sleep 1000", words=WORDS)
     assert [(end.exit_code, end.killed) for end in pod.run().executors] == [(0, False)]
+
+
+def test_sizes_and_times_that_cannot_be_are_none(pods) -> None:
+    pod = pods("cd {control}; echo '{impossible}' > status.json; kill -9 $PPID; sleep 1000", words=WORDS)
+    report = pod.run()
+    (end,) = report.executors
+    assert (end.exit_code, end.started, end.ended, end.stdout_bytes) == (0, None, None, 1 << 60)
+    assert pod.summary() == report
 
 
 def test_links_in_outputs_are_never_followed_out_of_the_tasks_volume(pods, tmp_path: Path) -> None:

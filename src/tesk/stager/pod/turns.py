@@ -3,7 +3,9 @@
 from tesk.pod import ExecutorEnd, PodExecutor, ShimStatus
 
 SENTENCE_CHARACTERS = 4096
-_LATEST = 32503680000.0  # the year 3000; a program may have written its status itself
+# A program may have written its status itself.
+_LATEST = 32503680000.0  # the year 3000
+_MOST_BYTES = 1 << 60
 
 
 def stops(end: ExecutorEnd, executor: PodExecutor) -> bool:
@@ -39,9 +41,13 @@ def read_end(
         stdout=stdout,
         stderr=stderr,
         error=error,
-        stdout_bytes=max(0, status.stdout_bytes),
-        stderr_bytes=max(0, status.stderr_bytes),
+        stdout_bytes=_size(status.stdout_bytes),
+        stderr_bytes=_size(status.stderr_bytes),
     )
+
+
+def _size(size_bytes: int) -> int:
+    return min(max(0, size_bytes), _MOST_BYTES)
 
 
 def _sane(seconds: float | None) -> float | None:
