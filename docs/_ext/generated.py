@@ -1,5 +1,7 @@
-"""Write the pages that are made from the code: the settings and the commands."""
+"""Write the pages that are made from the code, settings and commands, and what `make bench-cluster` measured last."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,25 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _write(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference"
-    for name, text in {"settings": settings(), "cli": markdown()}.items():
+    pages = {"settings": settings(), "cli": markdown(), "measured": measured(folder.parent.parent)}
+    for name, text in pages.items():
         path = folder / f"{name}.gen.md"
         # Only what changed is written, so that a second build is quick.
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+def measured(house: Path) -> str:
+    """Return what was measured on a cluster as a table, or a sentence where nothing was."""
+    file = house / "build/bench-cluster.json"
+    if not file.exists():
+        return "Nothing has been measured where this page was made: `make bench-cluster` does, on the cluster of KUBECONFIG.\n"
+    day = time.strftime("%Y-%m-%d", time.gmtime(file.stat().st_mtime))
+    lines = [f"Measured on {day}.", "", "| figure | TESK | compared with | ratio | to reach |", "|---|---|---|---|---|"]
+    for row in json.loads(file.read_text()):
+        ours, peer = (f"{row[name]:,.3g} {row['unit']}" for name in ("ours", "peer"))
+        lines.append(f"| {row['figure']} | {ours} | {peer} | {row['ratio']:.2f} | {row['at']} {row['goal']:g} |")
+    return "\n".join(lines) + "\n"
 
 
 def settings() -> str:
