@@ -19,6 +19,7 @@ from tesk.compute.kubernetes.objects import Bare, Event, Pod, path_of
 from tesk.compute.kubernetes.pod_status import container
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.refusals import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Refused
+from tesk.compute.kubernetes.rights import namespaces, uses_queue
 from tesk.compute.kubernetes.secret import secret_manifest
 from tesk.compute.kubernetes.template import Document
 from tesk.compute.kubernetes.trial import try_out
@@ -64,9 +65,7 @@ class Cluster:
     @property
     def namespaces(self) -> tuple[str, ...]:
         """Where there may be pods of ours."""
-        settings = self._settings
-        others = (*settings.namespaces.values(), *(row.namespace for row in settings.tag_namespaces))
-        return tuple(dict.fromkeys((self.namespace, *others)))
+        return namespaces(self._settings, self.namespace)
 
     async def try_out(self, layout: Layout) -> None:
         """Raise StartError where the cluster takes no pods as the settings have them."""
@@ -203,8 +202,7 @@ class Cluster:
 
     @property
     def _uses_jobs(self) -> bool:
-        rules = (*(rule.patch for rule in self._settings.parameters), self._settings.preemptible)
-        return bool(self._settings.queue) or any("queue" in patch for patch in rules)
+        return uses_queue(self._settings)
 
     async def events(self, pod: Pod) -> tuple[Event, ...]:
         """Return what was told of a pod; nothing where we may not read it."""

@@ -1,7 +1,7 @@
 """From what a pod shows to what was seen of its attempt. Pure: no clock, no cluster.
 
 A pod is judged by its containers, by name, never by its phase alone or by position: others than ours may stand beside
-them. See docs/kubernetes-traps.md.
+them. See docs/kubernetes/traps.md.
 """
 
 from collections.abc import Iterator, Sequence
