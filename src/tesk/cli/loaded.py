@@ -38,7 +38,9 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_const", const="true", help="serve anybody who can connect, without authentication"
     )
-    parser.add_argument("--backend", metavar="NAME", help="where tasks run: local, or containers (podman, docker)")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="where tasks run: local, containers (podman, docker) or kubernetes"
+    )
     parser.add_argument(
         "--sandbox", metavar="bwrap|none", help="`none` gives up isolation between tasks and this machine"
     )

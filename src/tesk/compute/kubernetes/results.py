@@ -76,7 +76,9 @@ def facts(pod: Pod, known: Memo) -> dict[str, str]:
 
 def _sizes(report: AttemptReport) -> dict[str, str]:
     return {
-        f"executors.{end.index}.{stream}_size_bytes": str(size) for end in report.executors for stream, size in _cut(end)
+        f"executors.{end.index}.{stream}_size_bytes": str(size)
+        for end in report.executors
+        for stream, size in _cut(end)
     }
 
 
