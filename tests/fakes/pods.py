@@ -21,8 +21,10 @@ from tesk import __version__
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.backend import KubernetesBackend
+from tesk.compute.kubernetes.cluster import Needed, Resolve
 from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.objects import Bare, Meta, Pod, path_of
+from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.refusals import NotFound
 from tesk.compute.kubernetes.settled import policy_of
 from tesk.compute.plan import Plan
@@ -137,11 +139,16 @@ def settings(namespace: str, **more: object) -> KubernetesSettings:
     return KubernetesSettings(namespace=namespace, **{"server_id": server, **given})
 
 
+def parts(given: KubernetesSettings, **storage: object) -> tuple[Policy, Needed, Resolve]:
+    """What a backend is built of beside its settings."""
+    theirs = partial(needed, StorageSettings(private_addresses=True, tries=1, **storage), web_identity=False)
+    return policy_of(given), theirs, same
+
+
 @contextlib.asynccontextmanager
 async def opened(kind: type[KubernetesBackend], given: KubernetesSettings, **storage: object):
     """Give a backend that is open; what it leaves is removed at the end."""
-    theirs = partial(needed, StorageSettings(private_addresses=True, tries=1, **storage), web_identity=False)
-    backend = kind(given, policy_of(given), theirs, same)
+    backend = kind(given, *parts(given, **storage))
     await backend.open()
     try:
         yield backend
