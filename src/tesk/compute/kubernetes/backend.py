@@ -147,7 +147,7 @@ class KubernetesBackend:
                 pod = await self._cluster.create(attempt, plan, await self._layout())
                 if pod is None:
                     return  # Kueue lets a pod be made when there is room
-                known = self._pods.put(attempt, pod)
+                known = self._pods.found(attempt, pod)
             if known.whole or known.result is not None or known.pod.metadata.deletion_timestamp is not None:
                 return
             await self._cluster.give_secret(attempt, plan, known.pod, fresh=fresh)
@@ -191,7 +191,7 @@ class KubernetesBackend:
             await self._synced(_SYNC_SECONDS)
             if (known := self._pods.get(attempt)) is None:
                 pod = await self._cluster.find(attempt)
-                known = self._pods.get(attempt) or (None if pod is None else self._pods.put(attempt, pod))
+                known = self._pods.get(attempt) if pod is None else self._pods.found(attempt, pod)
         return known
 
     async def _without_pod(self, attempt: AttemptId) -> Observation:

@@ -65,8 +65,12 @@ class Pods:
         """Return what is known."""
         return self._known.get(attempt)
 
-    def put(self, attempt: AttemptId, pod: Pod) -> Known:
-        """Know a pod, by an answer to a call: unless a newer word is known."""
+    def found(self, attempt: AttemptId, pod: Pod) -> Known:
+        """Know a pod by the answer to a call. What the mirror has told of it meanwhile is newer."""
+        known = self._known.get(attempt)
+        return known if known is not None and known.pod.metadata.uid == pod.metadata.uid else self._put(attempt, pod)
+
+    def _put(self, attempt: AttemptId, pod: Pod) -> Known:
         known = self._known.get(attempt)
         if known is None or known.pod.metadata.uid != pod.metadata.uid:
             known = self._known[attempt] = Known(pod)
@@ -87,7 +91,7 @@ class Pods:
         if FORGOTTEN in pod.metadata.annotations:
             self.kept[uid] = pod
             return
-        self.put(attempt, pod)
+        self._put(attempt, pod)
         self.tell(attempt)
 
     def gone(self, pod: Pod) -> None:
