@@ -22,6 +22,9 @@ OUTPUTS: Final = "outputs"
 EXECUTOR: Final = "executor-{}"
 """Names of the containers."""
 
+CLOSED: Final = "closed"
+"""Termination message of `inputs` where it opened nothing: no executor has run, or will."""
+
 SUMMARY_BYTES: Final = 4096
 """Most that Kubernetes keeps of a termination message."""
 SUMMARIES_BYTES: Final = 12288

@@ -280,3 +280,21 @@ def test_what_the_run_showed_of_types_goes_into_the_body_and_nothing_else_does()
     shown = seen(Phase.DONE, input_types={0: FileType.FILE}, output_types={0: FileType.FILE})
     assert decide(untyped, seen=shown, now=NOW, limits=LIMITS).results.body is None
     assert decide(claimed(State.RUNNING), seen=seen(Phase.DONE), now=NOW, limits=LIMITS).results.body is None
+
+
+def test_why_an_attempt_waits_is_written_down_once_and_not_for_ever_anew():
+    waits = seen("WAITING", waiting="0/3 nodes are available")
+    first = decide(claimed(), seen=waits, now=NOW, limits=LIMITS)
+    assert isinstance(first, Move)
+    assert (first.old, first.new, first.results.notes) == (State.INITIALIZING, State.INITIALIZING, (waits.waiting,))
+    assert decide(claimed(), seen=waits, now=NOW, limits=LIMITS, told=(waits.waiting,)) == Wait()
+    others = [f"{count}/3 nodes are available" for count in range(10, 20)]
+    assert decide(claimed(), seen=waits, now=NOW, limits=LIMITS, told=others) == Wait()
+
+
+def test_a_start_that_broke_off_is_made_again_unless_it_is_to_end():
+    half = seen(Phase.STAGING, incomplete=True)
+    stop = Stop(Why.SHUTDOWN, 5)
+    assert decide(claimed(), seen=half, now=NOW, limits=LIMITS) == Start()
+    assert decide(claimed(), seen=half, now=NOW, limits=LIMITS, shutdown=stop) == stop
+    assert short(decide(claimed(State.CANCELING), seen=half, now=NOW, limits=LIMITS)).startswith("stop CANCELED")

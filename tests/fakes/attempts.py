@@ -121,7 +121,7 @@ async def until(
 async def until_moving(backend: Backend, attempt: AttemptId) -> Progress:
     """Ask how far the data is until it is known: nobody is told of it."""
     async with asyncio.timeout(BOUND_SECONDS):
-        while (moving := await backend.progress(attempt)) is None:
+        while (moving := await backend.progress(attempt)) is None:  # noqa: ASYNC110  nobody tells of it
             await asyncio.sleep(0.1)
     return moving
 

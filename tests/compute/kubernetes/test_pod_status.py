@@ -119,6 +119,15 @@ def test_how_far_a_pod_is_is_read_of_its_containers(name, phase, waiting) -> Non
     assert waiting is None or waiting in reading.waiting
 
 
+def test_a_pod_whose_inputs_failed_never_seems_to_run() -> None:
+    def closed(found):
+        for each in found["status"]["containerStatuses"]:
+            if each["name"] == "inputs":
+                each["state"]["terminated"]["message"] = "closed"
+
+    assert seen_at(pod("executor-runs", closed)).phase is Phase.STAGING
+
+
 @pytest.mark.parametrize(
     ("name", "change", "seconds", "final", "words"),
     [

@@ -15,7 +15,7 @@ from tesk.compute.kubernetes.layout import PREPARE
 from tesk.compute.kubernetes.memo import Memo, Verdict, memo, verdict
 from tesk.compute.kubernetes.objects import Condition, ContainerStatus, Event, Pod, Terminated
 from tesk.compute.kubernetes.troubles import Trouble, of_container, of_volumes, place, worst
-from tesk.pod import EXECUTOR, INPUTS, OUTPUTS
+from tesk.pod import CLOSED, EXECUTOR, INPUTS, OUTPUTS
 from tesk.settings import KubernetesSettings
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
@@ -97,6 +97,11 @@ def container(pod: Pod, name: str) -> ContainerStatus:
     return next((status for status in pod.status.container_statuses if status.name == name), ContainerStatus(name=name))
 
 
+def has_ended(pod: Pod) -> bool:
+    """Say whether it ended as a whole: then it counts no more in a quota."""
+    return pod.status.phase in _ENDED_PHASES
+
+
 def is_scheduled(pod: Pod) -> bool:
     """Say whether it has a node."""
     return bool(pod.spec.node_name)
@@ -124,9 +129,10 @@ def _progress(pod: Pod, now: float) -> tuple[Phase, float]:
     inputs, outputs, ours = _ended(container(pod, INPUTS)), _ended(container(pod, OUTPUTS)), executors(pod)
     ends = [_ended(status) for status in ours]
     last = max((_seconds(end.finished_at, now) for end in ends if end is not None), default=now)
-    if outputs is not None or (inputs is not None and ends and all(ends)):
+    closed = inputs is not None and inputs.message == CLOSED
+    if not closed and (outputs is not None or (inputs is not None and ends and all(ends))):
         return Phase.UPLOADING, last
-    if inputs is not None and inputs.exit_code == 0:
+    if inputs is not None and inputs.exit_code == 0 and not closed:
         return Phase.RUNNING, _seconds(inputs.finished_at, now)
     if is_scheduled(pod):
         scheduled = _condition(pod, "PodScheduled")
@@ -186,7 +192,7 @@ def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -
 
 def _over(pod: Pod, now: float, settings: KubernetesSettings) -> tuple[bool, float]:
     """Say whether nothing of it runs, and when that would be so though it stays as it is."""
-    if pod.status.phase in _ENDED_PHASES:
+    if has_ended(pod):
         return True, inf
     ours = [container(pod, INPUTS), *executors(pod), container(pod, OUTPUTS)]
     if len(ours) > 2 and all(_ended(status) for status in ours):

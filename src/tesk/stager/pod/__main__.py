@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec import DecodeError, json
 
-from tesk.pod import INPUTS, OUTPUTS, STAGER_KEY, AttemptReport, PodJob
+from tesk.pod import CLOSED, INPUTS, OUTPUTS, STAGER_KEY, AttemptReport, PodJob
 from tesk.pod_report import line, room, summary
 from tesk.stager.pod.control import Control
 from tesk.stager.pod.inputs import bring_in
@@ -53,6 +53,9 @@ def main(arguments: list[str]) -> int:
         if not bring_in(job, control, root, mover):
             print("tesk inputs: another one is at it, or was taken for dead", file=sys.stderr)
             return _ANOTHER
+        end = control.inputs_end()
+        if end is not None and end.report.error is not None:
+            _leave(CLOSED.encode(), there.termination)
         return 0
     try:
         report = take_out(job, control, root, mover)
@@ -69,10 +72,14 @@ def _say(report: AttemptReport, room_bytes: int, termination: Path) -> None:
     whole = memoryview(line(report) + b"\n")
     while whole:
         whole = whole[os.write(1, whole) :]
+    _leave(summary(report, room_bytes), termination)
+
+
+def _leave(message: bytes, termination: Path) -> None:
     try:
-        termination.write_bytes(summary(report, room_bytes))
+        termination.write_bytes(message)
     except OSError as error:
-        print(f"tesk outputs: {error}", file=sys.stderr)
+        print(f"tesk: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
