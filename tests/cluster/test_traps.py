@@ -39,12 +39,15 @@ def path(backend, attempt, resource="pods"):
     return path_of(resource, backend._cluster.namespace, str(attempt))
 
 
-async def nothing_left(backend, *attempts):
+KINDS = (("pods", "v1"), ("secrets", "v1"))
+
+
+async def nothing_left(backend, *attempts, kinds=KINDS):
     """Wait until a cluster has nothing of some attempts; it cleans secrets up by itself, in its own time."""
-    for resource in ("pods", "secrets"):
+    for resource, group in kinds:
         for attempt in attempts:
             selector = f"tesk/task={attempt.task_id}"
-            objects = path_of(resource, backend._cluster.namespace)
+            objects = path_of(resource, backend._cluster.namespace, group=group)
             while (await backend.api.list(objects, Bare, selector=selector))[0]:  # noqa: ASYNC110  nobody tells of it
                 await asyncio.sleep(0.2)
 
@@ -372,3 +375,24 @@ def test_trap_19_executors_have_no_token_no_links_and_no_secrets_of_the_stager(p
         assert said == ["0", "0", "job", "NoNewPrivs:1"]
 
     story(pods_namespace, body)
+
+
+def test_trap_23_a_queue_that_lets_a_job_go_has_its_pod_run(pods_namespace) -> None:
+    # The test does what Kueue does: it lets the Job go.
+    async def body(backend):
+        attempt = new_attempt()
+        what = small(shell("echo done"))
+        await backend.start(attempt, what)
+        seen = await backend.observe(attempt)
+        assert (seen.phase, seen.waiting) == (Phase.WAITING, "It waits to be admitted by its queue.")
+        job = path_of("jobs", pods_namespace, str(attempt), group="batch/v1")
+        await backend.api.patch(job, {"spec": {"suspend": False}}, Bare)
+        await until(backend, attempt, lambda seen: seen.incomplete)
+        await backend.start(attempt, what)
+        seen = await until(backend, attempt)
+        assert stdout(seen) == "done\n"
+        assert seen.metadata["kubernetes.pod"].startswith(f"{attempt}-")
+        await backend.forget(attempt)
+        await nothing_left(backend, attempt, kinds=(*KINDS, ("jobs", "batch/v1")))
+
+    story(pods_namespace, body, queue="batch")
