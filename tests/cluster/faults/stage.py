@@ -5,19 +5,19 @@ The output of a task names the attempt that wrote it: a pod's host name is its o
 
 import asyncio
 import contextlib
-import json
 import os
 import shlex
 import subprocess
+import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cluster.attempts import BUSYBOX, STAGER, web
 from cluster.conftest import Cluster
@@ -40,6 +40,15 @@ class Kept(Struct):
     """Any object, by its name alone."""
 
     metadata: Meta
+
+
+class _Hard(Struct):
+    hard: dict[str, str] = {}
+
+
+class _Quota(Struct):
+    metadata: Meta
+    status: _Hard = field(default_factory=_Hard)
 
 
 class Control:
@@ -136,6 +145,33 @@ class Stage:
 
         return self.run(whole(), seconds=seconds)
 
+    def found(self, path: str) -> None:
+        """Return when something is there."""
+
+        async def whole() -> None:
+            while True:
+                with contextlib.suppress(BackendUnavailable, NotFound):
+                    await self.api.get(path, Kept)
+                    return
+                await asyncio.sleep(0.05)
+
+        self.run(whole())
+
+    def quota_counted(self) -> None:
+        """Return when the namespace's quota has been counted: before that everything is refused."""
+
+        async def whole() -> None:
+            quotas = self.path("resourcequotas")
+            found, version = await self.api.list(quotas, _Quota)
+            if any(each.status.hard for each in found):
+                return
+            async with contextlib.aclosing(self.api.watch(quotas, _Quota, resource_version=version)) as events:
+                async for event in events:
+                    if event.object.status.hard:
+                        break
+
+        self.run(whole())
+
     def running(self, task_id: str, attempt: int = 1) -> Pod:
         """Return the pod of an attempt whose first executor runs."""
         name = f"{task_id}-{attempt}"
@@ -198,9 +234,9 @@ class Stage:
         return self._ends.enter_context(closing(Client(server.url, PATIENCE_SECONDS)))
 
     # -- tasks ----------------------------------------------------------------------------------------------------------------
-    def task(self, script: str = "true", *more: str, output: str = "", **given: Any) -> dict[str, Any]:  # noqa: ANN401
+    def task(self, script: str = "true", *more: str, output: str = "", **given: Any) -> dict[str, Any]:
         """Return a task of scripts, one executor each; with `output` the first says there whose attempt it is."""
-        said = f"; code=$?; printf '\"%s\"' \"$(hostname)\" >/out/said; exit $code" if output else ""
+        said = '; code=$?; printf \'"%s"\' "$(hostname)" >/out/said; exit $code' if output else ""
         scripts = (f"({script}){said}", *more)
         outputs = [{"path": "/out/said", "url": f"{self.shelf}/{output}"}] if output else []
         return {
@@ -209,9 +245,16 @@ class Stage:
             "resources": {"cpu_cores": 0.01, "ram_gb": 0.02},
         } | given
 
-    def submit(self, client: Client, script: str = "true", *more: str, output: str = "", **given: Any) -> str:  # noqa: ANN401
+    def submit(self, client: Client, script: str = "true", *more: str, output: str = "", **given: Any) -> str:
         """Submit such a task."""
         return client.submit(key=output or None, **self.task(script, *more, output=output, **given))
+
+    def until_said(self, client: Client, task_id: str, words: str) -> None:
+        """Return when some words stand in the `system_logs` of a task."""
+        end, pause = time.monotonic() + PATIENCE_SECONDS, threading.Event()
+        while words not in " ".join(client.get(task_id, "FULL")["logs"][-1]["system_logs"]):
+            assert time.monotonic() < end, client.get(task_id, "FULL")
+            pause.wait(0.1)  # a note moves no task to another state, so nobody is told of it
 
     # -- the end --------------------------------------------------------------------------------------------------------------
     def assert_right(self, client: Client, ends: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -245,7 +288,7 @@ class Stage:
 
         self.run(whole(), seconds=seconds + 30)
 
-    async def _left(self):  # noqa: ANN202
+    async def _left(self) -> AsyncIterator[str]:
         for resource in ("pods", "secrets", "persistentvolumeclaims"):
             found, _ = await self.api.list(self.path(resource), Kept)
             for each in found:

@@ -16,9 +16,10 @@ from tesk.compute.kubernetes.detect import detect_layout
 from tesk.compute.kubernetes.layout import Layout
 from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
 from tesk.compute.kubernetes.objects import Pod, path_of
-from tesk.compute.kubernetes.pod_status import Reading, container, read
+from tesk.compute.kubernetes.pod_status import Reading, container, has_ended, read
 from tesk.compute.kubernetes.pods import Known, Pods
 from tesk.compute.kubernetes.policy import Policy
+from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import Invalid, NotFound, Refused
 from tesk.compute.kubernetes.results import observation
 from tesk.compute.kubernetes.watch import Mirror
@@ -65,24 +66,30 @@ class KubernetesBackend:
         """`api`: how the cluster is reached, if not by the settings. Raises StartError where no cluster is known."""
         self._settings = settings
         self.api = api or Api(find(settings.kubeconfig, settings.context))
-        self._cluster = Cluster(self.api, settings, policy, needed=needed, resolve=resolve)
-        self.place = f"kubernetes:{self._cluster.namespace}:{settings.server_id}"
         self._pods = Pods()
+        self._quotas = Quotas(self._pods.tell)
+        self._cluster = Cluster(self.api, settings, policy, self._quotas, needed=needed, resolve=resolve)
+        self.place = f"kubernetes:{self._cluster.namespace}:{settings.server_id}"
         self._mirror = Mirror(
             self.api,
             [path_of("pods", each) for each in self._cluster.namespaces],
             Pod,
             selector=f"{names.MANAGED_BY}=tesk,{names.SERVER}={settings.server_id}",
-            changed=self._pods.changed,
+            changed=self._changed,
             gone=self._gone,
         )
         self._layout_lock = asyncio.Lock()
         self._starting = 0
         self._loops: list[asyncio.Task[None]] = []
 
+    def _changed(self, pod: Pod) -> None:
+        self._pods.changed(pod)
+        if has_ended(pod):
+            self._quotas.room(pod.metadata.namespace)
+
     def _gone(self, pod: Pod) -> None:
-        self._cluster.has_room(pod.metadata.namespace)
         self._pods.gone(pod)
+        self._quotas.room(pod.metadata.namespace)
 
     # -- life -----------------------------------------------------------------------------------------------------------------
     async def open(self) -> None:
@@ -114,6 +121,7 @@ class KubernetesBackend:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._pods.close()
+        self._quotas.close()
         await self.api.close()
 
     async def _layout(self) -> Layout:
@@ -158,7 +166,8 @@ class KubernetesBackend:
     def room(self) -> int | None:
         if not self._mirror.synced.is_set() or self._mirror.age_seconds() > _DEAF_SECONDS:
             return 0
-        return max(0, self._settings.pending_limit - self._pods.unscheduled - self._starting)
+        waiting = self._pods.unscheduled + self._starting + len(self._quotas)
+        return max(0, self._settings.pending_limit - waiting)
 
     async def capacity(self) -> Capacity | None:
         return None
@@ -253,9 +262,10 @@ class KubernetesBackend:
             await self._cluster.delete_jobs(attempt)
             return
         if known.result is None and not self._reading(known).over:
-            await self._cluster.condemn(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
+            await self._cluster.stop(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
 
     async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
+        self._quotas.forget(attempt)
         known = await self._known(attempt)
         if known is None:
             await self._cluster.delete_jobs(attempt)
@@ -277,7 +287,7 @@ class KubernetesBackend:
         asked, until = False, time.monotonic() + _GONE_SECONDS
         while not self._reading(known).over:
             if not asked:
-                await self._cluster.condemn(known.pod, _STOPPED, _LEAST_GRACE_SECONDS)
+                await self._cluster.stop(known.pod, _STOPPED, _LEAST_GRACE_SECONDS)
                 asked = True
             if time.monotonic() >= until:
                 raise BackendUnavailable(f"The pod of attempt {attempt} is still being ended.")

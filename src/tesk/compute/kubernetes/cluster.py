@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 
@@ -18,6 +17,7 @@ from tesk.compute.kubernetes.memo import FORGOTTEN, MEMO, VERDICT, Verdict, memo
 from tesk.compute.kubernetes.objects import Bare, Event, Pod, path_of
 from tesk.compute.kubernetes.pod_status import container
 from tesk.compute.kubernetes.policy import Policy
+from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Refused
 from tesk.compute.kubernetes.rights import namespaces, uses_queue
 from tesk.compute.kubernetes.secret import secret_manifest
@@ -35,8 +35,6 @@ Resolve = Callable[[str, str], Awaitable[str]]
 Needed = Callable[[TransferList], StorageSettings]
 """Gives what of the storage settings a task's data needs. Raises CannotRun."""
 
-_FULL_SECONDS = 2.0
-"""How long a namespace whose quota is used up is not asked again, by all tasks together."""
 _REPORT_LINES = 600
 """A runtime keeps a long line in pieces of 16 KiB, of which some kubelets count each: as many as the longest report has."""
 _NO_RIGHT = re.compile(r'cannot \w+ resource "')
@@ -51,7 +49,14 @@ class Cluster:
     """
 
     def __init__(
-        self, api: Api, settings: KubernetesSettings, policy: Policy, *, needed: Needed, resolve: Resolve
+        self,
+        api: Api,
+        settings: KubernetesSettings,
+        policy: Policy,
+        quotas: Quotas,
+        *,
+        needed: Needed,
+        resolve: Resolve,
     ) -> None:
         self.api = api
         self.namespace = settings.namespace or api.namespace
@@ -59,7 +64,7 @@ class Cluster:
         self._policy = policy
         self._needed = needed
         self._resolve = resolve
-        self._full: dict[str, tuple[float, str]] = {}
+        self._quotas = quotas
         self.layout: Layout | None = None
 
     @property
@@ -85,7 +90,7 @@ class Cluster:
         metadata["annotations"] = {**metadata.get("annotations", {}), MEMO: text(memo_of(plan))}
         namespace = asked.namespace or self.namespace
         metadata["namespace"] = namespace
-        self._refuse_full(namespace)
+        self._quotas.check(namespace, attempt)
         if asked.queue:
             await self._make("jobs", namespace, attempt, job_manifest(manifest, asked.queue), Bare, group="batch/v1")
             return None
@@ -107,27 +112,19 @@ class Cluster:
             raise CannotRun(f"Kubernetes does not take the pod: {error}") from error
         except Forbidden as error:
             if error.quota or error.ending:
-                self._full[namespace] = (time.monotonic() + _FULL_SECONDS, f"It waits: {error}")
+                self._quotas.no_room(namespace, attempt, f"It waits: {error}")
                 raise BackendUnavailable(f"It waits: {error}") from error
             if _NO_RIGHT.search(str(error)):
                 raise BackendUnavailable(f"The server may not make pods: {error}") from error
             raise CannotRun(f"The cluster does not allow the pod: {error}") from error
         except Refused as error:
             raise BackendUnavailable(f"The pod cannot be made now: {error}") from error
+        self._quotas.room(namespace, attempt)
         return made
 
     def _is_ours(self, made: Pod, attempt: AttemptId) -> bool:
         labels = labels_of(attempt, self._settings.server_id)
         return labels.items() <= made.metadata.labels.items()
-
-    def _refuse_full(self, namespace: str) -> None:
-        until, sentence = self._full.get(namespace, (0.0, ""))
-        if time.monotonic() < until:
-            raise BackendUnavailable(sentence)
-
-    def has_room(self, namespace: str) -> None:
-        """Something ended in a namespace: its quota is worth another try."""
-        self._full.pop(namespace, None)
 
     async def _images(self, plan: Plan) -> dict[int, str]:
         images: dict[int, str] = {}
@@ -257,16 +254,28 @@ class Cluster:
     # -- end ------------------------------------------------------------------------------------------------------------------
     async def condemn(self, pod: Pod, said: Verdict, grace_seconds: float) -> None:
         """Write down how an attempt is to be seen, then delete its pod, which stays until its finalizer goes."""
-        meta = pod.metadata
-        if VERDICT not in meta.annotations:
-            body = {"metadata": {"uid": meta.uid, "annotations": {VERDICT: text(said)}}}
-            try:
-                await self.api.patch(path_of("pods", meta.namespace, meta.name), body, Pod)
-            except (NotFound, Conflict):
-                return
-            except Refused as error:
-                raise BackendUnavailable(f"The pod cannot be changed now: {error}") from error
+        await self._write(pod, said)
         await self.delete(pod, grace_seconds)
+
+    async def stop(self, pod: Pod, said: Verdict, grace_seconds: float) -> None:
+        """Delete a pod that somebody waits to see gone, then write down how its attempt is to be seen.
+
+        A kubelet takes a second for each change of a pod, and would send TERM only after a change that came before.
+        """
+        await self.delete(pod, grace_seconds)
+        await self._write(pod, said)
+
+    async def _write(self, pod: Pod, said: Verdict) -> None:
+        meta = pod.metadata
+        if VERDICT in meta.annotations:
+            return
+        body = {"metadata": {"uid": meta.uid, "annotations": {VERDICT: text(said)}}}
+        try:
+            await self.api.patch(path_of("pods", meta.namespace, meta.name), body, Pod)
+        except (NotFound, Conflict):
+            return
+        except Refused as error:
+            raise BackendUnavailable(f"The pod cannot be changed now: {error}") from error
 
     async def delete(self, pod: Pod, grace_seconds: float) -> None:
         """Delete a pod, if it is still the one that is meant, and what it was made by."""
