@@ -79,14 +79,14 @@ async def run_pod(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _followed(backend: KubernetesBackend) -> AsyncIterator[Observation]:
-    """Yield why it waits, each time that is another reason, and its end."""
-    said = None
+    """Yield why it waits, each reason once, and its end."""
+    said: set[str] = set()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_TRIAL_SECONDS):
             async for changed in backend.changes():
                 seen = await backend.observe(changed)
-                if seen.phase.ended or (seen.waiting and seen.waiting != said):
-                    said = seen.waiting
+                if seen.phase.ended or (seen.waiting and seen.waiting not in said):
+                    said.add(seen.waiting or "")
                     yield seen
                 if seen.phase.ended:
                     return

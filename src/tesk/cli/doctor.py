@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import socket
@@ -45,6 +46,7 @@ TRIAL_SECONDS = 300.0
 # Where SQLite's log, or its locks, are not to be trusted.
 _FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs"})
 
+_FILE = re.compile(r"(.+\.(?:toml|json))(?::\d+)?")
 _COLORS = {OK: "32", WARN: "33", FAIL: "31"}
 
 
@@ -89,7 +91,7 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(FAIL, "settings", str(error), "tesk config")
         return
     settings = loaded.settings
-    files = sorted({origin.rpartition(":")[0] for origin in loaded.origins.values() if ".toml" in origin})
+    files = sorted({found[1] for origin in loaded.origins.values() if (found := _FILE.fullmatch(origin))})
     yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
     if settings.server.insecure:
         yield Finding(

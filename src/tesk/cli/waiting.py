@@ -69,7 +69,7 @@ class _Story:
         self._state = ""
         self._attempts = 0
         self._trouble = ""
-        self._waiting = ""
+        self._waiting: set[str] = set()
         self._ours = True
 
     def state(self, state: str) -> None:
@@ -100,9 +100,9 @@ class _Story:
 
     def _tell_waiting(self, known: Document) -> None:
         said = text_of(known, "waiting")
-        if said and said != self._waiting:
+        if said and said not in self._waiting:
             self._spinner.say(f"waits: {printable(said)}")
-            self._waiting = said
+            self._waiting.add(said)
 
     def _tell_lost(self, task: Document) -> None:
         if text_of(task, "state") not in {*_TRANSFERS, "QUEUED"}:
