@@ -274,3 +274,41 @@ def test_a_refused_task_ends_with_a_sentence(database):
         assert await store.check() == []
 
     play(database, story)
+
+
+def test_claims_and_standings_say_what_is_held_and_what_became_of_attempts(database):
+    async def story(store):
+        lease = await store.acquire("here", "test", 60)
+        runs = (await running(store, lease)).id
+        begun, waits = new_task(), new_task()
+        for new in (begun, waits):
+            await store.create(new)
+        await store.begin(lease, begun.id, 1.0)
+        assert await store.claims(lease) == {runs: State.RUNNING, begun.id: State.INITIALIZING}
+        await store.cancel(begun.id, LOCAL, 2.0)
+        assert (await store.claims(lease))[begun.id] is State.CANCELING
+        move = Move(task_id=runs, attempt=1, old=State.RUNNING, new=State.QUEUED, time=3.0, due=0.0)
+        assert await store.move(lease, move)
+        await store.begin(lease, runs, 4.0)
+        asked = [runs, begun.id, waits.id, new_task().id]
+        assert await store.standing(asked) == {
+            runs: (State.INITIALIZING, 2),
+            begun.id: (State.CANCELING, 1),
+            waits.id: (State.QUEUED, 0),
+        }
+
+    play(database, story)
+
+
+def test_servers_that_share_a_place_leave_each_others_leases_alone(database):
+    async def story(store):
+        first = await store.acquire("cluster", "one", 60, alone=False)
+        second = await store.acquire("cluster", "two", 60, alone=False)
+        task = (await running(store, first)).id
+        assert await store.renew(first, 60)
+        assert not await store.adopt(second, task)
+        await store.release(first)
+        assert [row.id for row in await store.unheld(limit=10)] == [task]
+        assert await store.adopt(second, task)
+
+    play(database, story)

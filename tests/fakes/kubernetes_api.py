@@ -10,6 +10,7 @@ import contextlib
 import json
 import ssl
 from collections import deque
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiohttp import web
@@ -204,7 +205,7 @@ class KubernetesApi:
                     resource,
                     namespace,
                     name,
-                    metadata=found["metadata"] | {"deletionTimestamp": "2024-05-06T07:08:09Z"},
+                    metadata=found["metadata"] | {"deletionTimestamp": datetime.now(UTC).isoformat()},
                 )
             else:
                 self.remove(resource, namespace, name)

@@ -227,7 +227,14 @@ class KubernetesBackend:
         return reading
 
     def _reading(self, known: Known) -> Reading:
-        return read(known.pod, now=time.time(), settings=self._settings, events=known.events, trouble=known.trouble)
+        return read(
+            known.pod,
+            now=time.time(),
+            settings=self._settings,
+            events=known.events,
+            trouble=known.trouble,
+            said=known.said,
+        )
 
     async def _conclude(self, attempt: AttemptId, known: Known, reading: Reading) -> Observation:
         known.over_since = known.over_since or time.monotonic()
@@ -262,6 +269,7 @@ class KubernetesBackend:
             await self._cluster.delete_jobs(attempt)
             return
         if known.result is None and not self._reading(known).over:
+            known.said = _STOPPED
             await self._cluster.stop(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
 
     async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
@@ -287,6 +295,7 @@ class KubernetesBackend:
         asked, until = False, time.monotonic() + _GONE_SECONDS
         while not self._reading(known).over:
             if not asked:
+                known.said = _STOPPED
                 await self._cluster.stop(known.pod, _STOPPED, _LEAST_GRACE_SECONDS)
                 asked = True
             if time.monotonic() >= until:

@@ -58,11 +58,15 @@ def read(
     settings: KubernetesSettings,
     events: Sequence[Event] = (),
     trouble: tuple[str, float] | None = None,
+    said: Verdict | None = None,
 ) -> Reading:
-    """Read a pod. `events` are its own, where they were asked for; `trouble` is that of the last reading."""
+    """Read a pod. `events` are its own, where they were asked for; `trouble` is that of the last reading.
+
+    `said`: the verdict that was just written on it, if any.
+    """
     over, until = _over(pod, now, settings)
     if over:
-        return _end(pod, now)
+        return _end(pod, now, verdict(pod) or said)
     progress = _progress(pod, now)
     disturbed = disturbed_since(pod)
     if disturbed is not None:
@@ -180,6 +184,12 @@ def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -
             if (early := _ended(status)) is not None:
                 sentence = f"{place(status.name)}: its container ended before its turn: {_said(early)}"
                 yield Trouble(kind="early", sentence=sentence, seconds=_LATE_SECONDS)
+    begun = _ended(inputs)
+    if begun is not None and _never_ran(begun) and _ended(outputs) is None:
+        # It took no lock, so `outputs` waits for it for ever. One that ran has left a word, or its lock.
+        yield Trouble(
+            kind="inputs", sentence=f"The container inputs could not start: {_said(begun)}", seconds=_LATE_SECONDS
+        )
     late = _ended(outputs)
     if late is not None and not all(_ended(status) for status in (inputs, *ours)):
         yield Trouble(
@@ -209,12 +219,11 @@ def _over(pod: Pod, now: float, settings: KubernetesSettings) -> tuple[bool, flo
     return now >= due, due
 
 
-def _end(pod: Pod, now: float) -> Reading:
+def _end(pod: Pod, now: float, said: Verdict | None) -> Reading:
     everything = (*pod.status.init_container_statuses, *pod.status.container_statuses)
     ends = [end for status in everything if (end := _ended(status)) is not None]
     since = max((_seconds(end.finished_at, now) for end in ends), default=now)
     disturbed = disturbed_since(pod)
-    said = verdict(pod)
     reported = _ended(container(pod, OUTPUTS)) is not None
     if said is not None:
         return Reading(
@@ -295,6 +304,11 @@ def _said(end: Terminated) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!")) else f"{text}."
+
+
+def _never_ran(end: Terminated) -> bool:
+    """Say whether a container's process was never there; runtimes say so by no time, or by the first of all."""
+    return end.exit_code != 0 and _seconds(end.started_at, 0) <= 0
 
 
 def _ended(status: ContainerStatus) -> Terminated | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from tesk.compute.backend import AttemptId, Observation
 from tesk.compute.kubernetes import layout as names
-from tesk.compute.kubernetes.memo import FORGOTTEN
+from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
 from tesk.compute.kubernetes.objects import Event, Pod
 from tesk.compute.kubernetes.pod_status import is_scheduled
 
@@ -21,16 +21,18 @@ def attempt_of(pod: Pod) -> AttemptId | None:
 class Known:
     """What is known of one attempt's pod. `whole`: its secret is there. `result`: what became of it, kept until it is forgotten.
 
-    `trouble` and `waiting` are of the last reading; `events`, where they were asked for, at `asked` (monotonic seconds).
+    `said`: the verdict that is written on it, which the mirror may not know yet. `trouble` and `waiting` are of the last
+    reading; `events`, where they were asked for, at `asked` (monotonic seconds).
     """
 
-    __slots__ = ("asked", "doomed", "events", "over_since", "pod", "result", "trouble", "waiting", "whole")
+    __slots__ = ("asked", "doomed", "events", "over_since", "pod", "result", "said", "trouble", "waiting", "whole")
 
     def __init__(self, pod: Pod) -> None:
         self.pod = pod
         self.whole = False
         self.doomed = False
         self.result: Observation | None = None
+        self.said: Verdict | None = None
         self.trouble: tuple[str, float] | None = None
         self.waiting: str | None = None
         self.events: tuple[Event, ...] = ()
