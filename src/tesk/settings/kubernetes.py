@@ -103,6 +103,13 @@ class KubernetesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     identity_role: Annotated[str, says("The role that the token stands for, `arn:aws:iam::...`.")] = ""
     identity_endpoint: Annotated[str, says("Token service. Not given: Amazon's for the region.")] = ""
     stager_cpu_cores: Annotated[Amount, says("Cores that a pod asks for beyond what its task does.")] = 0.1
+    stager_cpu_limit_cores: Annotated[
+        Amount,
+        says(
+            "Cores that the stager may use before and after the executors, which then use none, of a task that has fewer. "
+            "A quota of `limits.cpu` counts them."
+        ),
+    ] = 1.0
     stager_ram_gb: Annotated[
         Annotated[float, Meta(ge=0.05)], says("Memory of the stager, beyond what the task asks for, in 10^9 bytes.")
     ] = 0.3

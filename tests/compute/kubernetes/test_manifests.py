@@ -299,6 +299,16 @@ def test_fractions_of_cores_are_given_as_they_are():
     assert containers(pod)["executor-0"]["resources"]["limits"]["cpu"] == "250m"
 
 
+@pytest.mark.parametrize("layout", [COPYING, NEWEST])
+def test_the_stager_of_a_small_task_may_use_more_than_it_asks_for_and_executors_may_not(layout):
+    pod = pod_of(plan_of(cores=0.05), replace(SETTINGS, stager_cpu_limit_cores=0.5), layout)
+    cores = {name: each["resources"]["limits"]["cpu"] for name, each in containers(pod).items()}
+    assert [cores["inputs"], cores["executor-0"], cores["outputs"]] == ["500m", "50m", "500m"]
+    if layout is NEWEST:
+        assert pod["spec"]["resources"]["requests"]["cpu"] == "150m"
+        assert pod["spec"]["resources"]["limits"]["cpu"] == "500m"
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,10 @@ def share(
     theirs = _amounts(max(cores, least_cores), max(memory, least_memory))
     disk = {"ephemeral-storage": str(node_disk_bytes)} if node_disk_bytes else {}
     no_disk = {"ephemeral-storage": "0"}  # a quota may want it to be said
-    # While data moves the stager may use the cores of executors, which do nothing then.
-    ours = {**stager, "cpu": whole["cpu"], **disk}
+    # While data moves the stager may use the cores of executors, which do nothing then. What it is to a small task is its
+    # start: in a hundredth of a core that took half a minute.
+    most = whole | _cpu(max(cores + own_cores, least_cores * count, settings.stager_cpu_limit_cores))
+    ours = {**stager, "cpu": most["cpu"], **disk}
 
     def executor(index: int) -> Resources:
         first = index == 0
@@ -73,7 +75,7 @@ def share(
         )
 
     return PodResources(
-        pod=Resources(requests=whole, limits=whole) if pod_resources else None,
+        pod=Resources(requests=whole, limits=most) if pod_resources else None,
         inputs=Resources(requests={**least, **no_disk}, limits=ours),
         executors=tuple(executor(index) for index in range(len(plan.steps))),
         outputs=Resources(requests={**(least if pod_resources else stager), **no_disk}, limits=ours),
@@ -82,5 +84,9 @@ def share(
 
 
 def _amounts(cores: float, memory_bytes: int) -> Amounts:
+    return {**_cpu(cores), "memory": str(memory_bytes)}
+
+
+def _cpu(cores: float) -> Amounts:
     thousandths = ceil(round(cores * 1000, 6))
-    return {"cpu": f"{thousandths}m" if thousandths else "0", "memory": str(memory_bytes)}
+    return {"cpu": f"{thousandths}m" if thousandths else "0"}
