@@ -176,6 +176,30 @@ def test_a_volume_that_cannot_be_mounted_is_found_in_events_and_waited_for_so_lo
     assert not ends.verdict.final
 
 
+@pytest.mark.parametrize("started", [None, "1970-01-01T00:00:00Z"])
+def test_inputs_that_could_not_start_cannot_come_to_anything(started: str | None) -> None:
+    first = seen_at(pod("inputs-run", ended_inputs("StartError", started)), 10)
+    assert first.verdict is None
+    ends = seen_at(pod("inputs-run", ended_inputs("StartError", started)), 30, trouble=first.trouble)
+    assert ends.verdict.reason == "The container inputs could not start: exit code 128 (StartError), context canceled."
+    assert not ends.verdict.final
+
+
+def test_inputs_that_were_killed_have_left_outputs_a_word() -> None:
+    seen = pod("executor-runs", ended_inputs("OOMKilled", "2026-11-25T00:00:00Z"))
+    assert seen_at(seen, 10).trouble is None
+
+
+def ended_inputs(reason, started):
+    over = {"exitCode": 128, "reason": reason, "message": "context canceled"}
+
+    def change(found):
+        (inputs,) = [each for each in found["status"]["containerStatuses"] if each["name"] == "inputs"]
+        inputs["state"] = {"terminated": over | ({"startedAt": started} if started else {})}
+
+    return change
+
+
 def test_an_executor_that_ends_before_its_turn_cannot_come_to_anything() -> None:
     def early(found):
         for each in found["status"]["containerStatuses"]:
