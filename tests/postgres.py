@@ -45,10 +45,11 @@ def _other_user() -> pwd.struct_passwd | None:
 
 
 class Server:
-    """One server; `stop` and `start` again as a test likes."""
+    """One server; `stop` and `start` again as a test likes. At another `address` than loopback everybody is let in, too."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder
+        self._address = address
         self.programs = programs()
         self._user = _other_user()
         self._numbers = count(1)
@@ -59,8 +60,10 @@ class Server:
         said, _ = made.communicate(timeout=START_SECONDS)
         if made.returncode:
             raise Missing(f"initdb failed: {said}")
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 0.0.0.0/0 trust\n")
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port = free.getsockname()[1]
 
     @property
@@ -71,7 +74,7 @@ class Server:
         """Start, and return when it answers."""
         self.process = self._spawn(
             "postgres", "-D", str(self.data), "-p", str(self.port), "-k", str(self.folder),
-            "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=32MB", "-c", "log_min_messages=log",
+            "-c", f"listen_addresses={self._address}", "-c", "shared_buffers=32MB", "-c", "log_min_messages=log",
             # Its transactions would hold the newest events back for a moment, now and then.
             "-c", "autovacuum=off",
         )  # fmt: skip
@@ -99,9 +102,9 @@ class Server:
         """Make an empty database and return its URL."""
         name = f"t{next(self._numbers)}"
         subprocess.run(
-            [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, name], check=True
+            [self.programs / "createdb", "-h", self._address, "-p", str(self.port), "-U", USER, name], check=True
         )
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://{USER}@{self._address}:{self.port}/{name}"
 
     def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         user = {} if self._user is None else {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
@@ -123,12 +126,12 @@ def _read_on(said: TextIO) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(address: str = "127.0.0.1") -> Iterator[Server]:
     """Run a server for as long as the block. Raises Missing."""
     programs()
     folder = Path(tempfile.mkdtemp(prefix="tesk-pg-"))
     try:
-        server = Server(folder)
+        server = Server(folder, address)
         server.start()
         try:
             yield server

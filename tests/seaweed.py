@@ -44,15 +44,16 @@ def free_port() -> int:
 
 
 class Server:
-    """One server. `url` is where it speaks S3; anonymous may read `public` buckets, and write `open` ones."""
+    """One server. `url` is where it speaks S3, at `address`; anonymous may read `public` buckets, and write `open` ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder
+        self._address = address
         self._program = environment("object-stores") / "weed"
         self._ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
         self._inner = {name: free_port() for name in self._ports}
         self._numbers = count(1)
-        self.url = f"http://127.0.0.1:{self._ports['s3']}"
+        self.url = f"http://{address}:{self._ports['s3']}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -75,6 +76,7 @@ class Server:
                 [
                     *DIES_WITH_US, self._program, "-logtostderr=true", "server", "-filer", "-s3", *ports,
                     "-dir=data", "-s3.config=s3.json", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                    f"-s3.ip.bind={self._address}",
                     "-s3.domainName=s3.test", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
                     "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=1000",
                 ],
@@ -127,7 +129,8 @@ class Server:
             line.close()
 
     def _ask(self, method: str, part: str, path: str, body: bytes = b"") -> int:
-        line = http.client.HTTPConnection("127.0.0.1", self._ports[part], timeout=START_SECONDS)
+        address = self._address if part == "s3" else "127.0.0.1"
+        line = http.client.HTTPConnection(address, self._ports[part], timeout=START_SECONDS)
         try:
             line.request(method, path, body)
             answer = line.getresponse()

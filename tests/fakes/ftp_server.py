@@ -1,4 +1,4 @@
-"""A real FTP server, pyftpdlib, on a folder and a free port of loopback; with TLS where it is given a certificate."""
+"""A real FTP server, pyftpdlib, on a folder and a free port of loopback or another address; with TLS where it is given a certificate."""
 
 import contextlib
 import threading
@@ -25,22 +25,23 @@ class Ftp:
     """`commands` are all that were sent; `connections` how many there were in all; `ended` that one of them was left."""
 
     port: int = 0
+    address: str = "127.0.0.1"
     commands: list[str] = field(default_factory=list)
     connections: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
-        return f"://127.0.0.1:{self.port}"
+        return f"://{self.address}:{self.port}"
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *, certificate: Path | None = None, **asked: Any) -> Iterator[Ftp]:
+def serve(folder: Path, *, certificate: Path | None = None, address: str = "127.0.0.1", **asked: Any) -> Iterator[Ftp]:
     """Serve until the end of the block: `ann` may do all, who is anonymous may read. `asked`: attributes of the handler."""
     users = DummyAuthorizer()
     users.add_user(USER, PASSWORD, str(folder), perm=_ALL)
     users.add_anonymous(str(folder))
-    told = Ftp()
+    told = Ftp(address=address)
 
     class Handler(TLS_FTPHandler if certificate else FTPHandler):  # type: ignore[misc]  # a class by what is asked
         def on_connect(self) -> None:
@@ -69,7 +70,7 @@ def serve(folder: Path, *, certificate: Path | None = None, **asked: Any) -> Ite
         Handler.tls_control_required = Handler.tls_data_required = True
     for name, value in asked.items():
         setattr(Handler, name, value)
-    server = FTPServer(("127.0.0.1", 0), Handler, ioloop=IOLoop())
+    server = FTPServer((address, 0), Handler, ioloop=IOLoop())
     told.port = server.address[1]
     stop = threading.Event()
 
