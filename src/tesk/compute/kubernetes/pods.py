@@ -48,7 +48,9 @@ class Pods:
         self._known: dict[AttemptId, Known] = {}
         self._forgotten: dict[str, float] = {}
         self._unscheduled: set[AttemptId] = set()
-        self._changes: asyncio.Queue[AttemptId] = asyncio.Queue()
+        # Each once, in order: nobody hears of them while the server has no lease.
+        self._changes: dict[AttemptId, None] = {}
+        self._told = asyncio.Event()
         self._waiters: dict[AttemptId, set[asyncio.Event]] = {}
         self._alarms: dict[AttemptId, asyncio.TimerHandle] = {}
 
@@ -108,14 +110,20 @@ class Pods:
     # -- news ---------------------------------------------------------------------------------------------------------------
     def tell(self, attempt: AttemptId) -> None:
         """Say that an attempt is worth a look."""
-        self._changes.put_nowait(attempt)
+        self._changes[attempt] = None
+        self._told.set()
         for waiter in self._waiters.get(attempt, ()):
             waiter.set()
 
     async def changes(self) -> AsyncIterator[AttemptId]:
         """Yield attempts that are worth a look, for ever."""
         while True:
-            yield await self._changes.get()
+            while self._changes:
+                attempt = next(iter(self._changes))
+                del self._changes[attempt]
+                yield attempt
+            self._told.clear()
+            await self._told.wait()
 
     def tell_at(self, attempt: AttemptId, when: float) -> None:
         """Say at a time (seconds since the epoch) that an attempt is worth a look; of two times the earlier one counts."""
