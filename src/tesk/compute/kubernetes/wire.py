@@ -6,6 +6,7 @@ may have been done is done again only where twice is once (`Call.again`).
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 from collections import Counter
@@ -198,7 +199,8 @@ class Wire:
         elif isinstance(error, aiohttp.ClientHttpProxyError):
             why = f"its proxy answered {error.status}"
         elif isinstance(error, OSError) and error.strerror:
-            why = error.strerror
+            # The loop of asyncio says in other words that nobody listens.
+            why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
         else:
             broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError)
             why = "it closed the connection" if broken else type(error).__name__
