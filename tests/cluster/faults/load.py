@@ -10,12 +10,13 @@ from fakes.stubborn import Client
 class Load:
     """Submits tasks, one after the other, and remembers how each must end. `seed` decides which kind comes when."""
 
-    def __init__(self, stage: Stage, client: Client, seed: int, longest_seconds: float = 3.0) -> None:
+    def __init__(self, stage: Stage, client: Client, seed: int, longest_seconds: float = 3.0, prefix: str = "") -> None:
         self.ends: dict[str, str] = {}
         self._stage = stage
         self._client = client
         self._dice = random.Random(seed)
         self._longest_seconds = longest_seconds
+        self._prefix = prefix
 
     def submit(self, amount: int) -> None:
         """Submit some more."""
@@ -24,7 +25,7 @@ class Load:
 
     def _one(self, number: int) -> None:
         seconds = self._dice.uniform(0.0, self._longest_seconds)
-        key = f"{self._stage.server_id}-{number}"
+        key = f"{self._stage.server_id}-{self._prefix}{number}"
         match self._dice.choices(["good", "bad", "canceled"], [7, 2, 1])[0]:
             case "good":
                 task_id = self._stage.submit(self._client, f"sleep {seconds:.2f}", "sleep 0.1", output=key)

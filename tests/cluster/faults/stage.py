@@ -242,7 +242,7 @@ class Stage:
         return {
             "executors": [{"image": BUSYBOX, "command": ["sh", "-c", each]} for each in scripts],
             "outputs": outputs,
-            "resources": {"cpu_cores": 0.01, "ram_gb": 0.02},
+            "resources": {"cpu_cores": 0.05, "ram_gb": 0.02},
         } | given
 
     def submit(self, client: Client, script: str = "true", *more: str, output: str = "", **given: Any) -> str:
