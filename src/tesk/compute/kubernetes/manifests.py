@@ -77,7 +77,7 @@ def pod_manifest(
         ],
         **({"initContainers": [prepare]} if prepare else {}),
         "containers": [
-            _stager(INPUTS, settings, resources.inputs.manifest()),
+            _stager(INPUTS, settings, resources.inputs.manifest(), made=_made_before(plan)),
             *(
                 {
                     "name": EXECUTOR.format(step.index),
@@ -189,7 +189,21 @@ def workdir_made(plan: Plan, workdir: str | None) -> str | None:
     return f"{names.OWN}/workdir/{places.index(normal)}" if normal in places else None
 
 
-def _stager(name: str, settings: KubernetesSettings, resources: Document) -> Document:
+def _made_before(plan: Plan) -> list[Document]:
+    """Mounts of all folders that executors have, so that the kubelet makes them before `inputs` runs.
+
+    Else both make them at the same moment: the kubelet takes a folder that comes to be under its hands for a fault, and
+    tries again a second later.
+    """
+    folders = [("control", f"executors/{step.index}") for step in plan.steps]
+    folders += [("work", f"root{each.path}") for each in plan.shared if each.kind in (Shared.FOLDER, Shared.WORKDIR)]
+    return [
+        {"name": volume, "mountPath": f"/tesk/folders/{number}", "subPath": path}
+        for number, (volume, path) in enumerate(folders)
+    ]
+
+
+def _stager(name: str, settings: KubernetesSettings, resources: Document, *, made: Sequence[Document] = ()) -> Document:
     return {
         "name": name,
         "image": settings.stager_image,
@@ -203,6 +217,7 @@ def _stager(name: str, settings: KubernetesSettings, resources: Document) -> Doc
             {"name": "work", "mountPath": "/tesk/work"},
             {"name": "control", "mountPath": "/tesk/control"},
             _job_mount(f"/tesk/job/{STAGER_KEY}", STAGER_KEY),
+            *made,
             *([{"name": "identity", "mountPath": _IDENTITY, "readOnly": True}] if settings.identity_audience else []),
         ],
     }
