@@ -2,10 +2,10 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env check test test-faults bench bench-cluster demo docs lock shim images build clean
+.PHONY: help env check test test-faults test-cluster-faults bench bench-cluster demo docs lock shim images build clean
 
 help: ## print this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 env: $(READY) ## make .venv: what requirements.lock pins, and this checkout in it
 
@@ -27,7 +27,11 @@ test: $(READY) ## install what tests need, then check, then every test but the l
 
 test-faults: $(READY) ## the long ones: 200 kills, full disks, lost leases
 	scripts/install-test-needs
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m "faults and not cluster"
+
+test-cluster-faults: $(READY) ## the long ones on the cluster of KUBECONFIG; CLUSTER_CONTROL names what kills parts of it
+	scripts/install-test-needs
+	$(BIN)/pytest -m "faults and cluster"
 
 bench: $(READY) ## measure against peers: one table, also build/bench.json; ends with 1 where a line does not hold
 	scripts/install-test-needs
