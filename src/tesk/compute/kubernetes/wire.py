@@ -200,7 +200,7 @@ class Wire:
             why = f"its proxy answered {error.status}"
         elif isinstance(error, OSError) and error.strerror:
             # The loop of asyncio says in other words that nobody listens.
-            why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         else:
             broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError)
             why = "it closed the connection" if broken else type(error).__name__
