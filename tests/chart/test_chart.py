@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tesk.compute.kubernetes.rights import namespaces, uses_queue
 from tesk.settings.load import load
 from tesk.telemetry.metrics import Metrics
 
@@ -123,6 +124,7 @@ def test_a_container_of_ours_may_do_next_to_nothing():
         objects["Pod", "tesk-test"]["spec"],
     ):
         assert spec["securityContext"]["runAsNonRoot"] is True
+        assert all(init["name"] == "hand-over" for init in spec.get("initContainers", ()))
         [container] = spec["containers"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -130,6 +132,62 @@ def test_a_container_of_ours_may_do_next_to_nothing():
             "capabilities": {"drop": ["ALL"]},
         }
     assert objects["ServiceAccount", "tesk-task"]["automountServiceAccountToken"] is False
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("arguments", "handed"),
+    [
+        ([], True),
+        (["--set", "settings.kubernetes.security=restricted"], False),
+        (["--set", "settings.kubernetes.security=restricted,persistence.handOver=always"], True),
+        (["--set", "persistence.handOver=never"], False),
+        (["--set", "persistence.enabled=false"], False),
+        (["--set", "database.existingSecret=db"], False),
+        (["--set", "podSecurityContext.runAsUser=null"], False),
+    ],
+)
+def test_a_volume_is_handed_over_by_root_where_that_is_allowed_and_there_is_one(arguments, handed):
+    spec = made(*arguments)["Deployment", "tesk"]["spec"]["template"]["spec"]
+    inits = spec.get("initContainers", [])
+    assert [each["name"] for each in inits] == ["hand-over"] * handed
+    for init in inits:
+        assert "chown -R 65532:65532 /var/lib/tesk" in init["command"][-1]
+        assert init["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE"]}
+
+
+@needs_helm
+def test_at_uninstall_a_job_ends_tasks_of_this_release_in_all_its_namespaces_with_rights_for_that_alone():
+    more = "tasks.otherNamespaces={more},settings.kubernetes.queue=batch,settings.kubernetes.grace_seconds=7"
+    objects = made("--set", more)
+    hooks = {
+        key: each
+        for key, each in objects.items()
+        if each["metadata"].get("annotations", {}).get("helm.sh/hook") == "post-delete"
+    }
+    assert {kind for kind, _ in hooks} == {"ServiceAccount", "Role", "RoleBinding", "Job"}
+    spec = hooks["Job", "tesk-uninstall"]["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == "tesk-uninstall"
+    [container] = spec["containers"]
+    assert container["command"] == ["tesk", "kubernetes", "clear"]
+    settings = load(environ={each["name"]: each["value"] for each in container["env"]}).settings.kubernetes
+    assert settings.server_id == config_of(objects)["kubernetes"]["server_id"] == "here.tesk"
+    assert namespaces(settings, "") == ("here", "more")
+    assert settings.grace_seconds == 7
+    assert uses_queue(settings)
+    assert hooks["Role", "tesk-uninstall"]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "patch", "deletecollection"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["deletecollection"]},
+    ]
+    for switched_off in ("tasks.endAtUninstall=false", "rbac.create=false"):
+        assert ("Job", "tesk-uninstall") not in made("--set", switched_off)
+
+
+@needs_helm
+def test_service_info_has_an_id_that_does_not_change_with_pods():
+    assert config_of(made())["info"]["id"] == "local.cluster.svc.here.tesk"
+    ingress = made("--set", "ingress.enabled=true,ingress.hosts={tasks.example.org}")
+    assert config_of(ingress)["info"]["id"] == "org.example.tasks"
 
 
 @needs_helm
