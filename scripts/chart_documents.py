@@ -174,7 +174,8 @@ def _readme(values: dict[str, object], says: dict[str, str]) -> str:
 
 ```sh
 helm install tesk chart/ --namespace tesk --create-namespace
-helm test tesk --namespace tesk
+helm test tesk --namespace tesk --logs
+helm uninstall tesk --namespace tesk    # with the tasks that run, and the claim of SQLite
 ```
 
 Wants Kubernetes {chart["kubeVersion"].removesuffix("-0")}. With 1.35 or newer (image volumes) tasks start a second sooner.
