@@ -9,7 +9,7 @@ from seaweed import DIES_WITH_US
 
 RUN = f"""
 import subprocess
-print(subprocess.Popen([*{DIES_WITH_US!r}, "sleep", "1000"]).pid, flush=True)
+subprocess.Popen([*{DIES_WITH_US!r}, "sh", "-c", "echo $$; exec sleep 1000"])
 input()
 """
 
