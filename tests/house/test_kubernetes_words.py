@@ -58,6 +58,16 @@ def test_what_the_page_on_troubles_quotes_is_said_so_in_the_source(sentence: str
     assert [part for part in parts if not stands(part)] == []
 
 
+@pytest.mark.parametrize("module", ["cluster", "pod_status", "results", "troubles"])
+def test_what_the_source_says_of_pods_stands_on_the_page_on_troubles(module: str) -> None:
+    page = (DOCS / "troubleshooting.md").read_text()
+    tree = ast.parse((ROOT / f"src/tesk/compute/kubernetes/{module}.py").read_text())
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in alone]
+    sentences = [text.strip() for text in texts if isinstance(text, str) and re.match(r"[A-Z]\w* \w+ \w+", text)]
+    assert [sentence for sentence in sentences if sentence not in page] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_test_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text()
