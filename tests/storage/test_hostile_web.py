@@ -85,7 +85,7 @@ def test_a_head_with_a_length_that_is_none_is_no_fault_of_ours() -> None:
     with (
         raw_web.serve(no_webdav, OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n") as server,
         scheme() as http,
-        pytest.raises(TransferFailed, match="does not speak HTTP|the line broke"),
+        pytest.raises(TransferFailed, match=r"does not speak HTTP|the line broke"),
     ):
         http.stat(f"{server.url}/f")
 
