@@ -239,13 +239,17 @@ def test_everything_that_can_be_switched_on_is_made():
 
 @needs_helm
 def test_requests_and_tasks_may_have_servers_of_their_own():
-    objects = made("--set", "controllers.apart=true,controllers.replicas=3,replicas=2,database.existingSecret=db")
+    values = "controllers.apart=true,controllers.replicas=3,replicas=2,database.existingSecret=db"
+    objects = made("--set", values, "--set", "monitoring.serviceMonitor.enabled=true")
     enabled = {}
     for name, replicas in (("tesk", 2), ("tesk-controller", 3)):
         spec = objects["Deployment", name]["spec"]
         assert spec["replicas"] == replicas
         assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
         [container] = spec["template"]["spec"]["containers"]
+        budget = objects["PodDisruptionBudget", name]["spec"]["selector"]["matchLabels"]
+        assert budget == spec["selector"]["matchLabels"]
+        assert objects["Service", name]["spec"]["selector"] == budget, "both are asked for what they count"
         enabled[name] = {each["name"]: each.get("value") for each in container["env"]}.get("TESK_CONTROLLER_ENABLED")
     assert enabled == {"tesk": "false", "tesk-controller": None}
     selector = objects["Service", "tesk"]["spec"]["selector"].items()
