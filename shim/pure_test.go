@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"sort"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -128,4 +130,30 @@ func TestAFileIsPutWhateverLiesInItsPlace(t *testing.T) {
 	if _, err := os.Lstat(outside); err == nil {
 		t.Fatal("a link was followed")
 	}
+}
+
+func TestAPipeThatLiesWhereAStreamGoesIsRefusedAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "planted")
+	if err := syscall.Mkfifo(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openOutput("stdout", path); err == nil || !strings.HasSuffix(err.Error(), "is no regular file") {
+		t.Fatalf("nobody reads the pipe: %v", err)
+	}
+	if _, err := openInput(path); err == nil || !strings.HasSuffix(err.Error(), "is no regular file") {
+		t.Fatalf("stdin: %v", err)
+	}
+	reader, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(reader)
+	if _, err := openOutput("stdout", path); err == nil || !strings.HasSuffix(err.Error(), "is no regular file") {
+		t.Fatalf("somebody reads the pipe: %v", err)
+	}
+	null, err := openInput("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Close(null)
 }

@@ -18,6 +18,8 @@ const (
 	setPipeSize   = 1031 // F_SETPIPE_SZ, which package syscall lacks
 )
 
+var errNoFile = errors.New("is no regular file")
+
 // stream is stdout or stderr of the program: a pipe whose other end goes to the task's file, the tail and our own stream.
 type stream struct {
 	name string
@@ -35,11 +37,45 @@ func openInput(path string) (int, error) {
 	if path == "" {
 		path = os.DevNull
 	}
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	fd, err := openAtOnce(path, syscall.O_RDONLY, syscall.S_IFREG, syscall.S_IFCHR)
 	if err != nil {
 		return -1, fmt.Errorf("stdin %s: %w", path, err)
 	}
 	return fd, nil
+}
+
+// openAtOnce opens what is of one of these kinds, and waits for nobody: an executor before may have left a pipe there, and
+// who opens one waits for its other end.
+func openAtOnce(path string, flags int, kinds ...uint32) (int, error) {
+	fd, err := syscall.Open(path, flags|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0o666)
+	if errors.Is(err, syscall.ENXIO) {
+		return -1, errNoFile // a pipe that nobody reads, or a socket
+	}
+	if err != nil {
+		return -1, err
+	}
+	var found syscall.Stat_t
+	err = syscall.Fstat(fd, &found)
+	if err == nil && !isOne(found.Mode&syscall.S_IFMT, kinds) {
+		err = errNoFile
+	}
+	if err == nil {
+		err = syscall.SetNonblock(fd, false)
+	}
+	if err != nil {
+		_ = syscall.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func isOne(kind uint32, kinds []uint32) bool {
+	for _, each := range kinds {
+		if kind == each {
+			return true
+		}
+	}
+	return false
 }
 
 // openOutput makes the file that a stream of the program is kept in, and its folders.
@@ -49,9 +85,9 @@ func openOutput(name, path string) (*os.File, error) {
 	}
 	err := os.MkdirAll(filepath.Dir(path), 0o777)
 	if err == nil {
-		var file *os.File
-		if file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666); err == nil {
-			return file, nil
+		var fd int
+		if fd, err = openAtOnce(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC, syscall.S_IFREG); err == nil {
+			return os.NewFile(uintptr(fd), path), nil
 		}
 	}
 	return nil, fmt.Errorf("%s %s: %w", name, path, reason(err))
