@@ -57,6 +57,12 @@ def cluster() -> Iterator[Cluster]:
 
     async def make(api: Api) -> None:
         await api.create(path_of("namespaces"), namespace, Bare)
+        # Without its account no pod is taken.
+        watching = api.watch(there.path("serviceaccounts"), Bare, resource_version="0")
+        async with contextlib.aclosing(watching) as events:
+            async for event in events:
+                if event.object.metadata.name == "default":
+                    break
 
     async def remove(api: Api) -> None:
         # What a test left with a finalizer would keep the namespace for ever.

@@ -74,6 +74,8 @@ def namespace(level: str = "") -> Iterator[str]:
         "-",
         given={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
     )
+    # Without its account no pod is taken.
+    kubectl("-n", name, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     try:
         yield name
     finally:
