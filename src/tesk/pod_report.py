@@ -69,7 +69,7 @@ def read_report(line: bytes) -> AttemptReport | None:
             if not unpacking.eof:
                 return None
             read = json.decode(line, type=AttemptReport)
-    except (DecodeError, ValueError, zlib.error):
+    except (DecodeError, ValueError, RecursionError, zlib.error):
         return None
     return replace(read, executors=_filled(read.executors)) if read.cut else read
 

@@ -21,6 +21,7 @@ PLANTED = {
     "a folder": "mkdir status.json",
     "a closed file": "echo '{{}}' > status.json; chmod 0 status.json",
     "no JSON": "echo nonsense > status.json",
+    "JSON without a bottom": "head -c 200000 /dev/zero | tr '\\0' '[' > status.json",
     "no UTF-8": r"printf '\377\376' > status.json",
     "the status of another pod": "echo '{other_pod}' > status.json",
     "the status of another executor": "echo '{other_index}' > status.json",

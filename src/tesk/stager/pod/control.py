@@ -159,7 +159,7 @@ def _said(inside: Inside, name: str, kind: type[T], most_bytes: int) -> T | None
     data = _read(inside, name, most_bytes)
     try:
         return json.decode(data, type=kind) if data else None
-    except (DecodeError, UnicodeDecodeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
