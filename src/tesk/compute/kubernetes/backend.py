@@ -17,11 +17,12 @@ from tesk.compute.kubernetes.layout import Layout
 from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
 from tesk.compute.kubernetes.objects import Pod, path_of
 from tesk.compute.kubernetes.pod_status import Reading, container, has_ended, read
-from tesk.compute.kubernetes.pods import Known, Pods
+from tesk.compute.kubernetes.pods import Known, Pods, attempt_of
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import Invalid, NotFound, Refused
 from tesk.compute.kubernetes.results import observation
+from tesk.compute.kubernetes.rights import uses_queue
 from tesk.compute.kubernetes.watch import Mirror
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, StartError
@@ -44,6 +45,8 @@ _LEAST_GRACE_SECONDS = 1.0
 _REPORT_SECONDS = 60.0
 """How long a kubelet is asked for the report of a pod that is over."""
 _REAP_SECONDS = 10.0
+_UNSEEN_SECONDS = 30.0
+"""How long the mirror may say nothing of a pod that was made: then it may be gone, and was never seen."""
 _STOPPED = Verdict(phase=Phase.PREEMPTED, reason="The attempt was stopped.", ours=True)
 
 
@@ -66,7 +69,7 @@ class KubernetesBackend:
         """`api`: how the cluster is reached, if not by the settings. Raises StartError where no cluster is known."""
         self._settings = settings
         self.api = api or Api(find(settings.kubeconfig, settings.context))
-        self._pods = Pods()
+        self._pods = Pods(jobs=uses_queue(settings))
         self._quotas = Quotas(self._pods.tell)
         self._cluster = Cluster(self.api, settings, policy, self._quotas, needed=needed, resolve=resolve)
         self.place = f"kubernetes:{self._cluster.namespace}:{settings.server_id}"
@@ -196,12 +199,26 @@ class KubernetesBackend:
 
     async def _known(self, attempt: AttemptId) -> Known | None:
         """Return what is known, None only where the cluster says that there is no such pod."""
-        if (known := self._pods.get(attempt)) is None:
+        known = self._pods.get(attempt)
+        if known is not None and known.unseen_since is not None:
+            known = await self._seen(attempt, known, known.unseen_since)
+        if known is None:
             await self._synced(_SYNC_SECONDS)
             if (known := self._pods.get(attempt)) is None:
                 pod = await self._cluster.find(attempt)
                 known = self._pods.get(attempt) if pod is None else self._pods.found(attempt, pod)
         return known
+
+    async def _seen(self, attempt: AttemptId, known: Known, since: float) -> Known | None:
+        """Look for a pod that came and went while nobody watched: no list and no watch will ever tell of it."""
+        if time.monotonic() - since < _UNSEEN_SECONDS:
+            return known
+        pod = await self._cluster.find(attempt)
+        if pod is None or pod.metadata.uid != known.pod.metadata.uid:
+            self._pods.gone(known.pod)
+        else:
+            known.unseen_since = time.monotonic()
+        return self._pods.get(attempt)
 
     async def _without_pod(self, attempt: AttemptId) -> Observation:
         if await self._cluster.has_job(attempt):
@@ -309,7 +326,10 @@ class KubernetesBackend:
 
     async def existing(self) -> AsyncIterator[AttemptId]:
         await self._synced(_SYNC_SECONDS)
-        for attempt in self._pods:
+        jobs = await self._cluster.jobs()
+        # A pod that is kept for people would go with its Job.
+        kept = {attempt_of(pod) for pod in self._pods.kept.values()}
+        for attempt in dict.fromkeys([*self._pods, *(each for each in jobs if each not in kept)]):
             yield attempt
 
     async def _reap(self) -> None:
@@ -346,6 +366,8 @@ class KubernetesBackend:
                     return
                 except (Invalid, NotFound):
                     pass  # it is not there yet, or no more
+                except Refused as error:
+                    raise BackendUnavailable(f"The log cannot be read now: {error}") from error
             if not follow:
                 return
             await self._pods.news(attempt)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import ceil
 
 import msgspec
@@ -16,6 +16,7 @@ from tesk.compute.kubernetes.manifests import job_manifest, labels_of, pod_manif
 from tesk.compute.kubernetes.memo import FORGOTTEN, MEMO, VERDICT, Verdict, memo_of, text
 from tesk.compute.kubernetes.objects import Bare, Event, Pod, path_of
 from tesk.compute.kubernetes.pod_status import container
+from tesk.compute.kubernetes.pods import attempt_of
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Refused
@@ -103,7 +104,8 @@ class Cluster:
         try:
             made: Pod = await self.api.create(path_of(kind, namespace, group=group), manifest, shape)
         except AlreadyExists:
-            made = await self.api.get(path_of(kind, namespace, name, group=group), shape)
+            with _as_for_now(f"The {kind.removesuffix('s')} {name} that is there cannot be looked at"):
+                made = await self.api.get(path_of(kind, namespace, name, group=group), shape)
             if not self._is_ours(made, attempt):
                 raise CannotRun(
                     f"The namespace {namespace} has a {kind.removesuffix('s')} {name} already, which is not this server's."
@@ -122,7 +124,7 @@ class Cluster:
         self._quotas.room(namespace, attempt)
         return made
 
-    def _is_ours(self, made: Pod, attempt: AttemptId) -> bool:
+    def _is_ours(self, made: Bare | Pod, attempt: AttemptId) -> bool:
         labels = labels_of(attempt, self._settings.server_id)
         return labels.items() <= made.metadata.labels.items()
 
@@ -161,15 +163,10 @@ class Cluster:
             if not fresh:
                 return
             # Of an earlier pod of that name: the cluster has not cleaned up yet.
-            with contextlib.suppress(NotFound):
-                await self.api.delete(path_of("secrets", namespace, pod_name(attempt)))
-            await self._again(path, manifest)
-        except Refused as error:
-            raise BackendUnavailable(f"The pod's secret cannot be made now: {error}") from error
-
-    async def _again(self, path: str, manifest: Document) -> None:
-        try:
-            await self.api.create(path, manifest, Bare)
+            with _as_for_now("The pod's secret cannot be made"):
+                with contextlib.suppress(NotFound):
+                    await self.api.delete(path_of("secrets", namespace, pod_name(attempt)))
+                await self.api.create(path, manifest, Bare)
         except Refused as error:
             raise BackendUnavailable(f"The pod's secret cannot be made now: {error}") from error
 
@@ -192,10 +189,22 @@ class Cluster:
         if not self._uses_jobs:
             return False
         for namespace in self.namespaces:
-            with contextlib.suppress(NotFound):
-                await self.api.get(path_of("jobs", namespace, pod_name(attempt), group="batch/v1"), Bare)
-                return True
+            path = path_of("jobs", namespace, pod_name(attempt), group="batch/v1")
+            with _as_for_now("The server may not look for Jobs"), contextlib.suppress(NotFound):
+                if self._is_ours(await self.api.get(path, Bare), attempt):
+                    return True
         return False
+
+    async def jobs(self) -> list[AttemptId]:
+        """Return whose Jobs are there."""
+        if not self._uses_jobs:
+            return []
+        selector = f"{names.MANAGED_BY}=tesk,{names.SERVER}={self._settings.server_id}"
+        found: list[Bare] = []
+        for namespace in self.namespaces:
+            with _as_for_now("The server may not look for Jobs"):
+                found += (await self.api.list(path_of("jobs", namespace, group="batch/v1"), Bare, selector=selector))[0]
+        return [attempt for job in found if (attempt := attempt_of(job)) and job.metadata.name == pod_name(attempt)]
 
     @property
     def _uses_jobs(self) -> bool:
@@ -302,8 +311,8 @@ class Cluster:
         """Delete the Job of an attempt that has no pod."""
         if self._uses_jobs:
             for namespace in self.namespaces:
-                with contextlib.suppress(NotFound):
-                    path = path_of("jobs", namespace, pod_name(attempt), group="batch/v1")
+                path = path_of("jobs", namespace, pod_name(attempt), group="batch/v1")
+                with _as_for_now("The Job cannot be deleted"), contextlib.suppress(NotFound):
                     await self.api.delete(path, propagation="Background")
 
     async def let_go(self, pod: Pod, *, kept_since: float | None) -> None:
@@ -328,7 +337,8 @@ class Cluster:
             except (Invalid, Conflict):
                 # Somebody else changed its finalizers, or it is another pod of that name.
                 try:
-                    there = await self.api.get(path, Pod)
+                    with _as_for_now("The pod cannot be looked at", but=NotFound):
+                        there = await self.api.get(path, Pod)
                 except NotFound:
                     return
                 if there.metadata.uid != meta.uid:
@@ -349,3 +359,14 @@ class Cluster:
             return
         except Refused as error:
             raise BackendUnavailable(f"The pod's secret cannot be deleted now: {error}") from error
+
+
+@contextlib.contextmanager
+def _as_for_now(sentence: str, but: type[Refused] | tuple[()] = ()) -> Iterator[None]:
+    """Take a no of the API server for one that may change: rights come back, and what was there goes."""
+    try:
+        yield
+    except but:
+        raise
+    except Refused as error:
+        raise BackendUnavailable(f"{sentence} now: {error}") from error

@@ -53,7 +53,7 @@ def memo(pod: Pod) -> Memo:
     """Return what was written down; where somebody took it away, nothing is known."""
     try:
         return _memo(pod.metadata.annotations.get(MEMO, "{}"))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return Memo()
 
 
@@ -61,7 +61,7 @@ def verdict(pod: Pod) -> Verdict | None:
     """Return the verdict that stands on a pod."""
     try:
         return _verdict(pod.metadata.annotations[VERDICT])
-    except (KeyError, msgspec.MsgspecError):
+    except (KeyError, msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -8,24 +8,42 @@ from collections.abc import AsyncIterator, Iterator
 from tesk.compute.backend import AttemptId, Observation
 from tesk.compute.kubernetes import layout as names
 from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
-from tesk.compute.kubernetes.objects import Event, Pod
+from tesk.compute.kubernetes.objects import Event, Object, Pod
 from tesk.compute.kubernetes.pod_status import is_scheduled
 
 
-def attempt_of(pod: Pod) -> AttemptId | None:
-    """Return whose pod it is, by its labels: in a Job of Kueue's its name is another."""
-    task_id, number = pod.metadata.labels.get(names.TASK), pod.metadata.labels.get(names.ATTEMPT, "")
+def attempt_of(made: Object) -> AttemptId | None:
+    """Return whose pod or Job it is, by its labels: in a Job of Kueue's a pod's name is another."""
+    task_id, number = made.metadata.labels.get(names.TASK), made.metadata.labels.get(names.ATTEMPT, "")
     return AttemptId(task_id, int(number)) if task_id and number.isdecimal() else None
+
+
+_REMEMBERED_SECONDS = 3600.0
+"""How long a pod that was forgotten is known by its uid. One that is still there later, and changes, is forgotten anew."""
 
 
 class Known:
     """What is known of one attempt's pod. `whole`: its secret is there. `result`: what became of it, kept until it is forgotten.
 
+    `unseen_since`: the answer to a call told of it then (monotonic seconds), and the mirror not yet.
+
     `said`: the verdict that is written on it, which the mirror may not know yet. `trouble` and `waiting` are of the last
     reading; `events`, where they were asked for, at `asked` (monotonic seconds).
     """
 
-    __slots__ = ("asked", "doomed", "events", "over_since", "pod", "result", "said", "trouble", "waiting", "whole")
+    __slots__ = (
+        "asked",
+        "doomed",
+        "events",
+        "over_since",
+        "pod",
+        "result",
+        "said",
+        "trouble",
+        "unseen_since",
+        "waiting",
+        "whole",
+    )
 
     def __init__(self, pod: Pod) -> None:
         self.pod = pod
@@ -38,12 +56,15 @@ class Known:
         self.events: tuple[Event, ...] = ()
         self.asked = 0.0
         self.over_since = 0.0
+        self.unseen_since: float | None = None
 
 
 class Pods:
     """All pods that count. `kept` are those that were forgotten and are still there for people, by uid."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, jobs: bool = False) -> None:
+        """`jobs`: some may come in Jobs, so that their names go on behind the attempt's."""
+        self._jobs = jobs
         self.kept: dict[str, Pod] = {}
         self._known: dict[AttemptId, Known] = {}
         self._forgotten: dict[str, float] = {}
@@ -72,7 +93,10 @@ class Pods:
     def found(self, attempt: AttemptId, pod: Pod) -> Known:
         """Know a pod by the answer to a call. What the mirror has told of it meanwhile is newer."""
         known = self._known.get(attempt)
-        return known if known is not None and known.pod.metadata.uid == pod.metadata.uid else self._put(attempt, pod)
+        if known is None or known.pod.metadata.uid != pod.metadata.uid:
+            known = self._put(attempt, pod)
+            known.unseen_since = time.monotonic()
+        return known
 
     def _put(self, attempt: AttemptId, pod: Pod) -> Known:
         known = self._known.get(attempt)
@@ -90,13 +114,20 @@ class Pods:
     def changed(self, pod: Pod) -> None:
         """A pod is new, or another than before."""
         attempt, uid = attempt_of(pod), pod.metadata.uid
-        if attempt is None or uid in self._forgotten:
+        if attempt is None or not self._is_named(attempt, pod.metadata.name):
             return
         if FORGOTTEN in pod.metadata.annotations:
             self.kept[uid] = pod
+            self.forget(attempt, uid)  # another server may have done it
             return
-        self._put(attempt, pod)
+        if uid in self._forgotten:
+            return
+        self._put(attempt, pod).unseen_since = None
         self.tell(attempt)
+
+    def _is_named(self, attempt: AttemptId, name: str) -> bool:
+        """Say whether it is the attempt's own: a copy that somebody made for a look has its labels, but not its name."""
+        return name == str(attempt) or (self._jobs and name.startswith(f"{attempt}-"))
 
     def gone(self, pod: Pod) -> None:
         """A pod is no longer there."""
@@ -112,6 +143,9 @@ class Pods:
         """Say that an attempt is worth a look."""
         self._changes[attempt] = None
         self._told.set()
+        self._wake(attempt)
+
+    def _wake(self, attempt: AttemptId) -> None:
         for waiter in self._waiters.get(attempt, ()):
             waiter.set()
 
@@ -127,6 +161,8 @@ class Pods:
 
     def tell_at(self, attempt: AttemptId, when: float) -> None:
         """Say at a time (seconds since the epoch) that an attempt is worth a look; of two times the earlier one counts."""
+        if attempt not in self._known:
+            return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(0.0, when - time.time())
         alarm = self._alarms.get(attempt)
@@ -154,8 +190,12 @@ class Pods:
         """Know nothing more of an attempt's pod, whatever the mirror still tells of it."""
         known = self._known.get(attempt)
         if known is not None and known.pod.metadata.uid == uid:
-            self._forgotten[uid] = time.monotonic()
+            now = time.monotonic()
+            self._forgotten[uid] = now
+            while self._forgotten and now - next(iter(self._forgotten.values())) > _REMEMBERED_SECONDS:
+                del self._forgotten[next(iter(self._forgotten))]
             self._remove(attempt)
+            self._wake(attempt)
 
     def close(self) -> None:
         """Cancel what was to be told later."""

@@ -24,6 +24,7 @@ ALWAYS: tuple[Rule, ...] = (
 WITH_QUEUE: tuple[Rule, ...] = (
     Rule("create", "jobs", "batch"),
     Rule("get", "jobs", "batch"),
+    Rule("list", "jobs", "batch"),
     Rule("delete", "jobs", "batch"),
 )
 """Beside these, where pods come in Jobs that Kueue admits."""
