@@ -86,6 +86,7 @@ class Stage:
         self.namespace = cluster.namespace
         self.server_id = f"faults-{uuid.uuid4().hex[:8]}"
         self.cluster = cluster
+        self.patience_seconds = PATIENCE_SECONDS
         self._folder = folder
         self._ends = ends
         self._runner = ends.enter_context(asyncio.Runner())
@@ -211,7 +212,6 @@ class Stage:
                 "KUBERNETES_NAMESPACE": self.namespace,
                 "KUBERNETES_SERVER_ID": self.server_id,
                 "KUBERNETES_STAGER_IMAGE": STAGER,
-                "KUBERNETES_STAGER_CPU_CORES": "0.01",
                 "KUBERNETES_STAGER_RAM_GB": "0.1",
                 "KUBERNETES_GRACE_SECONDS": "1",
                 "CONTROLLER_RETRY_SECONDS": "0.2",
@@ -231,7 +231,7 @@ class Stage:
 
     def client(self, server: Server) -> Client:
         """Return a client of a server that may be killed."""
-        return self._ends.enter_context(closing(Client(server.url, PATIENCE_SECONDS)))
+        return self._ends.enter_context(closing(Client(server.url, self.patience_seconds)))
 
     # -- tasks ----------------------------------------------------------------------------------------------------------------
     def task(self, script: str = "true", *more: str, output: str = "", **given: Any) -> dict[str, Any]:

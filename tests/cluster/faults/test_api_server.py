@@ -16,7 +16,9 @@ MOMENT = threading.Event()
 
 def killed_again_and_again(stage: Stage, control: Control, *, tasks: int, kills: int) -> None:
     stage.shelf  # noqa: B018  made while the API server is there
-    _, client = stage.serving()
+    # A kubelet that lost its API server mounts the secrets of many pods late, each try later than the one before.
+    stage.patience_seconds *= 5
+    _, client = stage.serving(KUBERNETES_VOLUME_WAIT_SECONDS="900")
     load = Load(stage, client, SEED)
     dice = random.Random(SEED + 1)
     for number in range(kills):
