@@ -2,24 +2,21 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from enum import Enum
-from functools import partial
 from math import ceil, inf
-from typing import TypeVar
 
 from tesk.compute.backend import AttemptId, Backend, Capacity
 from tesk.controller.admission import Need, Refused, admit, need, nobodys, room, too_large
-from tesk.controller.backoff import delay_seconds
 from tesk.controller.decide import Limits, Stop
 from tesk.controller.lease import Tenure
 from tesk.controller.newcomers import Newcomers
+from tesk.controller.patience import Patience
 from tesk.controller.reconcile import Held, Reconciler, Refusal
 from tesk.controller.sweep import Sweeper
 from tesk.controller.workqueue import WorkQueue
-from tesk.errors import BackendUnavailable, LeaseLost, Unavailable
+from tesk.errors import Unavailable
 from tesk.settings import Settings
 from tesk.store.rows import ENDLESS, Claimed, Room, Waiting
 from tesk.store.store import Store
@@ -46,9 +43,6 @@ _PRUNE_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
 
 _RETRY_SECONDS = 0.2
-_RETRY_LONGEST_SECONDS = 30.0
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 class Chore(Enum):
@@ -104,7 +98,7 @@ class Term:
         self._sweeper = Sweeper(store, backend, tenure, host_lost_seconds=self._lost_seconds)
         self._jobs = WorkQueue[Job]()
         self._clearing = WorkQueue[AttemptId]()
-        self._failures: dict[Hashable, int] = {}
+        self._patience = Patience(self._fault)
         self._beginning: dict[str, Need] = {}
         self._canceled: set[str] = set()  # of those that are beginning
         self._newcomers = Newcomers(store, clock)
@@ -131,9 +125,9 @@ class Term:
                 loops.create_task(self._listen("the store's signals", self._hear_store))
                 loops.create_task(self._listen("the backend's signals", self._hear_backend))
                 for _ in range(_WORKERS):
-                    loops.create_task(self._work(self._jobs, self._do))
+                    loops.create_task(self._patience.work(self._jobs, self._do))
                 for _ in range(_CLEANERS):
-                    loops.create_task(self._work(self._clearing, self._clear))
+                    loops.create_task(self._patience.work(self._clearing, self._clear))
         finally:
             self._jobs.close()
             self._clearing.close()
@@ -146,43 +140,18 @@ class Term:
             self._jobs.add(task_id)
         self._mark_idle()
 
-    # -- the loop that must live ------------------------------------------------------------------------------------
-    async def _attempt(self, name: Hashable, act: Callable[[], Awaitable[None]]) -> float | None:
-        """Do something; None if it went well, else how long to wait before another try. Only LeaseLost gets out."""
-        try:
-            await act()
-        except LeaseLost:
-            raise
-        except (Unavailable, BackendUnavailable, TimeoutError) as later:
-            _log.warning("%s: %s; will try again", name, later or "it took too long")
-        except Exception:  # noqa: BLE001 - the one loop that must live: a fault of one task never stops the others
-            _log.exception("%s: a fault of the server's own; will try again", name)
-            if isinstance(name, str) and name in self.held:
-                self.held[name].faults += 1
-        else:
-            self._failures.pop(name, None)
-            return None
-        failures = self._failures.get(name, 0)
-        self._failures[name] = failures + 1
-        # At least half of it: without any pause a database that is gone would be asked in a tight loop.
-        return delay_seconds(failures, _RETRY_SECONDS, _RETRY_LONGEST_SECONDS, 0.5 + random.random() / 2)
+    def _fault(self, name: Hashable) -> None:
+        if isinstance(name, str) and name in self.held:
+            self.held[name].faults += 1
 
-    async def _work(self, queue: WorkQueue[Key], do: Callable[[Key], Awaitable[None]]) -> None:
-        while True:
-            key = await queue.get()
-            wait = await self._attempt(key, partial(do, key))
-            queue.done(key)
-            if wait is not None:
-                queue.add_later(key, wait)
-
+    # -- signals ----------------------------------------------------------------------------------------------------
     async def _listen(self, name: str, hear: Callable[[], Awaitable[None]]) -> None:
         while True:
-            wait = await self._attempt(name, hear)
+            wait = await self._patience.attempt(name, hear)
             if wait is not None:
                 self._jobs.add_later(Chore.SWEEP, wait)  # what was missed meanwhile
                 await asyncio.sleep(wait)
 
-    # -- signals ----------------------------------------------------------------------------------------------------
     async def _hear_store(self) -> None:
         cancels = await self._store.work(self._settings.sweep_seconds)
         self._window_old = True
@@ -401,7 +370,7 @@ class Term:
         task = held.claimed
         del self.held[task.id]
         self._stirred = True
-        self._failures.pop(task.id, None)
+        self._patience.forget(task.id)
         self._jobs.drop(task.id)
         if task.place == self._backend.place:
             self._clearing.add(held.attempt)
