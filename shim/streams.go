@@ -37,17 +37,20 @@ func openInput(path string) (int, error) {
 	if path == "" {
 		path = os.DevNull
 	}
-	fd, err := openAtOnce(path, syscall.O_RDONLY, syscall.S_IFREG, syscall.S_IFCHR)
+	fd, err := openAtOnce(path, syscall.O_RDONLY)
 	if err != nil {
 		return -1, fmt.Errorf("stdin %s: %w", path, err)
 	}
 	return fd, nil
 }
 
-// openAtOnce opens what is of one of these kinds, and waits for nobody: an executor before may have left a pipe there, and
-// who opens one waits for its other end.
-func openAtOnce(path string, flags int, kinds ...uint32) (int, error) {
-	fd, err := syscall.Open(path, flags|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0o666)
+// openAtOnce opens a file, or a device such as /dev/null, and waits for nobody: an executor before may have left a pipe there,
+// and who opens one waits for its other end.
+func openAtOnce(path string, flags int) (int, error) {
+	fd, err := -1, error(syscall.EINTR)
+	for errors.Is(err, syscall.EINTR) {
+		fd, err = syscall.Open(path, flags|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0o666)
+	}
 	if errors.Is(err, syscall.ENXIO) {
 		return -1, errNoFile // a pipe that nobody reads, or a socket
 	}
@@ -56,7 +59,7 @@ func openAtOnce(path string, flags int, kinds ...uint32) (int, error) {
 	}
 	var found syscall.Stat_t
 	err = syscall.Fstat(fd, &found)
-	if err == nil && !isOne(found.Mode&syscall.S_IFMT, kinds) {
+	if kind := found.Mode & syscall.S_IFMT; err == nil && kind != syscall.S_IFREG && kind != syscall.S_IFCHR {
 		err = errNoFile
 	}
 	if err == nil {
@@ -69,15 +72,6 @@ func openAtOnce(path string, flags int, kinds ...uint32) (int, error) {
 	return fd, nil
 }
 
-func isOne(kind uint32, kinds []uint32) bool {
-	for _, each := range kinds {
-		if kind == each {
-			return true
-		}
-	}
-	return false
-}
-
 // openOutput makes the file that a stream of the program is kept in, and its folders.
 func openOutput(name, path string) (*os.File, error) {
 	if path == "" {
@@ -86,7 +80,7 @@ func openOutput(name, path string) (*os.File, error) {
 	err := os.MkdirAll(filepath.Dir(path), 0o777)
 	if err == nil {
 		var fd int
-		if fd, err = openAtOnce(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC, syscall.S_IFREG); err == nil {
+		if fd, err = openAtOnce(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC); err == nil {
 			return os.NewFile(uintptr(fd), path), nil
 		}
 	}
