@@ -536,3 +536,26 @@ def test_another_servers_kept_pod_counts_no_more_with_us_either() -> None:
     pods.changed(pod)
     pods.changed(replace(pod, metadata=replace(pod.metadata, annotations={FORGOTTEN: "1"})))
     assert (len(pods), [*pods.kept]) == (0, ["u1"])
+
+
+def test_nothing_is_kept_of_what_is_gone_for_long(monkeypatch) -> None:
+    monkeypatch.setattr("tesk.compute.kubernetes.pods._REMEMBERED_SECONDS", 0.0)
+    pods = Pods()
+    for uid in ("u1", "u2"):
+        pods.changed(Pod(metadata=Meta(name=NAME, uid=uid, labels={"tesk/task": "task1", "tesk/attempt": "1"})))
+        pods.forget(ATTEMPT, uid)
+    pods.tell_at(ATTEMPT, 0.0)
+    assert [*pods._forgotten] == ["u2"]
+    assert not pods._alarms
+
+
+def test_a_log_that_may_not_be_read_is_no_fault_of_our_own() -> None:
+    async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
+        show(cluster, "executor-runs")
+        await known(backend, lambda pod: pod.spec.node_name)
+        cluster.next(Answer(403, "pods/log is forbidden", "Forbidden"), where="/log")
+        with pytest.raises(BackendUnavailable, match="forbidden"):
+            await anext(aiter(backend.logs(ATTEMPT, 0, stream="combined", follow=True)))
+
+    story(body)
