@@ -181,3 +181,7 @@ def _report(files: int, tail: str) -> AttemptReport:
             size_bytes=sum(range(files)),
         ),
     )
+
+
+def test_json_without_a_bottom_is_no_report() -> None:
+    assert read_report(b'{"tesk":"attempt/1","more":' + b"[" * 100_000) is None

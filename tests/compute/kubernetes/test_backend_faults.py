@@ -16,7 +16,7 @@ from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.backend import KubernetesBackend
 from tesk.compute.kubernetes.credentials import Access
 from tesk.compute.kubernetes.kubeconfig import Cluster, User
-from tesk.compute.kubernetes.memo import FORGOTTEN, VERDICT
+from tesk.compute.kubernetes.memo import FORGOTTEN, MEMO, VERDICT, Memo, memo, verdict
 from tesk.compute.kubernetes.objects import Meta, Pod
 from tesk.compute.kubernetes.pods import Pods
 from tesk.compute.kubernetes.settled import policy_of
@@ -559,3 +559,9 @@ def test_a_log_that_may_not_be_read_is_no_fault_of_our_own() -> None:
             await anext(aiter(backend.logs(ATTEMPT, 0, stream="combined", follow=True)))
 
     story(body)
+
+
+def test_notes_on_a_pod_without_a_bottom_are_none() -> None:
+    deep = '{"more":' + "[" * 100_000
+    pod = Pod(metadata=Meta(annotations={MEMO: deep, VERDICT: deep}))
+    assert (memo(pod), verdict(pod)) == (Memo(), None)

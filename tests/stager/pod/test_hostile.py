@@ -21,7 +21,7 @@ PLANTED = {
     "a folder": "mkdir status.json",
     "a closed file": "echo '{{}}' > status.json; chmod 0 status.json",
     "no JSON": "echo nonsense > status.json",
-    "JSON without a bottom": "head -c 200000 /dev/zero | tr '\\0' '[' > status.json",
+    "JSON without a bottom": "echo '{deep}' > status.json",
     "no UTF-8": r"printf '\377\376' > status.json",
     "the status of another pod": "echo '{other_pod}' > status.json",
     "the status of another executor": "echo '{other_index}' > status.json",
@@ -42,6 +42,7 @@ WORDS = {
     + '","index":0,"exit_code":0,"started":1e300,"ended":-1.5,"stdout_bytes":1'
     + "0" * 40
     + "}",
+    "deep": '{"tesk":"status/1","more":' + "[" * 20000 + "]" * 20000 + "}",
     "huge": '{"tesk":"status/1","pod":"' + UID + '","index":0,"exit_code":1' + "0" * 40 + "}",
 }
 
