@@ -23,7 +23,6 @@ from tesk import __version__
 CHART = Path(__file__).parents[2] / "chart"
 SERVER = os.environ.get("SERVER_IMAGE", f"docker.io/tesk/server:{__version__}")
 PYTHON = os.environ.get("PYTHON_IMAGE", "docker.io/library/python:3.11-slim")
-SMALL = {"cpu_cores": 0.02, "ram_gb": 0.05}
 WAIT_SECONDS = 120
 LITTLE = {
     "stager_cpu_cores": 0.01,
@@ -168,7 +167,7 @@ class Reached:
     def submit(self, task: dict[str, Any]) -> str:
         """Submit a task and return its id."""
         path = self.folder / f"{uuid.uuid4().hex}.json"
-        path.write_text(json.dumps({"resources": SMALL, **task}))
+        path.write_text(json.dumps(task))
         return self.tesk("submit", str(path)).strip()
 
     def get(self, task_id: str) -> dict[str, Any]:
@@ -196,7 +195,11 @@ class Release:
         self._values: dict[str, Any] = {
             "image": {"repository": repository, "tag": tag},
             "stagerImage": {"repository": stager, "tag": stager_tag},
-            "settings": {"kubernetes": LITTLE, "storage": {"private_addresses": True}},
+            "settings": {
+                "kubernetes": LITTLE,
+                "defaults": {"cpu_cores": 0.02, "ram_gb": 0.05},
+                "storage": {"private_addresses": True},
+            },
         }
         _merge(self._values, values)
 

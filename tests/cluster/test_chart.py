@@ -219,7 +219,6 @@ def test_a_task_brings_data_from_s3_and_ftp_and_takes_it_there(
             {"url": f"ftp{ftp.url}/joined", "path": "/results/joined", "type": "FILE"},
         ],
         "volumes": ["/results"],
-        "resources": {"cpu_cores": 1, "ram_gb": 0.1},
         "executors": [
             {"image": BUSYBOX, "command": ["cat", "/data/one", "/data/two"], "stdout": "/results/joined"},
             {"image": BUSYBOX, "command": ["sh", "-c", "wc -l </results/joined; echo counted >&2"]},
