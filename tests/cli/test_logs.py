@@ -145,3 +145,18 @@ def test_who_follows_an_attempt_that_is_lost_sees_the_next_one(tmp_path):
         served.run(set_(second))
         rest, said = process.communicate(timeout=30)
         assert (rest, said, process.returncode) == ("", f"task {task} is tried again\n", 0)
+
+
+def test_who_follows_a_task_whose_stream_breaks_off_is_told_that_it_still_runs(tmp_path):
+    broken = asyncio.Event()
+    live = Backend(streams=[(b"one\n", broken)])
+    with served_at(tmp_path, live=live) as served:
+        tesk = Typed(tmp_path, served.url)
+        task = tesk("run", "-d", "true").stdout.strip()
+        move(served, begin(served, task), task, 1, State.INITIALIZING, State.RUNNING)
+        process = tesk.start("logs", "-f", task, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout.readline() == "one\n"
+        served.run(set_(broken))
+        rest, said = process.communicate(timeout=30)
+        assert (rest, process.returncode) == ("", 0)
+        assert said.startswith(f"task {task} is still RUNNING: ")

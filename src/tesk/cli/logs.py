@@ -1,6 +1,7 @@
 """`tesk logs`: what a task's executors wrote."""
 
 import argparse
+import contextlib
 import sys
 import time
 
@@ -72,21 +73,27 @@ def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
                 )
             except NotFound:
                 return False
-        if not _tried_again(session, task_id):
-            return True
+        state = _state_behind(session, task_id)
+        if state not in _BEFORE:
+            break
         talk(f"task {task_id} is tried again")
+    if state == "RUNNING":
+        # A server that ends ends its streams, too: what was printed may not be all.
+        talk(
+            f"task {task_id} is still RUNNING: its outputs are on their way, or the stream broke off, as when a server is"
+            f" started anew; `tesk logs -f {task_id}` shows it from the beginning"
+        )
+    return True
 
 
-def _tried_again(session: Session, task_id: str) -> bool:
-    """Say whether the attempt whose streams have ended was lost, and another one follows."""
+def _state_behind(session: Session, task_id: str) -> str:
+    """Return the state when streams have ended: where the attempt was lost and another one follows, one before RUNNING."""
     states: list[str] = []
-    try:
+    with contextlib.suppress(NotEnded):
         session.ask(
             session.calls.wait(task_id, clock=time.monotonic, timeout_seconds=_SETTLED_SECONDS, told=states.append)
         )
-    except NotEnded:
-        return states[-1] in _BEFORE
-    return False
+    return states[-1]
 
 
 def _print(piece: bytes) -> None:
