@@ -32,6 +32,7 @@ _KEPT_SECONDS = 30.0
 _AT_ONCE = 32
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
+_TAKEN = "is used by transport"
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
 
 
@@ -168,6 +169,11 @@ class Wire:
             raise Unanswered(self._silent(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unanswered(self._silent(error), maybe_done=True) from None
+        except RuntimeError as error:
+            # uvloop, of a socket with the number of one that broke a moment ago: it was not even connected.
+            if _TAKEN not in str(error):
+                raise
+            raise Unanswered(self._silent(error)) from None
 
     async def _send(self, call: Call, proof: Proof) -> aiohttp.ClientResponse:
         if self._session is None:
