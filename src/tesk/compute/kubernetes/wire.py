@@ -220,10 +220,21 @@ def _seconds(header: str | None, status: Status) -> float | None:
     return float(status.details.retry_after_seconds) if status.details and status.details.retry_after_seconds else None
 
 
+class Socket(socket.socket):
+    """Is closed by whoever is told to, and not when it is swept up.
+
+    A connection that breaks before TLS is agreed upon is closed by uvloop by its number, and the socket is not told: swept
+    up later it would close whatever has that number by then, a database perhaps.
+    """
+
+    def __del__(self) -> None:
+        """Leave the number alone."""
+
+
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """Make a socket that finds out by itself that the other end is gone: who follows a log may hear nothing for hours."""
     family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
+    made = Socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:
         made.setsockopt(socket.IPPROTO_TCP, option, value)
