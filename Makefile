@@ -2,7 +2,7 @@
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help env check test test-faults test-cluster-faults bench bench-cluster demo docs lock shim images build clean
+.PHONY: help env check test test-cluster test-faults test-cluster-faults bench bench-cluster demo docs lock shim images build clean
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -24,6 +24,10 @@ test: $(READY) ## install what tests need, then check, then every test but the l
 	scripts/install-test-needs
 	$(MAKE) --no-print-directory check
 	$(BIN)/pytest -m "not faults"
+
+test-cluster: $(READY) ## of these those on the cluster of KUBECONFIG
+	scripts/install-test-needs
+	$(BIN)/pytest -m "cluster and not faults"
 
 test-faults: $(READY) ## the long ones: 200 kills, full disks, lost leases
 	scripts/install-test-needs

@@ -19,7 +19,7 @@ def database(request: pytest.FixtureRequest, tmp_path) -> str:
     return request.getfixturevalue("postgres_url")
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=["local", "containers", pytest.param("kubernetes", marks=pytest.mark.cluster)])
 def backend(request: pytest.FixtureRequest, tmp_path: Path):
     """Give a function that opens a backend."""
     if request.param == "containers":
