@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 
+from msgspec import structs
+
 from cluster.conftest import Cluster
 from fakes.attempts import new_attempt, plan, shell, until
 from fakes.pods import parts, settings
@@ -12,6 +14,7 @@ from tesk.compute.backend import Phase
 from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.backend import KubernetesBackend
 from tesk.compute.kubernetes.objects import Bare, Pod
+from tesk.compute.kubernetes.settled import doctors_id
 from tesk.settings import KubernetesSettings
 
 
@@ -46,12 +49,13 @@ def test_what_a_server_left_is_cleared_and_what_another_has_stays(cluster: Clust
     async def body(api: Api) -> None:
         gone, lives = settings(cluster.namespace), settings(cluster.namespace)
         cleared, stays = await leave(gone), await leave(lives)
+        doctors = await leave(structs.replace(gone, server_id=doctors_id(gone.server_id)))
         assert cleared != stays
-        assert clear(gone) == "1 pods were there, and none is left\n"
+        assert clear(gone) == "2 pods were there, and none is left\n", "and that of a doctor that was cut off"
         pods, _ = await api.list(cluster.path("pods"), Pod)
         assert [pod.metadata.name for pod in pods] == [stays]
         secrets, _ = await api.list(cluster.path("secrets"), Bare)
-        assert [secret.metadata.name for secret in secrets if secret.metadata.name != cleared] == [stays]
+        assert [secret.metadata.name for secret in secrets if secret.metadata.name not in {cleared, doctors}] == [stays]
         assert clear(gone) == "0 pods were there, and none is left\n", "twice is once"
 
     cluster.run(body)

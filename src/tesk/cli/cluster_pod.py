@@ -13,6 +13,7 @@ from tesk.cli.finding import FAIL, OK, WARN, Finding, with_help
 from tesk.compute.backend import AttemptId, Observation, Phase
 from tesk.compute.kubernetes.backend import KubernetesBackend
 from tesk.compute.kubernetes.built import build
+from tesk.compute.kubernetes.settled import doctors_id
 from tesk.compute.plan import Plan, make_plan
 from tesk.errors import BackendUnavailable, CannotRun, StartError
 from tesk.settings import KubernetesSettings, Settings
@@ -43,7 +44,7 @@ async def run_pod(settings: Settings) -> AsyncIterator[Finding]:
     """Run a task of two executors: one in the usual image, and one that tries what pods of tasks should not reach."""
     cluster = replace(
         settings.kubernetes,
-        server_id=f"tesk-doctor-{uuid.uuid4().hex[:8]}",
+        server_id=doctors_id(settings.kubernetes.server_id),
         image_wait_seconds=min(settings.kubernetes.image_wait_seconds, _IMAGE_SECONDS),
         keep_seconds=0.0,
     )
@@ -55,8 +56,14 @@ async def run_pod(settings: Settings) -> AsyncIterator[Finding]:
     attempt = AttemptId(f"tesk-doctor-{uuid.uuid4().hex[:8]}", 1)
     try:
         await backend.open()
+        async for left in backend.existing():  # by a doctor that was cut off
+            await backend.forget(left)
     except StartError as error:
         yield with_help(FAIL, "pod", str(error))
+        return
+    except BackendUnavailable as error:
+        await backend.close()
+        yield Finding(FAIL, "pod", str(error))
         return
     began = time.monotonic()
     try:

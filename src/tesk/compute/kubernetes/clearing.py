@@ -10,7 +10,7 @@ from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.objects import Bare, Pod, path_of
 from tesk.compute.kubernetes.refusals import Conflict, NotFound
 from tesk.compute.kubernetes.rights import namespaces, uses_queue
-from tesk.compute.kubernetes.settled import settled
+from tesk.compute.kubernetes.settled import doctors_id, settled
 from tesk.errors import BackendUnavailable
 from tesk.settings import Settings
 
@@ -38,7 +38,8 @@ async def clear(api: Api, places: Sequence[str], server_id: str, *, jobs: bool, 
     What is not stored of their results is lost. `jobs`: pods may come in Jobs of Kueue. Twice is once. Raises Refused, and
     BackendUnavailable where some stay for longer than `grace_seconds` and a minute.
     """
-    selector = f"{names.MANAGED_BY}=tesk,{names.SERVER}={server_id}"
+    # A doctor that was cut off has left its pod, too.
+    selector = f"{names.MANAGED_BY}=tesk,{names.SERVER} in ({server_id},{doctors_id(server_id)})"
     seen: set[str] = set()
     left: set[str] = set()
     try:

@@ -32,6 +32,11 @@ def settled(settings: Settings) -> KubernetesSettings:
     return cluster
 
 
+def doctors_id(server_id: str) -> str:
+    """Return the `server_id` of the pods that an installation's doctor tries, which are no task's."""
+    return f"{server_id[:56]}-doctor"
+
+
 def policy_of(settings: KubernetesSettings) -> Policy:
     """Return the policy, with the pod template read from its file where the settings name one. Raises StartError."""
     text = settings.pod_template
