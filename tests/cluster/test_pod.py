@@ -21,14 +21,14 @@ def test_inputs_executors_and_outputs_follow_each_other_in_every_layout(cluster:
                 executors=(
                     shell("cat /data/in /etc/app.conf; echo problem >&2", stdout="/data/first"),
                     shell("exit 3", ignore_error=True),
-                    shell("tr a-z A-Z < /data/first > out; pwd", workdir="/work/here"),
+                    shell("tr a-z A-Z < /data/first > out; pwd", workdir="/place/here"),
                 ),
                 inputs=(
                     Input(path="/data/in", content="some ", type=FileType.FILE),
                     Input(path="/etc/app.conf", content="words", type=FileType.FILE),
                 ),
                 outputs=(
-                    Output(path="/work/here/out", url=f"{url}/out", type=FileType.FILE),
+                    Output(path="/place/here/out", url=f"{url}/out", type=FileType.FILE),
                     Output(path="/data/first", url=f"{url}/first", type=FileType.FILE),
                 ),
             )
@@ -38,13 +38,13 @@ def test_inputs_executors_and_outputs_follow_each_other_in_every_layout(cluster:
                 assert [(end.exit_code, end.stdout, end.stderr) for end in report.executors] == [
                     (0, "some words", "problem\n"),
                     (3, "", ""),
-                    (0, "/work/here\n", ""),
+                    (0, "/place/here\n", ""),
                 ]
                 assert report.outputs is not None
                 assert report.outputs.error is None
                 assert [(file.path, file.size_bytes) for file in report.outputs.files] == [
                     ("/data/first", 10),
-                    ("/work/here/out", 10),
+                    ("/place/here/out", 10),
                 ]
                 await one.until(lambda pod: pod.status.phase in {"Succeeded", "Failed"})
                 codes = {each.name: each.state.terminated for each in one.pod.status.container_statuses}

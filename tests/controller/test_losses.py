@@ -368,3 +368,45 @@ def test_a_clock_that_is_set_back_keeps_no_retry_waiting_and_gives_no_task_more_
 
     settings = replace(QUICK, controller=ControllerSettings(sweep_seconds=0.1, retry_seconds=300))
     assert play(tmp_path, backend, story, settings, clock=clock) == "SYSTEM_ERROR"
+
+
+class WatchedBackend(ScriptedBackend):
+    """Counts how often it is looked at. Of two looks at one task the first is over, and written down, when the second begins."""
+
+    looks = 0
+
+    async def observe(self, attempt):
+        self.looks += 1
+        self._moved.set()
+        return await super().observe(attempt)
+
+
+def test_a_reason_for_waiting_is_written_once_though_servers_come_and_go(tmp_path):
+    backend = WatchedBackend(script=("STAGING",))
+    sentence = "0/3 nodes are available: 1 Insufficient cpu."
+
+    async def look_twice():
+        for _ in range(2):
+            before = backend.looks
+            backend.show(backend.began[0], "STAGING", waiting=sentence)
+            await backend.until(lambda before=before: backend.looks > before)
+
+    async def both():
+        store = SqliteStore(tmp_path / "tesk.db")
+        await store.open()
+        try:
+            before, after = (World(store, backend) for _ in range(2))
+            async with asyncio.timeout(60), before.moving():
+                task = await before.submit()
+                await backend.until(lambda: backend.began)
+                await look_twice()
+            assert await before.notes(task) == [sentence]
+            async with asyncio.timeout(60), after.moving():
+                await look_twice()
+                backend.show(backend.began[0], "DONE")
+                await after.until(task)
+            return await after.notes(task)
+        finally:
+            await store.close()
+
+    assert asyncio.run(both()) == [sentence]

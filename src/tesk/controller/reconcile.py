@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from msgspec import json
 from msgspec.structs import replace
 
+from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
 from tesk.controller.admission import Need, need
@@ -19,6 +21,7 @@ from tesk.errors import BackendUnavailable, CannotRun
 from tesk.store.rows import Claimed, Move
 from tesk.store.store import Store
 from tesk.tes.state import ACTIVE, State
+from tesk.tes.view import View
 from tesk.transfer import TransferList
 
 Refusal = Callable[[TransferList], str | None]
@@ -44,7 +47,8 @@ _FAULTS = 3
 class Held:
     """A task that this server has claimed, as far as it knows. `fresh`: begun just now, so nothing of it is there yet.
 
-    `since` is when that was, by a clock that nobody sets back. `told`: what was written down of why it waits.
+    `since` is when that was, by a clock that nobody sets back. `told`: what was written down of why it waits;
+    None: another server may have, and its words were not read yet.
     """
 
     claimed: Claimed
@@ -52,12 +56,14 @@ class Held:
     stale: bool = False
     asked: Stop | None = None
     faults: int = 0
-    told: tuple[str, ...] = ()
+    told: tuple[str, ...] | None = None
     since: float = field(default_factory=time.monotonic)
     need: Need = field(init=False)
 
     def __post_init__(self) -> None:
         self.need = need(self.claimed)
+        if self.fresh:
+            self.told = ()
 
     @property
     def attempt(self) -> AttemptId:
@@ -102,6 +108,7 @@ class Reconciler:
         if held.stale and not await self._refresh(held):
             return inf
         seen = await self._observe(held)
+        told = () if seen.waiting is None else await self._told(held)
         before: Move | None = None
         for _ in range(_STEPS):
             decision = decide(
@@ -113,7 +120,7 @@ class Reconciler:
                 shutdown=self.shutdown,
                 ran_seconds=time.monotonic() - held.since,
                 chance=random.random(),
-                told=held.told,
+                told=told,
             )
             match decision:
                 case Move():
@@ -123,7 +130,7 @@ class Reconciler:
                     move = decision if before is None else replace(decision, old=before.old, via=before.new)
                     before = None
                     if move.old is move.new:
-                        held.told += move.results.notes
+                        told = held.told = told + move.results.notes
                     if not await self._record(held, move):
                         return inf
                 case Start():
@@ -187,11 +194,20 @@ class Reconciler:
         except CannotRun as never:
             return self._failed(held, str(never), final=True)
         except BackendUnavailable as later:
-            if is_news(str(later), held.told):
-                held.told += (str(later),)
+            if is_news(str(later), told := await self._told(held)):
+                held.told = (*told, str(later))
                 await self._record(held, say(held.claimed, str(later), self._clock()))
             raise
         return None
+
+    async def _told(self, held: Held) -> tuple[str, ...]:
+        """Return what stands in the attempt's `system_logs`, read once where another server may have written there."""
+        if held.told is None:
+            task = await self._store.get(held.claimed.id, LOCAL, View.FULL)
+            last = task.attempts[-1] if task is not None and task.attempts else None
+            ours = last is not None and last.number == held.claimed.attempt
+            held.told = tuple(json.decode(last.system_logs, type=list[str])) if last is not None and ours else ()
+        return held.told
 
     def _plan(self, task: Claimed) -> Plan:
         return make_plan(
