@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,8 @@ def measure() -> list[Figure]:
 
 
 def _alone(folder: Path, place: Place) -> list[Figure]:
-    figures = []
-    with _server(folder / "image", shim="image") as server:
-        for executors in (1, 3):
-            measured = in_turn(
-                lambda executors=executors: _run(server.port, _no_op(executors)), lambda: _bare(place), ROUNDS
-            )
-            figures.append(
-                Figure(
-                    f"`true` in {executors} executor{'s' * (executors > 1)}, POST to COMPLETE, image volume, beside a bare pod of one container",
-                    *_timed(measured),
-                    "<=",
-                    1.10,
-                )
-            )
-    return figures
+    what = "POST to COMPLETE, image volume, beside a bare pod of one container"
+    return _beside(folder / "image", "image", what, lambda _: _bare(place))
 
 
 def _copied(folder: Path, place: Place) -> list[Figure]:
@@ -61,22 +49,17 @@ def _copied(folder: Path, place: Place) -> list[Figure]:
         first = container("shim", STAGER, shim, "version")
         return 1000 * place.pods([bare(_name(), *ours, *theirs, initContainers=[first])])
 
+    return _beside(folder / "copy", "copy", "shim copied, beside a bare pod of the same containers", same)
+
+
+def _beside(folder: Path, shim: str, what: str, peer: Callable[[int], float]) -> list[Figure]:
+    """`true` in one executor and in three; `peer` takes their number and gives milliseconds."""
     figures = []
-    with _server(folder / "copy", shim="copy") as server:
+    with _server(folder, shim=shim) as server:
         for executors in (1, 3):
-            measured = in_turn(
-                lambda executors=executors: _run(server.port, _no_op(executors)),
-                lambda executors=executors: same(executors),
-                ROUNDS,
-            )
-            figures.append(
-                Figure(
-                    f"the same in {executors} executor{'s' * (executors > 1)}, shim copied, beside a bare pod of the same containers",
-                    *_timed(measured),
-                    "<=",
-                    1.10,
-                )
-            )
+            measured = in_turn(partial(_run, server.port, _no_op(executors)), partial(peer, executors), ROUNDS)
+            name = f"`true` in {executors} executor{'s' * (executors > 1)}, {what}"
+            figures.append(Figure(name, *_timed(measured), "<=", 1.10))
     return figures
 
 

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
+from fakes import served
 from fakes.tes_server import FakeTes
 from tesk import __version__
 from tesk.api.hashing import PasswordHash, token_digest
@@ -17,6 +19,7 @@ from tesk.cli.completion import bash, fish, zsh
 from tesk.cli.config import without_password
 from tesk.cli.main import COMMANDS
 from tesk.cli.reference import markdown, reference
+from tesk.settings import AuthSettings, Settings
 
 
 def test_the_version_is_said_in_both_ways(tesk):
@@ -99,6 +102,18 @@ def test_the_token_goes_along_and_no_flag_takes_one(tesk_at, serve):
     server = serve()
     tesk_at(server)("service-info", TESK_TOKEN="geheim")
     assert server.requests[0][2]["authorization"] == "Bearer geheim"
+
+
+def test_who_is_not_known_hears_where_a_token_goes(tesk_at, tmp_path):
+    auth = AuthSettings(token="a token made at random")
+    with served.serve(tmp_path, replace(Settings(), auth=auth)) as server:
+        unknown = tesk_at(server)("list")
+        assert (unknown.returncode, unknown.stderr.splitlines()[-1].strip()) == (
+            1,
+            "try: TESK_TOKEN=TOKEN, or a name and password in TESK_SERVER",
+        )
+        known = tesk_at(server)("list", TESK_TOKEN="a token made at random")
+        assert (known.returncode, known.stderr) == (0, "")
 
 
 def test_without_a_server_the_person_hears_what_helps(tesk_at):

@@ -36,12 +36,12 @@ async def same(image, caller):
 
 
 @contextlib.asynccontextmanager
-async def opened(cluster, settings=SETTINGS, *, request_seconds=0.5):
+async def opened(cluster, settings=SETTINGS, *, request_seconds=0.5, **more):
     """A server's backend, from its start to its death."""
     access = Access(Cluster(server=cluster.url), User(), "default")
     theirs = partial(needed, StorageSettings(), web_identity=False)
     api = Api(access, request_seconds=request_seconds)
-    backend = KubernetesBackend(settings, policy_of(settings), theirs, same, api=api)
+    backend = KubernetesBackend(settings, policy_of(settings), theirs, same, api=api, **more)
     await backend.open()
     try:
         yield backend
@@ -49,12 +49,12 @@ async def opened(cluster, settings=SETTINGS, *, request_seconds=0.5):
         await backend.close()
 
 
-def story(body, settings=SETTINGS):
+def story(body, settings=SETTINGS, **more):
     """Run `body(cluster, backend)` against a fake cluster."""
 
     async def whole():
         served = KubernetesApi().serving()
-        async with asyncio.timeout(60), served as cluster, opened(cluster, settings) as backend:
+        async with asyncio.timeout(60), served as cluster, opened(cluster, settings, **more) as backend:
             await body(cluster, backend)
 
     asyncio.run(whole())

@@ -74,7 +74,7 @@ async def run_pod(settings: Settings) -> AsyncIterator[Finding]:
                     yield found
                 return
             yield Finding(
-                WARN, "pod", f"it waits: {seen.waiting}", f"kubectl get pods -l tesk/server={cluster.server_id}"
+                WARN, "pod", f"it waits: {seen.waiting}", f"kubectl get pods -A -l tesk/server={cluster.server_id}"
             )
         yield Finding(FAIL, "pod", f"it had not ended after {_TRIAL_SECONDS:g} s")
     except (BackendUnavailable, CannotRun) as error:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from tesk.errors import BadDocument, BadRequest, SettingsError, TeskError, TooLarge
+from tesk.errors import BadDocument, BadRequest, SettingsError, TeskError, TooLarge, Unauthenticated
 
 USAGE = 2
 SYSTEM = 125
@@ -44,3 +44,5 @@ def say(error: TeskError) -> None:
     if isinstance(error, BadRequest):
         for problem in error.problems:
             print(f"  {problem.path}: {problem.detail}", file=sys.stderr)
+    if isinstance(error, Unauthenticated):
+        print("  try: TESK_TOKEN=TOKEN, or a name and password in TESK_SERVER", file=sys.stderr)

@@ -101,9 +101,7 @@ def test_a_copy_of_a_pod_with_all_its_labels_is_not_taken_for_it() -> None:
     story(body)
 
 
-def test_a_pod_that_came_and_went_unseen_is_absent_in_the_end(monkeypatch) -> None:
-    monkeypatch.setattr("tesk.compute.kubernetes.backend._UNSEEN_SECONDS", 0.0)
-
+def test_a_pod_that_came_and_went_unseen_is_absent_in_the_end() -> None:
     async def body(cluster, backend):
         await cluster.watched()
         backend._loops[0].cancel()  # nobody hears what happens meanwhile
@@ -113,7 +111,7 @@ def test_a_pod_that_came_and_went_unseen_is_absent_in_the_end(monkeypatch) -> No
         cluster.remove("pods", "here", NAME)
         assert (await backend.observe(ATTEMPT)).phase is Phase.ABSENT
 
-    story(body)
+    story(body, unseen_seconds=0.0)
 
 
 def test_a_follower_of_a_stream_ends_with_the_attempt_that_is_forgotten() -> None:
@@ -150,9 +148,8 @@ def test_another_servers_kept_pod_counts_no_more_with_us_either() -> None:
     assert (len(pods), [*pods.kept]) == (0, ["u1"])
 
 
-def test_nothing_is_kept_of_what_is_gone_for_long(monkeypatch) -> None:
-    monkeypatch.setattr("tesk.compute.kubernetes.pods._REMEMBERED_SECONDS", 0.0)
-    pods = Pods()
+def test_nothing_is_kept_of_what_is_gone_for_long() -> None:
+    pods = Pods(remembered_seconds=0.0)
     for uid in ("u1", "u2"):
         pods.changed(Pod(metadata=Meta(name=NAME, uid=uid, labels={"tesk/task": "task1", "tesk/attempt": "1"})))
         pods.forget(ATTEMPT, uid)

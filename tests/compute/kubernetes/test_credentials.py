@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import ssl
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fakes.authority import authority
 from fakes.kubernetes_api import KubernetesApi
 from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.credentials import Access, find
@@ -126,7 +126,7 @@ def test_where_there_is_nothing_a_sentence_says_what_helps(tmp_path):
 def in_pod(tmp_path, clock):
     (tmp_path / "token").write_text("one")
     (tmp_path / "namespace").write_text("here")
-    (tmp_path / "ca.crt").write_text(_authority(tmp_path)[0].read_text())
+    (tmp_path / "ca.crt").write_text(authority(tmp_path)[0].read_text())
     environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443", "HOME": str(tmp_path)}
     return find(environment=environment, account=tmp_path, clock=clock)
 
@@ -257,20 +257,8 @@ def test_a_token_that_the_server_no_longer_knows_is_renewed_and_the_question_ask
     asyncio.run(body())
 
 
-def _authority(folder):
-    """Make a server's certificate that is its own authority, and one for a client."""
-    made = []
-    for name in ("server", "client"):
-        key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
-        if not key.exists():
-            command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} -addext subjectAltName=DNS:cluster.test -keyout {key} -out {certificate}"
-            subprocess.run(command.split(), check=True, capture_output=True)
-        made += [certificate, key]
-    return made
-
-
 def test_a_certificate_is_shown_and_one_that_rotates_is_loaded_again(tmp_path):
-    certificate, key, client, client_key = _authority(tmp_path)
+    certificate, key, client, client_key = authority(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client))
     tls.load_cert_chain(certificate, key)
     tls.verify_mode = ssl.CERT_OPTIONAL
@@ -306,11 +294,11 @@ def test_a_certificate_is_shown_and_one_that_rotates_is_loaded_again(tmp_path):
 def _again(folder, *paths):
     for path in paths:
         path.unlink()
-    _authority(folder)
+    authority(folder)
 
 
 def test_certificates_may_stand_in_the_kubeconfig_itself(tmp_path):
-    _, _, client, client_key = _authority(tmp_path)
+    _, _, client, client_key = authority(tmp_path)
     data = {"client-certificate-data": client, "client-key-data": client_key}
     user = {name: base64.b64encode(path.read_bytes()).decode() for name, path in data.items()}
     assert shown(find(str(config(tmp_path, user=user)), environment={})).context is not None
@@ -320,101 +308,6 @@ def test_certificates_may_stand_in_the_kubeconfig_itself(tmp_path):
     user["client-key-data"] = "no base64!"
     with pytest.raises(BackendUnavailable, match="client-key-data of the kubeconfig is not base64"):
         shown(find(str(config(tmp_path, user=user)), environment={}))
-
-
-@pytest.mark.parametrize(
-    ("server", "no_proxy", "straight"),
-    [
-        ("https://10.1.2.3:6443", "10.0.0.0/8", True),
-        ("https://11.1.2.3:6443", "10.0.0.0/8,other", False),
-        ("https://api.corp.example:6443", ".corp.example", True),
-        ("https://api.corp.example:6443", "corp.example:6443", True),
-        ("https://api.corp.example:6443", "corp.example:443", False),
-        ("https://anticorp.example:6443", "corp.example", False),
-        ("https://corp.example", "*.corp.example,corp.example", True),
-        ("https://[fd00::1]:6443", "fd00::/16", True),
-        ("https://here", "*", True),
-        ("https://127.0.0.1:6443", "", True),
-        ("https://localhost:6443", "", True),
-        ("http://here:80", "", True),
-    ],
-)
-def test_a_proxy_of_the_environment_is_used_but_for_what_it_is_not_for(server, no_proxy, straight):
-    environment = {"HTTPS_PROXY": "proxy:3128", "NO_PROXY": no_proxy}
-    access = Access(Cluster(server=server), User(), "ns", environment=environment)
-    assert access.proxy == (None if straight else "http://proxy:3128")
-
-
-def test_a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says():
-    async def body():
-        async with KubernetesApi().serving() as proxy:
-            proxy.put("pods", "ns", "a")
-            cluster = Cluster(server="http://cluster.test:1", proxy_url=proxy.url)
-            async with Api(Access(cluster, User(token="t"), "ns", environment={"NO_PROXY": "*"})) as api:
-                assert (await api.get(f"{PODS}/a", Pod)).metadata.name == "a"
-            _, _, _, headers = proxy.requests[0]
-            assert headers["Host"] == "cluster.test:1"
-            assert headers["Authorization"] == "Bearer t"
-
-    asyncio.run(body())
-
-
-@contextlib.asynccontextmanager
-async def tunnels(port, asked):
-    """Serve a proxy that lets whoever has its password through to `port`."""
-
-    async def pour(reader, writer):
-        with contextlib.closing(writer):
-            while piece := await reader.read(65536):
-                writer.write(piece)
-
-    async def tunnel(reader, writer):
-        head = await reader.readuntil(b"\r\n\r\n")
-        asked.append(head.decode())
-        if b"Proxy-Authorization: Basic " + base64.b64encode(b"me:s3cret") not in head:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-            writer.close()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
-
-    server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-
-
-def test_through_a_proxy_only_the_cluster_sees_who_we_are(tmp_path):
-    certificate, key, client, client_key = _authority(tmp_path)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client))
-    tls.load_cert_chain(certificate, key)
-    tls.verify_mode = ssl.CERT_REQUIRED
-    asked = []
-
-    async def body():
-        async with KubernetesApi(tls=tls).serving() as server, tunnels(server.port, asked) as proxy:
-            server.put("pods", "ns", "a")
-            user = User(client_certificate=str(client), client_key=str(client_key), token="t0ken")
-            for word, sentence in (("s3cret", ""), ("wr0ng", "its proxy answered 407")):
-                cluster = Cluster(
-                    server="https://cluster.test:6443",
-                    certificate_authority=str(certificate),
-                    proxy_url=f"http://me:{word}@{proxy}",
-                )
-                access = Access(cluster, user, "ns", environment={})
-                async with Api(access, request_seconds=0.5) as api:
-                    if not sentence:
-                        assert (await api.get(f"{PODS}/a", Pod)).metadata.name == "a"
-                        continue
-                    with pytest.raises(BackendUnavailable, match=sentence) as caught:
-                        await api.get(f"{PODS}/a", Pod)
-                    assert word not in str(caught.value)
-
-    asyncio.run(body())
-    assert asked[0].startswith("CONNECT cluster.test:6443 ")
-    assert "t0ken" not in "".join(asked)
 
 
 def test_the_package_that_the_backend_wants_is_loaded_with_it_only_and_named_where_it_is_missing():

@@ -291,3 +291,11 @@ def test_a_report_that_was_lost_with_its_pod_is_missed() -> None:
     )
     lost = result(replace(seen, status=replace(seen.status, container_statuses=states)))
     assert lost.notes == ("What the pod reported was lost with it: its streams and output files are not known.",)
+
+
+def test_nothing_is_missed_of_a_pod_that_went_before_any_program_ran() -> None:
+    seen = pod("inputs-run", disrupted("DeletionByPodGC", phase="Failed"))
+    over = container(pod("failed"), "executor-0").state
+    states = tuple(replace(each, state=over) for each in seen.status.container_statuses if each.name != "inputs")
+    early = result(replace(seen, status=replace(seen.status, container_statuses=states)))
+    assert (early.phase, early.notes) == (Phase.PREEMPTED, ())

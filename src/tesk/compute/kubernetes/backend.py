@@ -64,10 +64,18 @@ class KubernetesBackend:
     """Once open: what holds of this cluster."""
 
     def __init__(
-        self, settings: KubernetesSettings, policy: Policy, needed: Needed, resolve: Resolve, *, api: Api | None = None
+        self,
+        settings: KubernetesSettings,
+        policy: Policy,
+        needed: Needed,
+        resolve: Resolve,
+        *,
+        api: Api | None = None,
+        unseen_seconds: float = _UNSEEN_SECONDS,
     ) -> None:
         """`api`: how the cluster is reached, if not by the settings. Raises StartError where no cluster is known."""
         self._settings = settings
+        self._unseen_seconds = unseen_seconds
         self.api = api or Api(find(settings.kubeconfig, settings.context))
         self._pods = Pods(jobs=uses_queue(settings))
         self._quotas = Quotas(self._pods.tell)
@@ -211,7 +219,7 @@ class KubernetesBackend:
 
     async def _seen(self, attempt: AttemptId, known: Known, since: float) -> Known | None:
         """Look for a pod that came and went while nobody watched: no list and no watch will ever tell of it."""
-        if time.monotonic() - since < _UNSEEN_SECONDS:
+        if time.monotonic() - since < self._unseen_seconds:
             return known
         pod = await self._cluster.find(attempt)
         if pod is None or pod.metadata.uid != known.pod.metadata.uid:

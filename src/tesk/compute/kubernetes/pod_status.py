@@ -106,6 +106,12 @@ def has_ended(pod: Pod) -> bool:
     return pod.status.phase in _ENDED_PHASES
 
 
+def has_begun(pod: Pod) -> bool:
+    """Say whether an executor may have run."""
+    inputs = container(pod, INPUTS).state.terminated
+    return inputs is not None and inputs.exit_code == 0 and inputs.message != CLOSED
+
+
 def is_scheduled(pod: Pod) -> bool:
     """Say whether it has a node."""
     return bool(pod.spec.node_name)
@@ -136,7 +142,7 @@ def _progress(pod: Pod, now: float) -> tuple[Phase, float]:
     closed = inputs is not None and inputs.message == CLOSED
     if not closed and (outputs is not None or (inputs is not None and ends and all(ends))):
         return Phase.UPLOADING, last
-    if inputs is not None and inputs.exit_code == 0 and not closed:
+    if inputs is not None and has_begun(pod):
         return Phase.RUNNING, _seconds(inputs.finished_at, now)
     if is_scheduled(pod):
         scheduled = _condition(pod, "PodScheduled")

@@ -62,9 +62,10 @@ class Known:
 class Pods:
     """All pods that count. `kept` are those that were forgotten and are still there for people, by uid."""
 
-    def __init__(self, *, jobs: bool = False) -> None:
+    def __init__(self, *, jobs: bool = False, remembered_seconds: float = _REMEMBERED_SECONDS) -> None:
         """`jobs`: some may come in Jobs, so that their names go on behind the attempt's."""
         self._jobs = jobs
+        self._remembered_seconds = remembered_seconds
         self.kept: dict[str, Pod] = {}
         self._known: dict[AttemptId, Known] = {}
         self._forgotten: dict[str, float] = {}
@@ -192,7 +193,7 @@ class Pods:
         if known is not None and known.pod.metadata.uid == uid:
             now = time.monotonic()
             self._forgotten[uid] = now
-            while self._forgotten and now - next(iter(self._forgotten.values())) > _REMEMBERED_SECONDS:
+            while self._forgotten and now - next(iter(self._forgotten.values())) > self._remembered_seconds:
                 del self._forgotten[next(iter(self._forgotten))]
             self._remove(attempt)
             self._wake(attempt)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tesk.compute.backend import AttemptId, Observation, Phase
 from tesk.compute.kubernetes.memo import Memo, memo
 from tesk.compute.kubernetes.objects import Pod
-from tesk.compute.kubernetes.pod_status import Reading, container, executors
+from tesk.compute.kubernetes.pod_status import Reading, container, has_begun
 from tesk.compute.machine.refused import NOT_FOUND, refused
 from tesk.pod import EXECUTOR, AttemptReport, ExecutorEnd
 from tesk.tes.logs import ExecutorLog, OutputFileLog
@@ -23,7 +23,6 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
     """Return what became of an attempt whose pod is over. `report` is None where none was left."""
     known = memo(pod)
     if report is None:
-        started = any(status.state.terminated for status in executors(pod))
         return Observation(
             attempt=attempt,
             phase=reading.phase,
@@ -31,7 +30,7 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
             reason=reading.reason,
             final=reading.final,
             ours=reading.ours,
-            notes=(_NO_REPORT,) if started and reading.phase is not Phase.SYSTEM_FAILED else (),
+            notes=(_NO_REPORT,) if has_begun(pod) and reading.phase is not Phase.SYSTEM_FAILED else (),
             metadata=facts(pod, known),
         )
     phase, reason, final = _judge(report, known)
