@@ -105,14 +105,14 @@ def test_the_token_goes_along_and_no_flag_takes_one(tesk_at, serve):
 
 
 def test_who_is_not_known_hears_where_a_token_goes(tesk_at, tmp_path):
-    auth = AuthSettings(token="a token made at random")
+    auth = AuthSettings(token="a-token-made-at-random")
     with served.serve(tmp_path, replace(Settings(), auth=auth)) as server:
         unknown = tesk_at(server)("list")
         assert (unknown.returncode, unknown.stderr.splitlines()[-1].strip()) == (
             1,
             "try: TESK_TOKEN=TOKEN, or a name and password in TESK_SERVER",
         )
-        known = tesk_at(server)("list", TESK_TOKEN="a token made at random")
+        known = tesk_at(server)("list", TESK_TOKEN="a-token-made-at-random")
         assert (known.returncode, known.stderr) == (0, "")
 
 
