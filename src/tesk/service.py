@@ -32,7 +32,7 @@ from tesk.errors import StartError
 from tesk.settings import Settings, StorageSettings
 from tesk.stager.host import HostStager
 from tesk.storage.needed import elsewhere
-from tesk.storage.schemes import in_force, output_refusal, told
+from tesk.storage.schemes import in_force, refusal, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
@@ -119,7 +119,7 @@ async def _serve(
             settings,
             name=socket.gethostname(),
             metrics=metrics,
-            refusal=partial(output_refusal, place.storage),
+            refusal=partial(refusal, place.storage),
         )
         closing = asyncio.Event()
         app = create_app(

@@ -26,6 +26,11 @@ class Fetch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: FileType | None = None
     streamable: bool = False
 
+    @property
+    def far(self) -> bool:
+        """Say whether it comes from its URL, not from the task itself."""
+        return not self.content and (self.content is None or self.url is not None)
+
 
 class Deliver(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One output. `path` may hold POSIX wildcards, then `path_prefix` is set. `type` None: find out."""
@@ -35,6 +40,11 @@ class Deliver(Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str
     path_prefix: str | None = None
     type: FileType | None = None
+
+    @property
+    def in_bucket(self) -> bool:
+        """Say whether it goes into a bucket that nobody makes: it is looked for before the executors run."""
+        return self.url[:3].lower() == "s3:"
 
 
 class TransferList(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +59,11 @@ class TransferList(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: tuple[Deliver, ...] = ()
     pipes: tuple[int, ...] = ()
     anybody: bool = False
+
+    @property
+    def comes_first(self) -> bool:
+        """Say whether there is anything to do before the executors: inputs, or places of outputs to look at."""
+        return bool(self.inputs) or any(output.in_bucket for output in self.outputs)
 
 
 class Moved(Struct, frozen=True, kw_only=True):
@@ -128,7 +143,7 @@ class Stager(Protocol):
     async def fetch(
         self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
     ) -> TransferReport:
-        """Bring all `inputs` in. Never raises for what is wrong with the data: the report says it."""
+        """Bring all `inputs` in, when the buckets of `outputs` are there. Never raises for what is wrong with the data: the report says it."""
 
     async def deliver(self, transfers: TransferList, root: Path, told: Told = unheard) -> TransferReport:
         """Take all `outputs` out, as far as they exist; `files` in the report are sorted by path."""

@@ -1,6 +1,7 @@
 """The controller on a real file and a scripted backend: signals, retries, cancels, faults of one task."""
 
 import asyncio
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -16,9 +17,11 @@ from fakes.world import QUICK, play
 from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
 from tesk.controller import term
-from tesk.settings import ControllerSettings, RetentionSettings
+from tesk.settings import ControllerSettings, RetentionSettings, StorageSettings
+from tesk.storage.schemes import refusal
 from tesk.store.sqlite.store import SqliteStore
 from tesk.tes.state import State
+from tesk.tes.task import Input
 from tesk.tes.view import View
 
 WHOLE = ("STAGING", "RUNNING", "UPLOADING", "DONE")
@@ -82,6 +85,20 @@ def test_a_failure_of_the_system_is_tried_three_times_each_with_its_log(tmp_path
     assert [words.startswith("tried again in ") for words in follows] == [True, True, False]
     assert follows[2] == "no further attempt after 3 failed for reasons of the system"
     assert backend.most == 1
+
+
+def test_a_task_whose_input_can_never_be_had_ends_before_its_backend_hears_of_it(tmp_path):
+    backend = ScriptedBackend(script=WHOLE)
+
+    async def story(world):
+        task = await world.submit(inputs=(Input(url="http://10.0.0.7/x", path="/in/x"),))
+        given = await world.submit(inputs=(Input(content="here it is", path="/in/x"),))
+        return await world.until(task), await world.notes(task), await world.until(given)
+
+    refuse = partial(refusal, StorageSettings(private_addresses=False))
+    state, (said,), other = play(tmp_path, backend, story, refusal=refuse)
+    assert (state, other, len(backend.began)) == ("SYSTEM_ERROR", "COMPLETE", 1)
+    assert said.startswith("inputs[0].url: 10.0.0.7 may not be called: it is on this machine or in a private network")
 
 
 def test_a_final_failure_is_not_tried_again(tmp_path):

@@ -40,17 +40,20 @@ class Counted(Metrics):
 class World:
     """What a story needs: submit, cancel, wait for a state, and the controller itself."""
 
-    def __init__(self, store, backend, settings=QUICK, clock=time.time):
+    def __init__(self, store, backend, settings=QUICK, clock=time.time, refusal=lambda _: None):
         self.store = store
         self.backend = backend
         self.metrics = Counted()
         self._ids = Ids()
-        self.controller = Controller(store, backend, settings, name="test", metrics=self.metrics, clock=clock)
+        self.controller = Controller(
+            store, backend, settings, name="test", metrics=self.metrics, clock=clock, refusal=refusal
+        )
 
-    async def submit(self, name="", parameters=None, cpu=1.0, ram=10**9):
+    async def submit(self, name="", parameters=None, cpu=1.0, ram=10**9, inputs=None):
         """Store a task and return its id."""
         task = Task(
             name=name,
+            inputs=inputs,
             executors=(Executor(image="i", command=("true",)),),
             resources=Resources(backend_parameters=parameters),
         )

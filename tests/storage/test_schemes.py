@@ -8,12 +8,13 @@ import pytest
 from fakes import web
 from tesk.errors import SettingsError, TransferFailed, TransferRefused
 from tesk.settings import FileRoot, HttpCredential, S3Bucket, StorageSettings
-from tesk.storage.address import may_lead_to_private, refusal
+from tesk.storage import address
+from tesk.storage.address import may_lead_to_private
 from tesk.storage.file import FileScheme
 from tesk.storage.http import HttpScheme
-from tesk.storage.schemes import Schemes, default_roots, in_force, output_refusal, told
+from tesk.storage.schemes import Schemes, default_roots, in_force, refusal, told
 from tesk.storage.url import below, shown
-from tesk.transfer import Deliver, TransferList
+from tesk.transfer import Deliver, Fetch, TransferList
 
 
 def test_each_url_has_its_scheme_and_others_are_named() -> None:
@@ -51,7 +52,7 @@ def test_what_could_never_be_stored_is_known_from_url_and_settings(url: str, why
         schemes=("file", "s3", "drs", "crypt4gh"),
         file_roots=(FileRoot(path="/srv/out", write=True, hidden=False), FileRoot(path="/srv/read")),
     )
-    said = output_refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
+    said = refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
     assert (said is None) if why is None else (said is not None and why in said)
 
 
@@ -75,7 +76,7 @@ def test_an_output_to_a_host_that_must_not_be_called_is_known_before_anything_ru
         hosts_denied=("old.example.org",),
         s3=(S3Bucket(bucket="ours", endpoint="https://s3.example.org"),),
     )
-    said = output_refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
+    said = refusal(settings, TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),)))
     assert (said is None) if why is None else (said is not None and why in said)
 
 
@@ -95,7 +96,33 @@ def test_an_output_to_an_address_that_must_not_be_called_is_known_before_anythin
     url: str, why: str | None
 ) -> None:
     transfers = TransferList(caller="me", outputs=(Deliver(index=0, path="/o", url=url),))
-    said = output_refusal(StorageSettings(private_addresses=False), transfers)
+    said = refusal(StorageSettings(private_addresses=False), transfers)
+    assert (said is None) if why is None else (said is not None and why in said)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (
+            "http://10.0.0.7/x",
+            "inputs[1].url: 10.0.0.7 may not be called: it is on this machine or in a private network",
+        ),
+        ("drs://169.254.169.254/x", "inputs[1].url: 169.254.169.254 may not be called: link-local and metadata"),
+        ("https://old.example.org/x", "inputs[1].url: old.example.org may not be called: setting storage.hosts_denied"),
+        ("/srv/out/x", None),
+        ("file:///srv", "inputs[1].url: file:///srv: tasks may not read here; they may read below: /srv/out"),
+        ("gopher://h/x", "inputs[1].url: gopher://h/x: gopher:// is not supported here"),
+        ("crypt4gh+https://h/x", "Crypt4GH is not supported yet"),
+        ("data:,x", None),
+        ("http://nobody.invalid/x", None),  # what a name leads to is known when it is called
+    ],
+)
+def test_an_input_that_could_never_be_had_is_named_before_anything_runs(url: str, why: str | None) -> None:
+    settings = StorageSettings(
+        private_addresses=False, hosts_denied=("old.example.org",), file_roots=(FileRoot(path="/srv/out", write=True),)
+    )
+    inputs = (Fetch(index=0, path="/a", url=url, content="given"), Fetch(index=1, path="/b", url=url))
+    said = refusal(settings, TransferList(caller="me", inputs=inputs))
     assert (said is None) if why is None else (said is not None and why in said)
 
 
@@ -178,7 +205,7 @@ def test_what_the_settings_leave_open_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "public", "private"),
+    ("host", "public", "private"),
     [
         ("8.8.8.8", True, True),
         ("2606:4700::1111", True, True),
@@ -206,10 +233,10 @@ def test_what_the_settings_leave_open_is_filled_in() -> None:
         ("224.0.0.1", False, False),
     ],
 )
-def test_who_may_be_called(address: str, public: bool, private: bool) -> None:
-    assert (refusal(address, private=False) is None) is public
-    assert (refusal(address, private=True) is None) is private
-    assert may_lead_to_private(address) is not public
+def test_who_may_be_called(host: str, public: bool, private: bool) -> None:
+    assert (address.refusal(host, private=False) is None) is public
+    assert (address.refusal(host, private=True) is None) is private
+    assert may_lead_to_private(host) is not public
 
 
 @pytest.mark.parametrize(

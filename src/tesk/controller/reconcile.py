@@ -25,7 +25,7 @@ from tesk.tes.view import View
 from tesk.transfer import TransferList
 
 Refusal = Callable[[TransferList], str | None]
-"""Says why an output can never be stored, as far as that is known before anything runs; None: nothing speaks against it."""
+"""Says why data can never come or go, as far as that is known before anything runs; None: nothing speaks against it."""
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +188,8 @@ class Reconciler:
             async with asyncio.timeout(_CALL_SECONDS):
                 plan = self._plan(held.claimed)
                 # It looks at links of this machine, which may lie on a file system that is slow.
-                if plan.transfer.outputs and (why := await asyncio.to_thread(self._refusal, plan.transfer)):
+                moves = plan.transfer.outputs or any(fetch.far for fetch in plan.transfer.inputs)
+                if moves and (why := await asyncio.to_thread(self._refusal, plan.transfer)):
                     return self._failed(held, why, final=True)
                 await self._backend.start(held.attempt, plan)
         except CannotRun as never:

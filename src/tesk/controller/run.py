@@ -26,7 +26,7 @@ _LONGEST_WAIT_SECONDS = 30.0
 class Controller:
     """Moves tasks from QUEUED to their end. `name` is what the lease is called, for people.
 
-    `refusal` is asked about a task's outputs before anything of it starts: nobody should compute a day for a wrong URL.
+    `refusal` is asked about a task's data before anything of it starts: nobody should compute a day for a wrong URL.
     """
 
     def __init__(

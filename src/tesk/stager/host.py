@@ -40,7 +40,7 @@ class HostStager:
     async def fetch(
         self, transfers: TransferList, root: Path, owner: tuple[int, int] | None, told: Told = unheard
     ) -> TransferReport:
-        if not transfers.inputs:
+        if not transfers.comes_first:
             return _NOTHING
         return await self._move(
             Job(direction="inputs", transfers=transfers, root=str(root), owner=owner, settings=self._settings), told

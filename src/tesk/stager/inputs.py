@@ -10,7 +10,7 @@ from tesk.errors import TransferError, TransferRefused
 from tesk.inside import Inside
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
-from tesk.stager.report import TooMany, moved, report, told
+from tesk.stager.report import TooMany, moved, named, report, told
 from tesk.storage.scheme import Entry, Scheme, Streams
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import shown
@@ -49,13 +49,17 @@ def survey(
     listed = 0
 
     def look(fetch: Fetch) -> list[Piece]:
-        nonlocal listed
         path = _clean(fetch.path)
-        if fetch.content is not None and (fetch.content or fetch.url is None):
-            data = fetch.content.encode()
+        if not fetch.far:
+            data = (fetch.content or "").encode()
             if fetch.type is None:
                 types[fetch.index] = FileType.FILE
             return [Piece(fetch.index, path, folder=False, content=data, size_bytes=len(data))]
+        with named(f"inputs[{fetch.index}].url"):
+            return find(fetch, path)
+
+    def find(fetch: Fetch, path: str) -> list[Piece]:
+        nonlocal listed
         url = fetch.url or ""
         scheme = schemes.of(url)
         if fetch.index in pipes and isinstance(scheme, Streams) and not url.endswith("/"):
@@ -126,7 +130,8 @@ def move(
                 if piece.content is not None:
                     size, mode = _write(target, piece.content), None
                 else:
-                    arrived = schemes.of(piece.url).get(piece.url, target, one.advance)
+                    with named(f"inputs[{piece.index}].url"):
+                        arrived = schemes.of(piece.url).get(piece.url, target, one.advance)
                     size, mode = arrived.size_bytes, arrived.mode
                 one.done(size)
                 if (mode := _rights(mode, 0o600, anybody=anybody, everything=everything)) is not None:

@@ -74,6 +74,7 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
         try:
             found: inputs.Survey | outputs.Survey
             if job.direction == "inputs":
+                outputs.look(job.transfers.outputs, schemes, stop)
                 found = inputs.survey(
                     job.transfers.inputs,
                     schemes,
@@ -113,7 +114,7 @@ def run(job: Job, stop: Stop, most: Most | None = None, told: Told | None = None
 def _near(job: Job) -> bool:
     """Say whether no other machine has a part in it."""
     moves = job.transfers.inputs if job.direction == "inputs" else job.transfers.outputs
-    return all(
+    return not any(one.in_bucket for one in job.transfers.outputs) and all(
         scheme_of(one.url or "") in _NEAR or (isinstance(one, Fetch) and one.content is not None and not one.url)
         for one in moves
     )

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tesk.errors import TransferRefused
 from tesk.stager.parallel import Stop
+from tesk.stager.report import TooMuch
 from tesk.tes.amounts import amount
 from tesk.transfer import Direction, Progress, Told
 
@@ -30,7 +30,7 @@ class OneMoves:
         self._meter.moved(size_bytes)
 
     def done(self, size_bytes: int) -> None:
-        """Say that it is there, with this size. Raises TransferRefused where all are too many bytes by now."""
+        """Say that it is there, with this size. Raises TooMuch where all are too many bytes by now."""
         self._meter.finished(self, size_bytes)
 
     @property
@@ -62,7 +62,7 @@ class Meter:
         self._began = time.monotonic()
 
     def expect(self, sizes: list[int | None]) -> None:
-        """Hear of all files before the first one moves. Raises TransferRefused where they are too many bytes."""
+        """Hear of all files before the first one moves. Raises TooMuch where they are too many bytes."""
         known = sum(size for size in sizes if size is not None)
         self._files = len(sizes)
         self._size_bytes = None if None in sizes else known
@@ -141,9 +141,9 @@ class Meter:
             if beyond:
                 raise self._too_much("")
 
-    def _too_much(self, how_much: str) -> TransferRefused:
+    def _too_much(self, how_much: str) -> TooMuch:
         way = "bring in" if self._direction == "inputs" else "take out"
-        return TransferRefused(
+        return TooMuch(
             f"the {self._direction} are {how_much}more than the {amount(self._limit_bytes)} that one task may {way} "
             f"(setting storage.{self._direction[:-1]}_bytes_limit)"
         )

@@ -13,8 +13,8 @@ from tesk.inside import Found, Inside, kind
 from tesk.stager.globs import matcher, parts, pruned
 from tesk.stager.meter import Meter
 from tesk.stager.parallel import Stop, each
-from tesk.stager.report import TooMany, moved, report, told
-from tesk.storage.scheme import Modes
+from tesk.stager.report import TooMany, moved, named, report, told
+from tesk.storage.scheme import Buckets, Modes
 from tesk.storage.schemes import Schemes
 from tesk.storage.url import below, shown
 from tesk.tes.patterns import has_wildcards, literal
@@ -64,6 +64,20 @@ class Survey:
         return sorted(entries)
 
 
+def look(outputs: Iterable[Deliver], schemes: Schemes, stop: Stop) -> None:
+    """Ask whether the buckets of outputs are there, before anybody computes for them. Raises TransferError."""
+    seen: set[str] = set()
+    for output in outputs:
+        bucket = "/".join(output.url.split("/", 3)[:3])
+        if output.in_bucket and bucket not in seen:
+            seen.add(bucket)
+            stop.advance(0)
+            with named(f"outputs[{output.index}].url"):
+                scheme = schemes.of(output.url)
+                assert isinstance(scheme, Buckets)
+                scheme.check_bucket(output.url)
+
+
 def survey(outputs: Iterable[Deliver], inside: Inside, *, limit: int, stop: Stop) -> Survey:
     """Look at what is there. Raises TooMany above `limit`, TransferError when stopped."""
     found = Survey(limit)
@@ -100,17 +114,19 @@ def move(
     _make_folders(found.folders, schemes, stop)
 
     def store(piece: Piece) -> Moved | None:
-        scheme = schemes.of(piece.url)
-        if piece.folder:
-            scheme.make_directory(piece.url)
-            return None
+        with named(f"outputs[{piece.index}].url"):
+            scheme = schemes.of(piece.url)
+            if piece.folder:
+                scheme.make_directory(piece.url)
+                return None
         try:
             source = inside.open(piece.path)
         except OSError as error:
             raise told(error, piece.path) from error
         try:
             with meter.one(os.fstat(source).st_size) as one:
-                size = scheme.put(source, piece.url, one.advance).size_bytes
+                with named(f"outputs[{piece.index}].url"):
+                    size = scheme.put(source, piece.url, one.advance).size_bytes
                 one.done(size)
         finally:
             os.close(source)

@@ -2,6 +2,8 @@
 
 import errno
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tesk.errors import TransferError, TransferFailed, TransferRefused
 from tesk.storage.url import printable, reported, shown
@@ -9,8 +11,12 @@ from tesk.tes.task import FileType
 from tesk.transfer import Moved, TransferReport
 
 
-class TooMany(TransferRefused):
-    """More files than one task may move."""
+class TooMuch(TransferRefused):
+    """More than one task may move, of all its data together."""
+
+
+class TooMany(TooMuch):
+    """More files than that."""
 
 
 def told(error: OSError, path: str) -> TransferError:
@@ -20,6 +26,17 @@ def told(error: OSError, path: str) -> TransferError:
     if error.errno == errno.ENAMETOOLONG:
         return TransferRefused(f"{shown(path)}: the name is longer than the file system takes")
     return TransferRefused(f"{shown(path)}: {error.strerror}")
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Say of which part of the task an error of the block is: its sentence may tell of a host alone."""
+    try:
+        yield
+    except TooMuch:
+        raise
+    except TransferError as error:
+        raise type(error)(f"{place}: {error}") from error
 
 
 def moved(index: int, url: str, path: str, size_bytes: int) -> Moved:

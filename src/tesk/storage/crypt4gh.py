@@ -35,6 +35,9 @@ class Crypt4ghScheme:
             f"{shown(url)}: Crypt4GH is not supported yet; without crypt4gh+ the file comes as it is, encrypted"
         )
 
+    def check_server(self, url: str) -> None:
+        self.stat(url)
+
     def list(self, url: str) -> Iterator[Entry]:
         self.stat(url)
 

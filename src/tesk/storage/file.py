@@ -155,11 +155,14 @@ class FileScheme:
         except OSError as error:
             raise _told(error, url) from error
 
-    def check_output(self, url: str) -> None:
+    def check_root(self, url: str, *, write: bool) -> None:
         path = path_of(url)
-        below = any(root.write and (_lies_in(root.named, path) or _lies_in(root.real, path)) for root in self._roots)
-        if not below and not self._may(path, write=True):
-            raise self._refused(url, write=True)
+        # Only of outputs may the folder be above the root: what is read is looked at itself.
+        below = write and any(
+            root.write and (_lies_in(root.named, path) or _lies_in(root.real, path)) for root in self._roots
+        )
+        if not below and not self._may(path, write=write):
+            raise self._refused(url, write=write)
 
     @contextlib.contextmanager
     def _look(self, path: str, url: str) -> Iterator[tuple[int, os.stat_result]]:

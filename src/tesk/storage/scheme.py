@@ -90,10 +90,10 @@ class Modes(Protocol):
 
 @runtime_checkable
 class Rooted(Protocol):
-    """What a Scheme may know beside: which outputs it would never take, before there is anything to store."""
+    """What a Scheme may know beside: where tasks never read or write, before there is anything to move."""
 
-    def check_output(self, url: str) -> None:
-        """Raise TransferRefused where neither `url` nor anything below it may be written. Makes nothing."""
+    def check_root(self, url: str, *, write: bool) -> None:
+        """Raise TransferRefused where neither `url` nor anything below it may be read, or written. Looks at nothing."""
 
 
 @runtime_checkable
@@ -102,3 +102,14 @@ class Calls(Protocol):
 
     def check_server(self, url: str) -> None:
         """Raise TransferRefused where the server of `url` may not be called, as far as URL and settings tell. Calls nobody."""
+
+
+@runtime_checkable
+class Buckets(Protocol):
+    """What a Scheme may know beside: buckets, which must be there before there is anything to store."""
+
+    def check_bucket(self, url: str) -> None:
+        """Ask whether the bucket of `url` is there. Raises TransferRefused where it is not, TransferFailed without an answer.
+
+        Who may store need not be allowed to ask: that says nothing.
+        """

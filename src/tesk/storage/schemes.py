@@ -98,22 +98,32 @@ class Schemes:
         return name
 
 
-def output_refusal(settings: StorageSettings, transfers: TransferList) -> str | None:
-    """Say why an output can never be stored, as far as URL and settings tell; None: nothing speaks against it. Calls nobody."""
+def refusal(settings: StorageSettings, transfers: TransferList) -> str | None:
+    """Say why an input can never be had, or an output never be stored, as far as URL and settings tell. Calls nobody.
+
+    None: nothing speaks against it. Where a name leads is known when it is called.
+    """
     with Schemes(settings, transfers.caller) as schemes:
+        for fetch in transfers.inputs:
+            if fetch.far and (why := _refusal(schemes, fetch.url or "", write=False)):
+                return f"inputs[{fetch.index}].url: {why}"
         for output in transfers.outputs:
-            try:
-                name = schemes.name_of(output.url)
-                if name in _SOURCES:
-                    schemes.of(output.url).make_directory(output.url)
-                    continue
-                scheme = schemes.of(output.url)
-                if isinstance(scheme, Rooted):
-                    scheme.check_output(output.url)
-                if isinstance(scheme, Calls):
-                    scheme.check_server(output.url)
-            except TransferError as error:
-                return str(error)
+            if why := _refusal(schemes, output.url, write=True):
+                return f"outputs[{output.index}].url: {why}"
+    return None
+
+
+def _refusal(schemes: Schemes, url: str, *, write: bool) -> str | None:
+    try:
+        scheme = schemes.of(url)
+        if write and schemes.name_of(url) in _SOURCES:
+            scheme.make_directory(url)
+        if isinstance(scheme, Rooted):
+            scheme.check_root(url, write=write)
+        if isinstance(scheme, Calls):
+            scheme.check_server(url)
+    except TransferError as error:
+        return str(error)
     return None
 
 

@@ -82,7 +82,7 @@ def test_inputs_that_cannot_be_had_let_no_executor_run_and_nothing_is_stored(pod
     report = pod.run()
     assert report.error is None
     assert report.inputs is not None
-    assert report.inputs.error == f"{tmp_path}/missing: there is no such file"
+    assert report.inputs.error == f"inputs[0].url: {tmp_path}/missing: there is no such file"
     assert (report.executors, report.outputs) == ((), None)
     assert not (pod.root / "ran").exists()
     assert [process.wait(10) for process in pod.processes] == [0, 0, 0]

@@ -31,7 +31,7 @@ async def arrive(
 
 
 async def _inputs(machine: Machine, transfers: TransferList, root: Path, told: Told) -> TransferReport:
-    return await machine.stager.fetch(transfers, root, None, told) if transfers.inputs else TransferReport()
+    return await machine.stager.fetch(transfers, root, None, told) if transfers.comes_first else TransferReport()
 
 
 async def _image(machine: Machine, step: Step, caller: str) -> tuple[str, Image]:

@@ -36,7 +36,7 @@ class Attempt:
         self._plan = plan
         self._machine = machine
         self._changed = changed
-        self._phase = Phase.STAGING if plan.transfer.inputs else Phase.RUNNING
+        self._phase = Phase.STAGING if plan.transfer.comes_first else Phase.RUNNING
         self._since = time.time()
         self._reason: str | None = None
         self._final = self._ours = False
@@ -163,7 +163,7 @@ class Attempt:
         machine, plan = self._machine, self._plan
         owner = machine.user.owner if machine.user else None
         served: tuple[int, ...] = ()
-        if plan.transfer.inputs:
+        if plan.transfer.comes_first:
             await machine.hand.call(self._make)
             assert self._launcher is not None
             # Without a sandbox the pipe would lie among the user's own files.

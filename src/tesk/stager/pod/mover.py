@@ -38,7 +38,7 @@ class Mover:
 
     def move(self, direction: Direction, job: PodJob, root: Path) -> TransferReport:
         """Do what the job says in one direction. The report holds the sentence on what was moved among its warnings."""
-        if not (job.transfers.inputs if direction == "inputs" else job.transfers.outputs):
+        if not (job.transfers.comes_first if direction == "inputs" else job.transfers.outputs):
             return TransferReport()
         # All that talks to other machines is more than half of what starting costs, and many tasks move nothing.
         move: Move = import_module("tesk.stager.pod.move").move

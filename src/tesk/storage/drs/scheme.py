@@ -13,7 +13,7 @@ from msgspec import json
 
 from tesk.errors import TransferRefused
 from tesk.settings import DrsHost, DrsPrefix, StorageSettings
-from tesk.storage import address
+from tesk.storage import address, site
 from tesk.storage.calling import web_calling
 from tesk.storage.download import download
 from tesk.storage.drs.document import DEPTH_MAX, AccessMethod, AccessUrl, Content, Object, expected, headers, named
@@ -109,6 +109,10 @@ class DrsScheme:
     def close(self) -> None:
         for wire in self._wires:
             wire.close()
+
+    def check_server(self, url: str) -> None:
+        authority = place_of(url, self._prefixes).authority
+        self._bytes[False].check_site(site.place_of(f"https://{authority}").site)
 
     def stat(self, url: str) -> Entry | None:
         place = place_of(url, self._prefixes)

@@ -27,6 +27,8 @@ from tesk.tes.task import FileType
 
 _PAGE_BYTES = 16 * 1024 * 1024
 _PAGE_KEYS = 1000
+_UNTOLD = frozenset({401, 403, 405, 501})
+"""Answers of who does not say whether there is such a bucket: to us, or at all."""
 _EMPTY_PAGES = 1000
 """A bucket with versions may have pages of nothing but what was deleted."""
 
@@ -82,6 +84,18 @@ class S3Scheme:
 
     def check_server(self, url: str) -> None:
         self._place(url)[1].check_server()
+
+    def check_bucket(self, url: str) -> None:
+        _, bucket = self._place(url)
+
+        def ask() -> None:
+            with bucket.ask("HEAD") as answer:
+                if answer.status == 404:
+                    raise TransferRefused(f"{shown(url)}: there is no bucket {bucket.name}")
+                if answer.status not in _UNTOLD:
+                    bucket.check(answer, url)
+
+        self._patience.act(url, ask)
 
     def stat(self, url: str) -> Entry | None:
         place, bucket = self._place(url)
