@@ -18,13 +18,15 @@ from fakes.databases import opened
 from fakes.tasks import new_task
 from tesk.caller import LOCAL
 from tesk.errors import LeaseLost
+from tesk.store.outbox import lane_of
 from tesk.store.rendered import Rendered
-from tesk.store.rows import ListQuery, Move, Results, state_of, task_of
+from tesk.store.rows import Callback, ListQuery, Move, Results, state_of, task_of
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import TERMINAL, State, may_move
 from tesk.tes.view import View, render
 
 ANY = 9
+CALLBACK = Callback(url="http://a:80/hook", lane=lane_of("http://a:80", "local"))
 PICKS = st.sampled_from([0, 1, 2, ANY])
 PLACES = st.sampled_from(["one", "two"])
 REAL = [state for state in State if state not in {State.UNKNOWN, State.PAUSED, State.PREEMPTED}]
@@ -114,7 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
         going = [task for task, known in self.known.items() if known.state not in TERMINAL]
         if pick < len(going):
             return going[pick]
-        new = new_task(tags={"m": "m"})
+        new = new_task(tags={"m": "m"}, callback=CALLBACK if len(self.known) % 2 else None)
         assert not self.run(self.create(new)).repeated
         self.known[new.id] = Known()
         return new.id

@@ -70,7 +70,15 @@ UNTOLD = """
 BODILESS = "SELECT id FROM task t WHERE NOT EXISTS (SELECT 1 FROM body b WHERE b.id = t.id) LIMIT 100"
 STRAY = "SELECT DISTINCT id FROM event e WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.id = e.id) LIMIT 100"
 CLAIMED_ENDED = "SELECT id FROM task WHERE claim IS NOT NULL AND ended IS NOT NULL LIMIT 100"
-CHECKS = (HOLES, UNSHOWN, UNTOLD, BODILESS, STRAY, CLAIMED_ENDED)
+UNSENT = """
+    SELECT c.id, c.open, count(d.id) FROM callback c LEFT JOIN delivery d ON d.id = c.id AND d.status = 'pending'
+    GROUP BY c.id, c.open, c.due HAVING c.open <> count(d.id) OR (c.due IS NULL) <> (c.open = 0) LIMIT 100
+"""
+UNLISTED = """
+    SELECT e.id, e.sequence FROM event e JOIN task t ON t.id = e.id WHERE t.lane IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = e.id AND d.sequence = e.sequence) LIMIT 100
+"""
+CHECKS = (HOLES, UNSHOWN, UNTOLD, BODILESS, STRAY, CLAIMED_ENDED, UNSENT, UNLISTED)
 """What must select nothing in a sound database."""
 
 

@@ -12,6 +12,8 @@ _SENTENCES = {
     reads.BODILESS: "task {0} has no body",
     reads.STRAY: "events of task {0} are there without the task",
     reads.CLAIMED_ENDED: "task {0} has ended and is claimed",
+    reads.UNSENT: "task {0} has {2} deliveries that wait, and counts {1}, or nobody would send them",
+    reads.UNLISTED: "event {1} of task {0} is not to be delivered, and its callback wants all",
 }
 
 

@@ -18,6 +18,13 @@ Mark = NewType("Mark", str)
 STATES = {state.value: state for state in State}
 
 
+class Callback(Struct, frozen=True, kw_only=True):
+    """Where a task's moves are to be told, and by which lane: see `outbox.Due`."""
+
+    url: str
+    lane: str
+
+
 class NewTask(Struct, frozen=True, kw_only=True):
     """A validated task that is to be stored. `body` is its canonical JSON: an object, without what the server adds.
 
@@ -38,6 +45,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
     gpus: int = 0
     idempotency_key: str | None = None
     body_hash: bytes = b""
+    callback: Callback | None = None
 
 
 class Created(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ class Signals:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._work = asyncio.Event()
         self._cancels = False
+        self._to_tell = asyncio.Event()
 
     def expect(self, task_id: str) -> asyncio.Future[None]:
         """Return a future that is done at the next change of the task from now on. Give it back with `dismiss`."""
@@ -46,6 +47,7 @@ class Signals:
         """Wake everybody: something may have been missed."""
         self.changed(list(self._waiting))
         self.work(cancels=True)
+        self.tell()
 
     def work(self, *, cancels: bool = False) -> None:
         """Wake who waits for work, or who does so next; with `cancels` there may be something to cancel."""
@@ -65,3 +67,16 @@ class Signals:
         self._work.clear()
         cancels, self._cancels = self._cancels, False
         return cancels
+
+    def tell(self) -> None:
+        """Wake who sends what is to be told, or who does so next."""
+        self._to_tell.set()
+
+    async def wait_to_tell(self, timeout_seconds: float) -> None:
+        """Return when there may be something to send, at once if that was said since the last return, or at the timeout."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._to_tell.wait()
+        except TimeoutError:
+            return
+        self._to_tell.clear()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tesk.caller import Caller
+from tesk.store.outbox import Outbox
 from tesk.store.rows import (
     ENDLESS,
     Claimed,
@@ -30,6 +31,10 @@ class Store(Protocol):
 
     Every verb raises Unavailable where the database is gone; a call may then have happened or not, and may be repeated.
     """
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is to be told of tasks; each move of a task with a callback puts something into it."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
     async def open(self) -> None:

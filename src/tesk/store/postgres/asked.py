@@ -49,6 +49,8 @@ def creates(news: Sequence[NewTask]) -> Parameters:
         "bodies": [new.body for new in news],
         "extensions": [shape.extension_json(new) for new in news],
         "packed": [pack(own) for own in hashes],
+        "lanes": [None if new.callback is None else new.callback.lane for new in news],
+        "urls": [None if new.callback is None else new.callback.url for new in news],
         "pairs": [pair for pair, _ in tags],
         "tagged": [task_id for _, task_id in tags],
     }

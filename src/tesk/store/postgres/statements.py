@@ -4,6 +4,8 @@ Rows are locked in the order of their ids, so that two servers never wait for ea
 UPDATE once more, where it is tried on the row as it is after the wait.
 """
 
+from typing import NamedTuple
+
 _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 
 LIVING = f"SELECT id FROM lease WHERE expires > {_NOW}"
@@ -24,18 +26,57 @@ RESUME = """
 """
 """Where events have positions of the future, this is another cluster than the one that made them: go on above them."""
 
+
+class _Told(NamedTuple):
+    """One event of each row of `moved`, as expressions: its place within the transaction, what it says, and of which rows."""
+
+    place: str
+    sequence: str
+    previous: str
+    state: str
+    where: str = "true"
+
+
+def _telling(*told: _Told, attempt: str, time: str) -> str:
+    """Return what writes the events of `moved`, and for tasks with a lane that they are to be told; with RUNG somebody hears."""
+
+    def rows(first: str, source: str, where: str) -> str:
+        return " UNION ALL ".join(
+            f"SELECT {first.format(place=each.place)}, {each.sequence}, {each.previous}, {each.state}, {attempt}, {time} "
+            f"FROM {source} WHERE {each.where} {where}"
+            for each in told
+        )
+
+    many = " + ".join(f"CASE WHEN {each.where} THEN 1 ELSE 0 END" for each in told)
+    return f"""
+    events AS (
+        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
+        {rows(_POSITION + " + {place}, id, owner", "moved, origin", "")}
+    ), deliveries AS (
+        INSERT INTO delivery (id, sequence, previous, state, attempt, time)
+        {rows("id", "moved", "AND lane IS NOT NULL")}
+    ), callbacks AS (
+        UPDATE callback c SET open = c.open + m.many, due = coalesce(c.due, m.time), since = coalesce(c.since, m.time)
+        FROM (SELECT id, {time} AS time, {many} AS many FROM moved WHERE lane IS NOT NULL) m
+        WHERE c.id = m.id AND m.many > 0 RETURNING c.id
+    )"""
+
+
+_RUNG = "(SELECT max(pg_notify('tesk', 'D')::text) FROM (SELECT 1 FROM callbacks LIMIT 1) AS one)"
+"""Tell all servers that there is something to send."""
+
 CREATE = f"""
     WITH new AS (
         SELECT * FROM unnest(
             :ids::text[], :owners::text[], :created::double precision[], :cpu_cores::double precision[],
             :ram_bytes::bigint[], :disk_bytes::bigint[], :gpus::integer[], :names::text[], :bodies::bytea[], :extensions::bytea[],
-            :packed::bytea[]
+            :packed::bytea[], :lanes::text[], :urls::text[]
         ) WITH ORDINALITY
-        AS n(id, owner, created, cpu_cores, ram_bytes, disk_bytes, gpus, name, body, extension, pairs, place)
+        AS n(id, owner, created, cpu_cores, ram_bytes, disk_bytes, gpus, name, body, extension, pairs, lane, url, place)
     ), tasks AS (
         INSERT INTO task
-            (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name)
-        SELECT id, owner, 'QUEUED', created, 1, 0, 0, 0, cpu_cores, ram_bytes, disk_bytes, gpus, name FROM new
+            (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name, lane)
+        SELECT id, owner, 'QUEUED', created, 1, 0, 0, 0, cpu_cores, ram_bytes, disk_bytes, gpus, name, lane FROM new
     ), bodies AS (
         INSERT INTO body (id, body, extension, pairs) SELECT id, body, extension, pairs FROM new
     ), tags AS (
@@ -43,8 +84,14 @@ CREATE = f"""
     ), events AS (
         INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
         SELECT {_POSITION} + place, id, owner, 1, NULL, 'QUEUED', 0, created FROM new, origin
+    ), callbacks AS (
+        INSERT INTO callback (id, lane, url, open, due, since)
+        SELECT id, lane, url, 1, created, created FROM new WHERE lane IS NOT NULL RETURNING id
+    ), deliveries AS (
+        INSERT INTO delivery (id, sequence, previous, state, attempt, time)
+        SELECT id, 1, NULL, 'QUEUED', 0, created FROM new WHERE lane IS NOT NULL
     )
-    SELECT pg_notify('tesk', 'W')
+    SELECT pg_notify('tesk', 'W'), {_RUNG}
 """
 
 KEYS = """
@@ -65,6 +112,12 @@ OLD_KEYS = """
     )
 """
 
+_CANCEL_TELLS = _telling(
+    _Told("0", "sequence - CASE state WHEN 'CANCELED' THEN 1 ELSE 0 END", "previous", "'CANCELING'"),
+    _Told("1", "sequence", "'CANCELING'", "state", "state = 'CANCELED'"),
+    attempt="attempts",
+    time=":time::double precision",
+)
 # The state is taken from the row as it was locked: the statement's own view of it may be older than a move that it waited for.
 CANCEL = f"""
     WITH locked AS (
@@ -77,19 +130,12 @@ CANCEL = f"""
             sequence = t.sequence + CASE l.state WHEN 'QUEUED' THEN 2 ELSE 1 END,
             revision = t.revision + 1
         FROM locked l WHERE t.id = l.id
-        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, l.state AS previous
-    ), first AS (
-        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION}, id, owner, sequence - CASE state WHEN 'CANCELED' THEN 1 ELSE 0 END,
-            previous, 'CANCELING', attempts, :time::double precision FROM moved, origin
-    ), second AS (
-        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION} + 1, id, owner, sequence, 'CANCELING', state, attempts, :time::double precision
-        FROM moved, origin WHERE state = 'CANCELED'
-    )
-    SELECT state, pg_notify('tesk', 'W ' || id) FROM moved
+        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, t.lane, l.state AS previous
+    ), {_CANCEL_TELLS}
+    SELECT state, pg_notify('tesk', 'W ' || id), {_RUNG} FROM moved
 """
 
+_BEGIN_TELLS = _telling(_Told("ordinal", "sequence", "'QUEUED'", "state"), attempt="attempts", time="time")
 BEGIN = f"""
     WITH asked AS (
         SELECT * FROM unnest(
@@ -104,20 +150,20 @@ BEGIN = f"""
             revision = t.revision + 1
         FROM locked a WHERE t.id = a.id AND t.state = 'QUEUED'
         RETURNING t.*, a.place, a.time, a.text, a.ordinal
-    ), events AS (
-        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION} + ordinal, id, owner, sequence, 'QUEUED', state, attempts, time FROM moved, origin
-    ), attempts AS (
+    ), {_BEGIN_TELLS}, attempts AS (
         INSERT INTO attempt (id, number, place, started, start_time, notes)
         SELECT id, attempts, place, time, text, '' FROM moved
     ), told AS (
         SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload
     )
     SELECT m.id, m.owner, m.state, m.attempts, m.failures, m.cpu_cores, m.ram_bytes, m.disk_bytes, m.place, m.time,
-        b.body, b.extension, NULL, (SELECT count(*) FROM told)
+        b.body, b.extension, NULL, (SELECT count(*) FROM told), {_RUNG}
     FROM moved m JOIN body b ON b.id = m.id
 """
 
+_REFUSE_TELLS = _telling(
+    _Told("0", "sequence", "'QUEUED'", "state"), attempt="attempts", time=":time::double precision"
+)
 REFUSE = f"""
     WITH locked AS (
         SELECT id FROM task WHERE id = :id AND state = 'QUEUED' AND :lease IN ({LIVING}) FOR UPDATE
@@ -125,19 +171,24 @@ REFUSE = f"""
         UPDATE task t SET
             state = 'SYSTEM_ERROR', ended = :time::double precision, sequence = t.sequence + 1, revision = t.revision + 1
         FROM locked l WHERE t.id = l.id AND t.state = 'QUEUED'
-        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence
-    ), events AS (
-        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION}, id, owner, sequence, 'QUEUED', state, attempts, :time::double precision FROM moved, origin
-    ), noted AS (
+        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, t.lane
+    ), {_REFUSE_TELLS}, noted AS (
         INSERT INTO attempt (id, number, place, notes)
         SELECT id, greatest(attempts, 1), '', :note FROM moved
         ON CONFLICT (id, number) DO UPDATE
         SET notes = attempt.notes || CASE attempt.notes WHEN '' THEN '' ELSE ',' END || excluded.notes
     )
-    SELECT pg_notify('tesk', 'C ' || id) FROM moved
+    SELECT pg_notify('tesk', 'C ' || id), {_RUNG} FROM moved
 """
 
+_MOVE_TELLS = _telling(
+    _Told(
+        "2 * ordinal", "sequence - CASE WHEN via IS NULL THEN 0 ELSE 1 END", "old", "coalesce(via, new)", "new <> old"
+    ),
+    _Told("2 * ordinal + 1", "sequence", "via", "new", "via IS NOT NULL"),
+    attempt="attempt",
+    time="time",
+)
 MOVE = f"""
     WITH asked AS (
         SELECT * FROM unnest(
@@ -163,15 +214,8 @@ MOVE = f"""
             due = CASE WHEN a.new = 'QUEUED' THEN a.due ELSE t.due END,
             failures = t.failures + a.failures
         FROM locked a WHERE t.id = a.id AND t.state = a.old AND t.attempts = a.attempt AND t.claim = a.lease
-        RETURNING a.*, t.owner, t.sequence
-    ), events AS (
-        INSERT INTO event (position, id, owner, sequence, previous, state, attempt, time)
-        SELECT {_POSITION} + 2 * ordinal, id, owner, sequence - CASE WHEN via IS NULL THEN 0 ELSE 1 END,
-            old, coalesce(via, new), attempt, time FROM moved, origin WHERE new <> old
-        UNION ALL
-        SELECT {_POSITION} + 2 * ordinal + 1, id, owner, sequence, via, new, attempt, time
-        FROM moved, origin WHERE via IS NOT NULL
-    ), logged AS (
+        RETURNING a.*, t.owner, t.sequence, t.lane
+    ), {_MOVE_TELLS}, logged AS (
         UPDATE attempt t SET
             metadata = coalesce(m.metadata, t.metadata),
             start_time = coalesce(m.start_time, t.start_time),
@@ -194,7 +238,7 @@ MOVE = f"""
     ), told AS (
         SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload
     )
-    SELECT id, (SELECT count(*) FROM told) FROM moved
+    SELECT id, (SELECT count(*) FROM told), {_RUNG} FROM moved
 """
 
 ACQUIRE = f"""

@@ -14,6 +14,7 @@ from tesk.store.postgres import asked, statements, upkeep
 from tesk.store.postgres.asked import Begun, Moved
 from tesk.store.postgres.batches import Batches
 from tesk.store.postgres.database import Database, fetch
+from tesk.store.postgres.outbox import PostgresOutbox
 from tesk.store.rows import (
     ENDLESS,
     STATES,
@@ -59,6 +60,7 @@ class PostgresStore:
         self._committed = committed
         self._signals = Signals()
         self._database = Database(url, self._heard, self._signals.all_changed)
+        self.outbox = PostgresOutbox(self._database, self._signals)
         self._creates = Batches(self._create_batch, _key_of)
         self._begins = Batches(self._begin, lambda begun: begun.task_id)
         self._moves = Batches(self._move, lambda moved: moved.move.task_id)
@@ -78,6 +80,9 @@ class PostgresStore:
 
     def _heard(self, payload: str) -> None:
         kind, *ids = payload.split(" ")
+        if kind == "D":
+            self._signals.tell()
+            return
         if kind == "S":
             self._signals.changed_soon(ids)
         else:

@@ -46,7 +46,7 @@ async def prune_tasks(database: Database, ended_before: float) -> int:
             await fetch(connection, _UNTAG, {"pairs": [pair for pair, _ in tags], "tagged": [of for _, of in tags]})
             ids: Parameters = {"ids": [of for of, _ in old]}
             await fetch(connection, _FORGET_KEYS, ids)
-            for table in ("body", "attempt", "executor_log", "event", "task"):
+            for table in ("body", "attempt", "executor_log", "event", "callback", "delivery", "task"):
                 await fetch(connection, f"DELETE FROM {table} WHERE id = ANY(:ids::text[])", ids)
         removed += len(old)
 

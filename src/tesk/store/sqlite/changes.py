@@ -33,38 +33,55 @@ def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Crea
             if new.idempotency_key is not None:
                 _remember(connection, new, new.idempotency_key)
         answers.append(answer)
-    _insert(
+    insert(
         connection,
-        "task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name)",
-        "(?, ?, 'QUEUED', ?, 1, 0, 0, 0, ?, ?, ?, ?, ?)",
+        "task (id, owner, state, created, sequence, attempts, failures, due, cpu_cores, ram_bytes, disk_bytes, gpus, name, lane)",
+        "(?, ?, 'QUEUED', ?, 1, 0, 0, 0, ?, ?, ?, ?, ?, ?)",
         [
-            (n.id, n.owner, n.created, n.cpu_cores, n.ram_bytes, n.disk_bytes, n.gpus, shape.searchable(n.name))
+            (
+                *(n.id, n.owner, n.created, n.cpu_cores, n.ram_bytes, n.disk_bytes, n.gpus, shape.searchable(n.name)),
+                None if n.callback is None else n.callback.lane,
+            )
             for n in fresh
         ],
     )
     hashes = [pair_hashes(new.owner, new.tags) for new in fresh]
-    _insert(
+    insert(
         connection,
         "body (id, body, extension, pairs)",
         "(?, ?, ?, ?)",
         [(new.id, new.body, shape.extension_json(new), pack(own)) for new, own in zip(fresh, hashes, strict=True)],
     )
-    _insert(
+    insert(
         connection,
         "tag (pair, id)",
         "(?, ?)",
         sorted((pair, new.id) for new, own in zip(fresh, hashes, strict=True) for pair in own),
     )
-    _insert(
+    insert(
         connection,
         "event (id, owner, sequence, previous, state, attempt, time)",
         "(?, ?, 1, NULL, 'QUEUED', 0, ?)",
         [(new.id, new.owner, new.created) for new in fresh],
     )
+    if subscribed := [(new, new.callback) for new in fresh if new.callback is not None]:
+        insert(
+            connection,
+            "callback (id, lane, url, open, due, since)",
+            "(?, ?, ?, 1, ?, ?)",
+            [(new.id, to.lane, to.url, new.created, new.created) for new, to in subscribed],
+        )
+        insert(
+            connection,
+            "delivery (id, sequence, previous, state, attempt, time)",
+            "(?, 1, NULL, 'QUEUED', 0, ?)",
+            [(new.id, new.created) for new, _ in subscribed],
+        )
     return answers
 
 
-def _insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequence[tuple[object, ...]]) -> None:
+def insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows, many by each statement."""
     for at in range(0, len(rows), _ROWS):
         some = rows[at : at + _ROWS]
         statement = f"INSERT INTO {into} VALUES {', '.join([places] * len(some))}"
@@ -117,19 +134,31 @@ def cancel(connection: sqlite3.Connection, task_id: str, caller: Caller, time: f
 def _step(connection: sqlite3.Connection, task_id: str, old: State, new: State, time: float) -> None:
     """Move a task, with its event. The caller has seen that it is in `old` and may move."""
     ended = time if new in TERMINAL else None
-    owner, sequence, attempts = connection.execute(
+    owner, sequence, attempts, lane = connection.execute(
         "UPDATE task SET state = ?, sequence = sequence + 1, revision = revision + 1, ended = ?, "
-        "claim = CASE WHEN ? IS NULL THEN claim END WHERE id = ? RETURNING owner, sequence, attempts",
+        "claim = CASE WHEN ? IS NULL THEN claim END WHERE id = ? RETURNING owner, sequence, attempts, lane",
         (new.value, ended, ended, task_id),
     ).fetchone()
-    _tell(connection, (task_id, owner, sequence, old.value, new.value, attempts, time))
+    _tell(connection, lane, (task_id, owner, sequence, old.value, new.value, attempts, time))
 
 
-def _tell(connection: sqlite3.Connection, *events: tuple[str, str, int, str, str, int, float]) -> None:
-    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(events))
+def _tell(
+    connection: sqlite3.Connection, lane: str | None, *events: tuple[str, str, int, str, str, int, float]
+) -> None:
+    """Write events, and for a task with a lane that they are to be told."""
+    insert(connection, "event (id, owner, sequence, previous, state, attempt, time)", "(?, ?, ?, ?, ?, ?, ?)", events)
+    if lane is None:
+        return
+    insert(
+        connection,
+        "delivery (id, sequence, previous, state, attempt, time)",
+        "(?, ?, ?, ?, ?, ?)",
+        [(task_id, *rest) for task_id, _, *rest in events],
+    )
+    task_id, time = events[0][0], events[0][-1]
     connection.execute(
-        f"INSERT INTO event (id, owner, sequence, previous, state, attempt, time) VALUES {places}",
-        [value for event in events for value in event],
+        "UPDATE callback SET open = open + ?, due = coalesce(due, ?), since = coalesce(since, ?) WHERE id = ?",
+        (len(events), time, time, task_id),
     )
 
 
@@ -138,13 +167,13 @@ def begin(connection: sqlite3.Connection, lease: Lease, task_id: str, time: floa
     begun = connection.execute(
         "UPDATE task SET state = 'INITIALIZING', sequence = sequence + 1, revision = revision + 1, attempts = attempts + 1, "
         "claim = ?, due = 0 WHERE id = ? AND state = 'QUEUED' "
-        "RETURNING owner, sequence, attempts, failures, cpu_cores, ram_bytes, disk_bytes",
+        "RETURNING owner, sequence, lane, attempts, failures, cpu_cores, ram_bytes, disk_bytes",
         (lease.id, task_id),
     ).fetchone()
     if begun is None:
         return None
-    owner, sequence, attempts, *asked = begun
-    _tell(connection, (task_id, owner, sequence, "QUEUED", "INITIALIZING", attempts, time))
+    owner, sequence, lane, attempts, *asked = begun
+    _tell(connection, lane, (task_id, owner, sequence, "QUEUED", "INITIALIZING", attempts, time))
     connection.execute(
         "INSERT INTO attempt (id, number, place, started, start_time, notes) VALUES (?, ?, ?, ?, ?, '')",
         (task_id, attempts, lease.place, time, shape.time_text(time)),
@@ -195,7 +224,7 @@ def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
         moved = connection.execute(
             "UPDATE task SET state = ?, sequence = sequence + ?, revision = revision + 1, ended = ?, due = ?, "
             "failures = failures + ?, claim = CASE WHEN ? THEN claim END "
-            "WHERE id = ? AND state = ? AND attempts = ? AND claim = ? RETURNING owner, sequence",
+            "WHERE id = ? AND state = ? AND attempts = ? AND claim = ? RETURNING owner, sequence, lane",
             (
                 move.new.value,
                 1 if move.via is None else 2,
@@ -208,10 +237,11 @@ def move(connection: sqlite3.Connection, lease: Lease, move: Move) -> bool:
         ).fetchone()
         if moved is None:
             return False
-        owner, sequence = moved
+        owner, sequence, lane = moved
         states = (move.old, move.new) if move.via is None else (move.old, move.via, move.new)
         _tell(
             connection,
+            lane,
             *(
                 (move.task_id, owner, sequence + 2 - len(states) + n, old.value, new.value, move.attempt, move.time)
                 for n, (old, new) in enumerate(pairwise(states))
@@ -242,7 +272,7 @@ def _write_results(connection: sqlite3.Connection, task_id: str, attempt: int, r
         rows = [
             (task_id, attempt, executor, *shape.executor_row(one)) for executor, one in enumerate(results.executor_logs)
         ]
-        _insert(connection, "executor_log (id, number, executor, log, stdout, stderr)", "(?, ?, ?, ?, ?, ?)", rows)
+        insert(connection, "executor_log (id, number, executor, log, stdout, stderr)", "(?, ?, ?, ?, ?, ?)", rows)
     if results.body is not None:
         connection.execute("UPDATE body SET body = ? WHERE id = ?", (results.body, task_id))
 

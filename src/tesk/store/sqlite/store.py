@@ -37,6 +37,7 @@ from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
 from tesk.store.sqlite import changes, file, upkeep
 from tesk.store.sqlite.leases import Leases
+from tesk.store.sqlite.outbox import SqliteOutbox
 from tesk.store.sqlite.writer import Writer
 from tesk.tes.event import Event
 from tesk.tes.state import State
@@ -69,6 +70,7 @@ class SqliteStore:
         self._leases = Leases()
         self._lock: int | None = None
         self._threads = threading.local()
+        self.outbox = SqliteOutbox(self._rows, lambda: self._writer, self._signals)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -112,6 +114,7 @@ class SqliteStore:
     def _created(self, news: Sequence[NewTask]) -> None:
         self._pending.leave(news)
         self._signals.work()
+        self._signals.tell()
 
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         rows = self._rows(reads.one(view), {"id": task_id})
@@ -135,7 +138,7 @@ class SqliteStore:
         state = await self._writer.run(
             lambda connection: changes.cancel(connection, task_id=task_id, caller=caller, time=time)
         )
-        self._signals.changed((task_id,))
+        self._changed(task_id)
         self._signals.work(cancels=True)
         return state
 
@@ -200,11 +203,12 @@ class SqliteStore:
     async def begin(self, lease: Lease, task_id: str, time: float) -> Claimed | None:
         claimed = await self._held(lease, lambda connection: changes.begin(connection, lease, task_id, time))
         self._signals.changed_soon((task_id,))
+        self._signals.tell()
         return claimed
 
     async def refuse(self, lease: Lease, task_id: str, note: str, time: float) -> bool:
         refused = await self._held(lease, lambda connection: changes.refuse(connection, task_id, note, time))
-        self._signals.changed((task_id,))
+        self._changed(task_id)
         return refused
 
     async def claimed(self, lease: Lease, task_ids: Sequence[str] | None = None) -> Sequence[Claimed]:
@@ -245,7 +249,7 @@ class SqliteStore:
             return self._leases.alive(lease.id) and changes.move(connection, lease, move)
 
         moved = await self._writer.run(guarded)
-        self._signals.changed((move.task_id,))
+        self._changed(move.task_id)
         if move.new is State.QUEUED:
             self._signals.work()
         return moved
@@ -277,6 +281,10 @@ class SqliteStore:
 
     async def check(self) -> Sequence[str]:
         return await asyncio.to_thread(upkeep.check, self._connect)
+
+    def _changed(self, task_id: str) -> None:
+        self._signals.changed((task_id,))
+        self._signals.tell()
 
     # -- the ways to the file -----------------------------------------------------------------------------------------------
 

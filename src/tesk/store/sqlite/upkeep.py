@@ -31,7 +31,7 @@ def prune_tasks(connection: sqlite3.Connection, ended_before: float, after: str)
     connection.executemany(
         "DELETE FROM idempotency WHERE created = (SELECT created FROM task WHERE id = ?1) AND id = ?1", ids
     )
-    for table in ("body", "attempt", "executor_log", "event", "task"):
+    for table in ("body", "attempt", "executor_log", "event", "callback", "delivery", "task"):
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", ids)
     return len(ids), rows[-1][0] if rows else None
 

@@ -1,0 +1,140 @@
+"""Deliveries on PostgreSQL, which several servers send: who takes a task puts its due time off, so that nobody else takes it."""
+
+import random
+from collections.abc import Sequence
+
+from tesk.caller import Caller
+from tesk.store import tellings
+from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Sent, Subscription
+from tesk.store.postgres.database import Database
+from tesk.store.signals import Signals
+from tesk.store.sql import Parameters
+
+_TAKE = f"""
+    WITH picked AS (
+        SELECT p.id FROM unnest(:lanes::text[]) l(lane) CROSS JOIN LATERAL (
+            SELECT id FROM callback c
+            WHERE c.lane = l.lane AND c.due IS NOT NULL AND (c.due <= :now OR c.due > :far)
+            ORDER BY c.due LIMIT :each FOR UPDATE SKIP LOCKED
+        ) p
+    ), taken AS (
+        UPDATE callback c SET claim = :claim, due = :until FROM picked p WHERE c.id = p.id RETURNING c.id, c.lane, c.url
+    ), pending AS ({tellings.PENDING.format("= ANY(ARRAY(SELECT id FROM picked))")})
+    SELECT t.lane, t.url, t.id, d.sequence, d.previous, d.state, d.attempt, d.time, d.tries
+    FROM taken t LEFT JOIN pending d ON d.id = t.id ORDER BY t.id, d.sequence
+"""
+
+# Claims are looked at on locked rows first, so that what somebody else has taken since is not touched at all.
+_RECORD = """
+    WITH asked AS (
+        SELECT * FROM unnest(
+            :ids::text[], :claims::bigint[], :settled::integer[], :lasts::integer[], :dues::double precision[],
+            :progress::double precision[], :ends::boolean[]
+        ) a(id, claim, settled, last, due, progress, ends)
+    ), held AS (
+        SELECT a.* FROM asked a JOIN callback c ON c.id = a.id WHERE c.claim = a.claim ORDER BY c.id FOR UPDATE OF c
+    ), tried AS (
+        UPDATE delivery d SET status = t.status, tries = d.tries + 1, tried = t.time, latency = t.latency, code = t.code,
+            answer = t.answer, error = t.error
+        FROM unnest(
+            :tried::text[], :sequences::integer[], :statuses::text[], :times::double precision[],
+            :latencies::double precision[], :codes::integer[], :answers::text[], :errors::text[]
+        ) t(id, sequence, status, time, latency, code, answer, error)
+        WHERE d.id = t.id AND d.sequence = t.sequence AND t.id = ANY(ARRAY(SELECT id FROM held))
+    ), dropped AS (
+        UPDATE delivery d SET status = 'ended' FROM held h
+        WHERE h.ends AND d.id = h.id AND d.sequence > h.last AND d.status = 'pending'
+    ), unsubscribed AS (
+        UPDATE task t SET lane = NULL FROM held h WHERE h.ends AND t.id = h.id
+    )
+    UPDATE callback c SET
+        claim = NULL,
+        open = CASE WHEN h.ends THEN 0 ELSE c.open - h.settled END,
+        due = CASE WHEN NOT h.ends AND c.open > h.settled THEN h.due END,
+        since = CASE WHEN NOT h.ends AND c.open > h.settled THEN coalesce(h.progress, c.since) END,
+        ended = c.ended OR h.ends
+    FROM held h WHERE c.id = h.id RETURNING c.id
+"""
+
+_REDELIVER = f"""
+    WITH held AS (
+        SELECT id FROM callback WHERE id = :id FOR UPDATE
+    ), opened AS ({tellings.REOPEN} AND id IN (SELECT id FROM held) RETURNING id
+    ), changed AS (
+        UPDATE callback c SET open = c.open + n.opened, due = :time::double precision, claim = NULL,
+            since = coalesce(c.since, :time::double precision)
+        FROM (SELECT count(*) AS opened FROM opened) n WHERE c.id = :id AND c.open + n.opened > 0 RETURNING c.id
+    )
+    SELECT count(*), (SELECT max(pg_notify('tesk', 'D')::text) FROM changed) FROM opened
+"""
+
+
+class PostgresOutbox:
+    """See `Outbox`."""
+
+    def __init__(self, database: Database, signals: Signals) -> None:
+        self._database = database
+        self._signals = signals
+
+    async def wait(self, timeout_seconds: float) -> None:
+        await self._signals.wait_to_tell(timeout_seconds)
+
+    async def lanes(self, *, limit: int, after: str = "") -> Sequence[Due]:
+        return [
+            tellings.due(row) for row in await self._database.rows(tellings.LANES, {"after": after, "limit": limit})
+        ]
+
+    async def take(
+        self, lanes: Sequence[str], *, now: float, each: int, hold_seconds: float = 120.0
+    ) -> Sequence[Outgoing]:
+        claim = random.getrandbits(62)
+        parameters: Parameters = {
+            "lanes": [*lanes],
+            "now": now,
+            "far": now + FARTHEST_SECONDS,
+            "each": each,
+            "claim": claim,
+            "until": now + hold_seconds,
+        }
+        rows = await self._database.rows(_TAKE, parameters)
+        found = {row[2]: (row[0], row[1]) for row in rows}
+        return tellings.outgoing(claim, found, [row[2:] for row in rows if row[3] is not None])
+
+    async def record(self, sent: Sequence[Sent]) -> None:
+        if not sent:
+            return
+        changes = [tellings.progress(one) for one in sent]
+        tries = [(one.task_id, each) for one in sent for each in one.tries]
+        await self._database.rows(
+            _RECORD,
+            {
+                "ids": [one.task_id for one in sent],
+                "claims": [one.claim for one in sent],
+                "settled": [change["settled"] for change in changes],
+                "lasts": [one.tries[-1].sequence if one.tries else 0 for one in sent],
+                "dues": [one.due for one in sent],
+                "progress": [change["progress"] for change in changes],
+                "ends": [tellings.ends(one) for one in sent],
+                "tried": [task_id for task_id, _ in tries],
+                "sequences": [each.sequence for _, each in tries],
+                "statuses": [each.status.value for _, each in tries],
+                "times": [each.time for _, each in tries],
+                "latencies": [each.latency_seconds for _, each in tries],
+                "codes": [each.code for _, each in tries],
+                "answers": [each.answer for _, each in tries],
+                "errors": [each.error for _, each in tries],
+            },
+        )
+
+    async def subscription(self, task_id: str, caller: Caller) -> Subscription | None:
+        return tellings.subscription(await self._database.rows(tellings.SUBSCRIPTION, {"id": task_id}), caller)
+
+    async def redeliver(self, task_id: str, caller: Caller, *, time: float, sequence: int | None = None) -> int | None:
+        if await self.subscription(task_id, caller) is None:
+            return None
+        rows = await self._database.rows(_REDELIVER, {"id": task_id, "sequence": sequence, "time": time})
+        opened: int = rows[0][0]
+        return opened
+
+    async def backlog(self) -> Backlog:
+        return tellings.backlog((await self._database.rows(tellings.BACKLOG, {}))[0])
