@@ -75,9 +75,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (include "tesk.claim" .) .Values.podSecurityContext.runAsUser (eq $how "always") }}yes{{ end }}
 {{- end }}
 
-{{/* Whose pods they are: the label `tesk/server`. */}}
+{{/* Whose pods they are: the label `tesk/server`. A label has 63 letters; of two releases that are cut alike each has its own. */}}
 {{- define "tesk.serverId" -}}
-{{- $made := printf "%s.%s" .Release.Namespace (include "tesk.fullname" .) | trunc 63 | trimSuffix "-" }}
+{{- $made := printf "%s.%s" .Release.Namespace (include "tesk.fullname" .) }}
+{{- if gt (len $made) 63 }}
+{{- $made = printf "%s-%s" (trunc 50 $made | trimAll ".-") (sha256sum $made | trunc 12) }}
+{{- end }}
 {{- default $made (dig "kubernetes" "server_id" "" .Values.settings) }}
 {{- end }}
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from tesk.compute.kubernetes.rights import namespaces, uses_queue
+from tesk.compute.kubernetes.settled import settled
+from tesk.settings import KubernetesSettings, Settings
 from tesk.settings.load import load
 from tesk.telemetry.metrics import Metrics
 
@@ -154,6 +156,20 @@ def test_a_volume_is_handed_over_by_root_where_that_is_allowed_and_there_is_one(
     for init in inits:
         assert "chown -R 65532:65532 /var/lib/tesk" in init["command"][-1]
         assert init["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE"]}
+
+
+@needs_helm
+@pytest.mark.parametrize("length", [10, 50, 58, 61, 62, 63])
+def test_however_long_a_namespace_is_each_release_in_it_has_a_label_of_its_own(length):
+    namespace = "n" * length
+    found = set()
+    for name in ("tesk", "tesk-of-a-laboratory-with-a-name-a", "tesk-of-a-laboratory-with-a-name-b"):
+        said = made("--namespace", namespace, "--set", f"fullnameOverride={name}")
+        config = json.loads(said["Secret", f"{name}-config"]["stringData"]["config.json"])
+        found.add(
+            settled(Settings(kubernetes=KubernetesSettings(server_id=config["kubernetes"]["server_id"]))).server_id
+        )
+    assert len(found) == 3
 
 
 @needs_helm
