@@ -18,6 +18,8 @@ from tesk.settings import KubernetesSettings
 PODS = Path(__file__).parent / "pods"
 SETTINGS = KubernetesSettings()
 
+NONE = ("", 0.0)
+"""What a server has seen of trouble that looked before and saw none."""
 
 def document(name):
     return json.loads((PODS / f"{name}.json").read_text())
@@ -114,7 +116,7 @@ def test_how_far_a_pod_is_is_read_of_its_containers(name, phase, waiting) -> Non
         seen = replace(
             seen, status=replace(seen.status, phase="Running", container_statuses=seen.status.container_statuses[:2])
         )
-    reading = seen_at(seen)
+    reading = seen_at(seen, trouble=NONE)
     assert (reading.phase, reading.over, reading.verdict) == (phase, False, None)
     assert waiting is None or waiting in reading.waiting
 
@@ -141,7 +143,7 @@ def test_a_pod_whose_inputs_failed_never_seems_to_run() -> None:
 )
 def test_what_cannot_run_is_waited_for_as_long_as_its_reason_says(name, change, seconds, final, words) -> None:
     seen = pod(name, *([change] if change else []))
-    first = seen_at(seen, 10)
+    first = seen_at(seen, 10, trouble=NONE)
     if seconds == 0:
         ends = first
     else:
@@ -156,7 +158,7 @@ def test_what_cannot_run_is_waited_for_as_long_as_its_reason_says(name, change, 
 
 
 def test_the_time_of_a_trouble_begins_again_when_it_was_over() -> None:
-    first = seen_at(pod("image-not-there"), 10)
+    first = seen_at(pod("image-not-there"), 10, trouble=NONE)
     again = seen_at(pod("config-error"), 1000, trouble=first.trouble)
     assert again.verdict is None
     assert again.trouble[0] == "create"
@@ -167,8 +169,8 @@ def test_a_volume_that_cannot_be_mounted_is_found_in_events_and_waited_for_so_lo
     events = msgspec.convert(json.loads((PODS / "secret-missing.events.json").read_text()), list[Event], strict=False)
     without = seen_at(seen)
     assert without.stuck is not None
-    assert without.trouble is None
-    first = seen_at(seen, 20, events=events)
+    assert without.trouble == NONE
+    first = seen_at(seen, 20, events=events, trouble=without.trouble)
     assert "A volume cannot be mounted: " in first.waiting
     assert "not found" in first.waiting
     ends = seen_at(seen, 320, events=events, trouble=first.trouble)
@@ -187,7 +189,7 @@ def test_inputs_that_could_not_start_cannot_come_to_anything(started: str | None
 
 def test_inputs_that_were_killed_have_left_outputs_a_word() -> None:
     seen = pod("executor-runs", ended_inputs("OOMKilled", "2026-11-25T00:00:00Z"))
-    assert seen_at(seen, 10).trouble is None
+    assert seen_at(seen, 10).trouble == NONE
 
 
 def ended_inputs(reason, started):

@@ -4,12 +4,14 @@ A pod is judged by its containers, by name, never by its phase alone or by posit
 them. See docs/kubernetes/traps.md.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
 
 from msgspec import Struct
 
+from msgspec.structs import replace
 from tesk.compute.backend import Phase
 from tesk.compute.kubernetes.layout import PREPARE
 from tesk.compute.kubernetes.memo import Memo, Verdict, memo, verdict
@@ -24,6 +26,8 @@ _LATE_SECONDS = 10.0
 """How long after its grace a pod of a lost node is waited for; and how long containers may end in a strange order."""
 _DISK_WORDS = ("EmptyDir volume", "ephemeral local storage", "local ephemeral storage limit")
 
+_LOST_SIGHT = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""What a runtime, or a kubelet, says of a container that ran before it was begun anew itself, and that it no longer finds."""
 
 class Reading(Struct, frozen=True, kw_only=True):
     """What a pod shows. Seconds since the epoch.
@@ -46,7 +50,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     waiting: str | None = None
     disturbed: float | None = None
     verdict: Verdict | None = None
-    trouble: tuple[str, float] | None = None
+    trouble: tuple[str, float] = ("", 0.0)
     until: float = inf
     stuck: float | None = None
 
@@ -64,6 +68,7 @@ def read(
 
     `said`: the verdict that was just written on it, if any.
     """
+    `now` is by the clock of the cluster. `trouble` None: this server has never read it, and the pod's own times say since when.
     over, until = _over(pod, now, settings)
     if over:
         return _end(pod, now, verdict(pod) or said)
@@ -109,7 +114,9 @@ def has_ended(pod: Pod) -> bool:
 def has_begun(pod: Pod) -> bool:
     """Say whether an executor may have run."""
     inputs = container(pod, INPUTS).state.terminated
-    return inputs is not None and inputs.exit_code == 0 and inputs.message != CLOSED
+    if inputs is None or inputs.message == CLOSED:
+        return False
+    return inputs.exit_code == 0 or inputs.reason in _LOST_SIGHT
 
 
 def is_scheduled(pod: Pod) -> bool:
@@ -182,13 +189,35 @@ def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -
         found = of_container(status, image, settings)
         # The image of our own that brings the shim is waited for by executors, too; the stager's containers tell of it.
         if found is not None and not (number is not None and settings.stager_image in found.sentence):
-            yield found
-    if _stuck(pod) is not None and (found := of_volumes(events, settings)) is not None:
-        yield found
+            yield replace(found, began=_tried(pod, status.name))
+    if (stuck := _stuck(pod)) is not None and (found := of_volumes(events, settings)) is not None:
+        yield replace(found, began=stuck)
     if _ended(inputs) is None:
         for status in ours:
             if (early := _ended(status)) is not None:
                 sentence = f"{place(status.name)}: its container ended before its turn: {_said(early)}"
+def _tried(pod: Pod, name: str) -> float | None:
+    """When a kubelet first tried to start a container: it goes from one to the next, and does not wait for what fails."""
+    starts: dict[int, float] = {}
+    for status in pod.status.container_statuses:
+        state = status.state.running or status.state.terminated
+        if (place := _place(status.name)) is not None and state is not None and _seconds(state.started_at, 0) > 0:
+            starts[place] = _seconds(state.started_at, 0)
+    here = _place(name)
+    after = [start for place, start in starts.items() if here is not None and place > here]
+    before = [start for place, start in starts.items() if here is not None and place < here]
+    if after or before:
+        return min(after) if after else max(before)
+    scheduled = _condition(pod, "PodScheduled")
+    time = scheduled.last_transition_time if scheduled is not None else None
+    return time.timestamp() if time is not None else None
+
+
+def _place(name: str) -> int | None:
+    """Return the place of a container of ours in the order in which they are started."""
+    return {INPUTS: -1, OUTPUTS: sys.maxsize}.get(name, _number(name))
+
+
                 yield Trouble(kind="early", sentence=sentence, seconds=_LATE_SECONDS)
     begun = _ended(inputs)
     if begun is not None and _never_ran(begun) and _ended(outputs) is None:
@@ -287,6 +316,8 @@ def _disturbance(pod: Pod, message: str) -> str:
             return _sentence(f"The pod was evicted from its node: {said}")
         case None:
             return "The pod was deleted by somebody else."
+    if end.reason in _LOST_SIGHT:
+        return Phase.PREEMPTED, f"The node {pod.spec.node_name} was started anew, and lost the pod's containers.", False
         case _:
             return _sentence(f"The pod was ended by its node: {message or said}")
 
@@ -314,7 +345,7 @@ def _sentence(text: str) -> str:
 
 def _never_ran(end: Terminated) -> bool:
     """Say whether a container's process was never there; runtimes say so by no time, or by the first of all."""
-    return end.exit_code != 0 and _seconds(end.started_at, 0) <= 0
+    return end.exit_code != 0 and _seconds(end.started_at, 0) <= 0 and end.reason not in _LOST_SIGHT
 
 
 def _ended(status: ContainerStatus) -> Terminated | None:

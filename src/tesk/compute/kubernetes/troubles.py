@@ -13,13 +13,15 @@ from tesk.settings import KubernetesSettings
 class Trouble(Struct, frozen=True, kw_only=True):
     """Something is wrong. `sentence` for a person; `seconds`: how long it may go on; `final`: another attempt cannot mend it.
 
-    `kind`: what the time is counted for, from when it is first seen.
+    `kind`: what the time is counted for, from when it is first seen. `began`: when that was by the pod's own times, for a
+    server that comes later; None where they do not say.
     """
 
     kind: str
     sentence: str
     seconds: float
     final: bool = False
+    began: float | None = None
 
 
 # What no time mends: the name is wrong, or was never to be fetched.
