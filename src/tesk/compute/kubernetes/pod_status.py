@@ -79,7 +79,10 @@ def read(
     found = worst(_troubles(pod, events, settings))
     if found is None:
         return Reading(phase=progress[0], since=progress[1], waiting=_waiting(pod), stuck=_stuck(pod))
-    since = trouble[1] if trouble is not None and trouble[0] == found.kind else now
+    if trouble is None:
+        since = now if found.began is None else min(now, found.began)
+    else:
+        since = trouble[1] if trouble[0] == found.kind else now
     due = since + found.seconds
     if now >= due:
         doom = Verdict(phase=Phase.SYSTEM_FAILED, reason=_sentence(found.sentence), final=found.final)
