@@ -10,8 +10,8 @@ from datetime import datetime
 from math import inf
 
 from msgspec import Struct
-
 from msgspec.structs import replace
+
 from tesk.compute.backend import Phase
 from tesk.compute.kubernetes.layout import PREPARE
 from tesk.compute.kubernetes.memo import Memo, Verdict, memo, verdict
@@ -24,10 +24,10 @@ _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 _LOST_NODE = "DeletionByTaintManager"
 _LATE_SECONDS = 10.0
 """How long after its grace a pod of a lost node is waited for; and how long containers may end in a strange order."""
-_DISK_WORDS = ("EmptyDir volume", "ephemeral local storage", "local ephemeral storage limit")
-
 _LOST_SIGHT = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What a runtime, or a kubelet, says of a container that ran before it was begun anew itself, and that it no longer finds."""
+_DISK_WORDS = ("EmptyDir volume", "ephemeral local storage", "local ephemeral storage limit")
+
 
 class Reading(Struct, frozen=True, kw_only=True):
     """What a pod shows. Seconds since the epoch.
@@ -66,9 +66,9 @@ def read(
 ) -> Reading:
     """Read a pod. `events` are its own, where they were asked for; `trouble` is that of the last reading.
 
+    `now` is by the clock of the cluster. `trouble` None: this server has never read it, and the pod's own times say since when.
     `said`: the verdict that was just written on it, if any.
     """
-    `now` is by the clock of the cluster. `trouble` None: this server has never read it, and the pod's own times say since when.
     over, until = _over(pod, now, settings)
     if over:
         return _end(pod, now, verdict(pod) or said)
@@ -181,24 +181,6 @@ def _stuck(pod: Pod) -> float | None:
     return _seconds(scheduled.last_transition_time if scheduled else None, _seconds(pod.metadata.creation_timestamp, 0))
 
 
-def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -> Iterator[Trouble]:
-    if not is_scheduled(pod):
-        return
-    images = memo(pod).images
-    ours, inputs, outputs = executors(pod), container(pod, INPUTS), container(pod, OUTPUTS)
-    for status in (*pod.status.init_container_statuses, inputs, outputs, *ours):
-        number = _number(status.name)
-        image = images[number] if number is not None and number < len(images) else None
-        found = of_container(status, image, settings)
-        # The image of our own that brings the shim is waited for by executors, too; the stager's containers tell of it.
-        if found is not None and not (number is not None and settings.stager_image in found.sentence):
-            yield replace(found, began=_tried(pod, status.name))
-    if (stuck := _stuck(pod)) is not None and (found := of_volumes(events, settings)) is not None:
-        yield replace(found, began=stuck)
-    if _ended(inputs) is None:
-        for status in ours:
-            if (early := _ended(status)) is not None:
-                sentence = f"{place(status.name)}: its container ended before its turn: {_said(early)}"
 def _tried(pod: Pod, name: str) -> float | None:
     """When a kubelet first tried to start a container: it goes from one to the next, and does not wait for what fails."""
     starts: dict[int, float] = {}
@@ -221,6 +203,24 @@ def _place(name: str) -> int | None:
     return {INPUTS: -1, OUTPUTS: sys.maxsize}.get(name, _number(name))
 
 
+def _troubles(pod: Pod, events: Sequence[Event], settings: KubernetesSettings) -> Iterator[Trouble]:
+    if not is_scheduled(pod):
+        return
+    images = memo(pod).images
+    ours, inputs, outputs = executors(pod), container(pod, INPUTS), container(pod, OUTPUTS)
+    for status in (*pod.status.init_container_statuses, inputs, outputs, *ours):
+        number = _number(status.name)
+        image = images[number] if number is not None and number < len(images) else None
+        found = of_container(status, image, settings)
+        # The image of our own that brings the shim is waited for by executors, too; the stager's containers tell of it.
+        if found is not None and not (number is not None and settings.stager_image in found.sentence):
+            yield replace(found, began=_tried(pod, status.name))
+    if (stuck := _stuck(pod)) is not None and (found := of_volumes(events, settings)) is not None:
+        yield replace(found, began=stuck)
+    if _ended(inputs) is None:
+        for status in ours:
+            if (early := _ended(status)) is not None:
+                sentence = f"{place(status.name)}: its container ended before its turn: {_said(early)}"
                 yield Trouble(kind="early", sentence=sentence, seconds=_LATE_SECONDS)
     begun = _ended(inputs)
     if begun is not None and _never_ran(begun) and _ended(outputs) is None:
@@ -301,6 +301,8 @@ def _why(pod: Pod, disturbed: float | None) -> tuple[Phase, str, bool]:
     end = _ended(container(pod, OUTPUTS))
     if end is None:
         return Phase.SYSTEM_FAILED, "The pod ended without its container outputs.", False
+    if end.reason in _LOST_SIGHT:
+        return Phase.PREEMPTED, f"The node {pod.spec.node_name} was started anew, and lost the pod's containers.", False
     return Phase.SYSTEM_FAILED, _sentence(f"The pod ended without a report: {OUTPUTS}: {_said(end)}"), False
 
 
@@ -319,8 +321,6 @@ def _disturbance(pod: Pod, message: str) -> str:
             return _sentence(f"The pod was evicted from its node: {said}")
         case None:
             return "The pod was deleted by somebody else."
-    if end.reason in _LOST_SIGHT:
-        return Phase.PREEMPTED, f"The node {pod.spec.node_name} was started anew, and lost the pod's containers.", False
         case _:
             return _sentence(f"The pod was ended by its node: {message or said}")
 
