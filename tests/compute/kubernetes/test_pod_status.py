@@ -17,9 +17,9 @@ from tesk.settings import KubernetesSettings
 
 PODS = Path(__file__).parent / "pods"
 SETTINGS = KubernetesSettings()
-
 NONE = ("", 0.0)
 """What a server has seen of trouble that looked before and saw none."""
+
 
 def document(name):
     return json.loads((PODS / f"{name}.json").read_text())
