@@ -147,3 +147,17 @@ def test_why_a_task_waits_is_shown(tmp_path) -> None:
         end(served, task, lease)
         shown = json.loads(served.get(f"/tesk/v1/tasks/{task}").body)
         assert (shown["waiting"], shown["transfer"]) == (None, None)
+
+
+def test_of_a_task_that_waits_again_it_is_said_which_attempt_of_how_many_it_is(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(why="no image")) as served:
+        task, lease = begun(served)
+
+        async def begin_again():
+            (held,) = await served.store.claimed(lease, [task])
+            lost = Move(task_id=task, attempt=1, old=held.state, new=State.QUEUED, time=time.time(), results=Results())
+            assert await served.store.move(lease, lost)
+            assert await served.store.begin(lease, task, time.time())
+
+        served.run(begin_again())
+        assert served.get(f"/tesk/v1/tasks/{task}").json()["waiting"] == "attempt 2 of 3: no image"

@@ -91,7 +91,7 @@ def test_cancel_goes_on_where_one_is_refused(tesk_at, serve):
     listed(server)
     done = tesk_at(server)("cancel", "nosuch", "task-1", "--wait")
     assert (done.stdout, done.returncode) == ("task-1 CANCELED\n", 1)
-    assert "no such task" in done.stderr
+    assert "no task nosuch" in done.stderr
 
 
 def test_service_info_is_shown(tesk_at, serve):

@@ -46,6 +46,23 @@ def test_run_names_what_the_system_could_not_do(tesk):
     assert "nosuch" in done.stderr
 
 
+def test_get_shows_the_cores_that_a_task_asked_for_where_tes_rounds_them_up(tesk, url):
+    task = tesk("run", "--cpu", "0.1", "--ram", "0.1", "-d", "true").stdout.strip()
+    assert tesk("wait", task).returncode == 0
+    assert json.loads(tesk("get", task, "-o", "json").stdout)["resources"] == {"cpu_cores": 0.1, "ram_gb": 0.1}
+    assert "  0.1  " in tesk("get", task, "-o", "wide").stdout
+    assert "resources" not in json.loads(tesk("get", task, "-o", "json", "--view", "MINIMAL").stdout)
+
+
+def test_who_cancels_what_has_ended_hears_that_there_is_nothing_to_cancel(tesk):
+    task = tesk("run", "-d", "true").stdout.strip()
+    assert tesk("wait", task).returncode == 0
+    done = tesk("cancel", task)
+    assert (done.stdout, done.stderr) == ("", f"task {task} is COMPLETE already; nothing to cancel\n")
+    assert done.returncode == 0, "nothing of it runs, as was wanted"
+    assert tesk("cancel", "--wait", task).stdout == f"{task} COMPLETE\n"
+
+
 def test_ctrl_c_leaves_nothing_running(tesk):
     process = tesk.start("run", "--tag", "test=ctrl-c", "sleep", "100", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: json.loads(tesk("list", "--tag", "test=ctrl-c", "--state", "RUNNING", "-o", "json").stdout))

@@ -112,6 +112,7 @@ class Extensions:
     ) -> None:
         self._store = store
         self._live = live
+        self._attempts = settings.limits.attempts
         auth, server = settings.auth, settings.server
         self._abilities = messages.encode(
             Abilities(
@@ -170,7 +171,11 @@ class Extensions:
     def _waiting(self, task: StoredTask) -> str | None:
         if self._live is None or task.state is not State.INITIALIZING or not task.attempts:
             return None
-        return self._live.waiting(AttemptId(task.id, task.attempts[-1].number))
+        number = task.attempts[-1].number
+        why = self._live.waiting(AttemptId(task.id, number))
+        # Those lost to our own stops and crashes do not count, so there may be more.
+        of = f" of {self._attempts}" * (number <= self._attempts)
+        return f"attempt {number}{of}: {why}" if why and number > 1 else why
 
 
 def _transfer(moving: Progress | None) -> Transfer | None:

@@ -3,9 +3,12 @@
 import argparse
 
 from tesk.cli.dispatch import say
+from tesk.cli.output import talk
 from tesk.cli.session import Session, add_ids_argument, add_server_argument
 from tesk.cli.waiting import wait_for
+from tesk.client.answers import text_of
 from tesk.errors import RequestError
+from tesk.tes.state import TERMINAL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask for each, also where one is refused. A task that has ended stays as it is."""
+    """Ask for each, also where one is refused. A task that has ended stays as it is, which is what was wanted: nothing of it runs."""
     session = Session(args)
     refused = 0
     for task_id in session.ids(args.ids):
         try:
+            state = text_of(session.ask(session.calls.get(task_id, "MINIMAL")), "state")
+            if state in TERMINAL:
+                talk(f"task {task_id} is {state} already; nothing to cancel")
+                if args.wait:
+                    print(f"{task_id} {state}")
+                continue
             session.ask(session.calls.cancel(task_id))
         except RequestError as error:
             say(error)

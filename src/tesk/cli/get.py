@@ -25,27 +25,44 @@ def run(args: argparse.Namespace) -> int:
     """Print them: one task as it is, several as a list."""
     session = Session(args)
     tasks = [session.ask(session.calls.get(task_id, args.view)) for task_id in session.ids(args.ids)]
+    if args.format == "name":
+        print("\n".join(text_of(task, "id") for task in tasks))
+        return 0
+    moving: dict[str, str] = {}
+    for task in tasks:
+        known = _known(session, task)
+        _make_exact(task, known)
+        if moved := _moving(known):
+            moving[text_of(task, "id")] = moved
     if args.format in ("json", "yaml"):
         print_document(tasks if len(tasks) > 1 else tasks[0], args.format)
         for task in tasks:
-            if text_of(task, "state") == "INITIALIZING" and (why := _moving(session, task)):
+            if text_of(task, "state") == "INITIALIZING" and (why := moving.get(text_of(task, "id"))):
                 talk(f"task {text_of(task, 'id')}: {why}")
-    elif args.format == "name":
-        print("\n".join(text_of(task, "id") for task in tasks))
     else:
-        moving = {text_of(task, "id"): moved for task in tasks if (moved := _moving(session, task))}
         print_table([tasks], args.format, _column(moving) if moving else ())
     return 0
 
 
-def _moving(session: Session, task: Document) -> str:
-    """How far a task's data is, or why it does not run yet; "" where there is nothing to say, or the server is not ours."""
-    if text_of(task, "state") not in _MOVES_DATA:
-        return ""
+def _known(session: Session, task: Document) -> Document:
+    """What the server knows beyond TES of a task, where that would be shown; nothing of a server that is not ours."""
+    if text_of(task, "state") not in _MOVES_DATA and not text_of(task, "resources", "cpu_cores"):
+        return {}
     try:
-        known = session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}"))
+        return session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}"))
     except (RequestError, ClientError):
-        return ""
+        return {}
+
+
+def _make_exact(task: Document, known: Document) -> None:
+    """Put the cores in that the task asked for: TES has whole numbers alone, so its answers round fractions up."""
+    resources, exact = task.get("resources"), known.get("cpu_cores")
+    if isinstance(resources, dict) and resources.get("cpu_cores") and isinstance(exact, float) and exact % 1:
+        resources["cpu_cores"] = exact
+
+
+def _moving(known: Document) -> str:
+    """How far a task's data is, or why it does not run yet; "" where there is nothing to say."""
     moved = known.get("transfer")
     return _progress(moved) if isinstance(moved, dict) else printable(text_of(known, "waiting"))
 

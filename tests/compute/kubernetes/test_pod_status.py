@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from time import gmtime, strftime
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tesk.compute.backend import AttemptId, Phase
-from tesk.compute.kubernetes.memo import VERDICT, Verdict, text
+from tesk.compute.kubernetes.memo import MEMO, VERDICT, Memo, Verdict, text
 from tesk.compute.kubernetes.objects import Event, Pod
 from tesk.compute.kubernetes.pod_status import container, read
 from tesk.compute.kubernetes.results import observation
@@ -119,6 +120,22 @@ def test_how_far_a_pod_is_is_read_of_its_containers(name, phase, waiting) -> Non
     reading = seen_at(seen, trouble=NONE)
     assert (reading.phase, reading.over, reading.verdict) == (phase, False, None)
     assert waiting is None or waiting in reading.waiting
+
+
+def test_a_pod_that_waits_for_a_node_says_what_its_task_asks_for() -> None:
+    def asks(found):
+        known = Memo(images=("i",), cpu_cores=4, ram_bytes=512 * 10**9, disk_bytes=10**10)
+        found["metadata"].setdefault("annotations", {})[MEMO] = text(known)
+
+    assert seen_at(pod("unschedulable", asks)).waiting.endswith(
+        " (The task asks for 4 cores, 512 GB of memory, 10 GB of disk; its stager for 0.1 cores, 300 MB.)"
+    )
+
+
+def test_an_image_is_waited_for_until_a_moment_that_is_said() -> None:
+    first = seen_at(pod("image-back-off"))
+    assert first.waiting.endswith(f" (waited for until {strftime('%H:%M:%S UTC', gmtime(first.until))})")
+    assert seen_at(pod("image-back-off"), 100.0, trouble=first.trouble).waiting == first.waiting
 
 
 def test_a_pod_whose_inputs_failed_never_seems_to_run() -> None:

@@ -16,10 +16,14 @@ FORGOTTEN: Final = "tesk/forgotten"
 
 
 class Memo(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What must be known of a task to read its pod. `images` as the task names them, `ignored` executors may fail. Bytes."""
+    """What must be known of a task to read its pod. `images` as the task names them, `ignored` executors may fail. Bytes.
+
+    `cpu_cores` 0: not known, as of a pod of an older server.
+    """
 
     images: tuple[str, ...] = ()
     ignored: tuple[int, ...] = ()
+    cpu_cores: float = 0
     ram_bytes: int = 0
     disk_bytes: int = 0
     tail_bytes: int = 65536
@@ -43,6 +47,7 @@ def memo_of(plan: Plan) -> Memo:
     return Memo(
         images=tuple(step.image for step in plan.steps),
         ignored=tuple(step.index for step in plan.steps if step.ignore_error),
+        cpu_cores=plan.cpu_cores,
         ram_bytes=plan.ram_bytes,
         disk_bytes=plan.disk_bytes,
         tail_bytes=plan.tail_bytes,

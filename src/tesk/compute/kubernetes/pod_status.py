@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
+from time import gmtime, strftime
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from tesk.compute.kubernetes.objects import Condition, ContainerStatus, Event, P
 from tesk.compute.kubernetes.troubles import Trouble, of_container, of_volumes, place, worst
 from tesk.pod import CLOSED, EXECUTOR, INPUTS, OUTPUTS
 from tesk.settings import KubernetesSettings
+from tesk.tes.amounts import amount
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 _LOST_NODE = "DeletionByTaintManager"
@@ -78,7 +80,7 @@ def read(
         return Reading(phase=progress[0], since=progress[1], disturbed=disturbed, until=until)
     found = worst(_troubles(pod, events, settings))
     if found is None:
-        return Reading(phase=progress[0], since=progress[1], waiting=_waiting(pod), stuck=_stuck(pod))
+        return Reading(phase=progress[0], since=progress[1], waiting=_waiting(pod, settings), stuck=_stuck(pod))
     if trouble is None:
         since = now if found.began is None else min(now, found.began)
     else:
@@ -91,7 +93,7 @@ def read(
     return Reading(
         phase=progress[0],
         since=progress[1],
-        waiting=found.sentence if before else None,
+        waiting=f"{found.sentence} (waited for until {_clock(due)})" if before else None,
         trouble=(found.kind, since),
         until=due,
         stuck=_stuck(pod),
@@ -160,7 +162,7 @@ def _progress(pod: Pod, now: float) -> tuple[Phase, float]:
     return Phase.WAITING, created
 
 
-def _waiting(pod: Pod) -> str | None:
+def _waiting(pod: Pod, settings: KubernetesSettings) -> str | None:
     if is_scheduled(pod):
         return None
     # Present from the first try on, and `False` as long as there is no node.
@@ -169,7 +171,20 @@ def _waiting(pod: Pod) -> str | None:
         return None
     if said.reason == "SchedulingGated":
         return "It waits to be admitted (SchedulingGated)"
-    return " ".join((said.message or said.reason or "").split()) or None
+    words = " ".join((said.message or said.reason or "").split())
+    return f"{words}{_asked(pod, settings)}" if words else None
+
+
+def _asked(pod: Pod, settings: KubernetesSettings) -> str:
+    """What a node would have to have free, which a scheduler does not say."""
+    known = memo(pod)
+    if not known.cpu_cores:
+        return ""
+    disk = f", {amount(known.disk_bytes)} of disk" * bool(known.disk_bytes)
+    return (
+        f" (The task asks for {known.cpu_cores:g} cores, {amount(known.ram_bytes)} of memory{disk}; "
+        f"its stager for {settings.stager_cpu_cores:g} cores, {amount(settings.stager_ram_gb * 1e9)}.)"
+    )
 
 
 def _stuck(pod: Pod) -> float | None:
@@ -340,6 +355,10 @@ def _said(end: Terminated) -> str:
     reason = f" ({end.reason})" if end.reason and end.reason not in ("Error", "Completed") else ""
     # A message in JSON is a report: no words for people.
     return f"exit code {end.exit_code}{reason}{f', {words}' if words and not words.startswith('{') else ''}"
+
+
+def _clock(at: float) -> str:
+    return strftime("%H:%M:%S UTC", gmtime(at))
 
 
 def _sentence(text: str) -> str:
