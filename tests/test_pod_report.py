@@ -162,6 +162,10 @@ def test_what_is_no_report_is_none(words: bytes) -> None:
 def test_the_kubelet_divides_the_room_for_summaries_among_all_containers() -> None:
     assert room(1) == 2048
     assert room(10) == 819
+    assert room(1, 3) == 3072
+    # The kubelet gives each of them this much; ours, three injected, and one that came later.
+    assert room(1, 6) <= 12288 // 7
+    assert room(1, 1) == 4096
 
 
 def _report(files: int, tail: str) -> AttemptReport:

@@ -102,7 +102,7 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
 
     `settings` are in force, with the credentials that this task's data needs and no others. `folders` are made before the
     first executor runs, and open to any user with those above them; `singles` are files that are mounted by themselves,
-    so they are written in place.
+    so they are written in place. `containers`: how many the pod has, with those that others put into it; 0: not known.
     """
 
     pod: str
@@ -112,6 +112,7 @@ class PodJob(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t
     executors: tuple[PodExecutor, ...]
     folders: tuple[str, ...] = ()
     singles: tuple[str, ...] = ()
+    containers: int = 0
 
 
 class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -23,6 +23,8 @@ _UNPACKED_BYTES = 64 * 1024 * 1024
 """Nobody must have more memory than this for a report, however small it was packed."""
 _UNCOUNTED = 3
 """An init container of ours, and two that somebody else may put into a pod."""
+_LATER = 1
+"""A container that somebody adds for a look."""
 
 _decoder: json.Decoder[AttemptReport | PackedReport] = json.Decoder(AttemptReport | PackedReport)
 
@@ -51,9 +53,13 @@ def summary(report: AttemptReport, limit_bytes: int = SUMMARY_BYTES) -> bytes:
     return short
 
 
-def room(executors: int) -> int:
-    """Return how many bytes the summary of a pod may have; the kubelet cuts what is longer, in the middle of a word."""
-    return min(SUMMARY_BYTES, SUMMARIES_BYTES // (executors + 2 + _UNCOUNTED))
+def room(executors: int, containers: int = 0) -> int:
+    """Return how many bytes the summary of a pod may have; the kubelet cuts what is longer, in the middle of a word.
+
+    `containers`: how many the pod had when it was made, init containers included; 0: not known.
+    """
+    count = containers + _LATER if containers else executors + 2 + _UNCOUNTED
+    return min(SUMMARY_BYTES, SUMMARIES_BYTES // count)
 
 
 def read_report(line: bytes) -> AttemptReport | None:

@@ -155,6 +155,7 @@ class Cluster:
             server_id=self._settings.server_id,
             namespace=namespace,
             owner=pod.metadata.name,
+            containers=len(pod.spec.containers) + len(pod.spec.init_containers),
         )
         path = path_of("secrets", namespace)
         try:

@@ -93,10 +93,16 @@ class ContainerStatus(Struct, frozen=True, rename={"image_id": "imageID", "resta
     restart_count: int = 0
 
 
+class Present(Struct, frozen=True, gc=False):
+    """Something of which nothing is read but that it is there."""
+
+
 class PodSpec(Struct, frozen=True, rename="camel", gc=False):
-    """Where a pod is."""
+    """Where a pod is, and how many containers it has, with those that others put into it."""
 
     node_name: str = ""
+    containers: tuple[Present, ...] = ()
+    init_containers: tuple[Present, ...] = ()
 
 
 class PodStatus(Struct, frozen=True, rename="camel", gc=False):
@@ -130,6 +136,8 @@ class Pod(Struct, frozen=True, gc=False):
         if meta.finalizers:
             force_setattr(meta, "finalizers", tuple([intern(each) for each in meta.finalizers]))
         _once(self.spec, "node_name", self.spec.node_name)
+        force_setattr(self.spec, "containers", (_PRESENT,) * len(self.spec.containers))
+        force_setattr(self.spec, "init_containers", (_PRESENT,) * len(self.spec.init_containers))
         _once(status, "phase", status.phase)
         if status.conditions:
             force_setattr(status, "conditions", tuple([each for each in status.conditions if each.type in CONDITIONS]))
@@ -139,6 +147,9 @@ class Pod(Struct, frozen=True, gc=False):
         for container in status.container_statuses:
             _once(container, "name", container.name)
             _once(container, "image_id", container.image_id)
+
+
+_PRESENT: Final = Present()
 
 
 def _once(value: Struct, name: str, text: str) -> None:

@@ -25,8 +25,13 @@ POD_LIMIT_BYTES = 1_250_000
 _FOLDERS = frozenset({Shared.FOLDER, Shared.WORKDIR})
 
 
-def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings) -> dict[str, Struct]:
-    """Return what each item of the secret says. `storage` is what this task's data needs, credentials included."""
+def jobs(
+    attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings, containers: int = 0
+) -> dict[str, Struct]:
+    """Return what each item of the secret says. `storage` is what this task's data needs, credentials included.
+
+    `containers`: how many the pod has, where it is known.
+    """
     stager = PodJob(
         pod=pod_uid,
         attempt=str(attempt),
@@ -36,6 +41,7 @@ def jobs(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings)
         # Those that are mounted, too: where a volume's own mode is none for all, neither is that of a folder in it.
         folders=tuple(sorted({*plan.folders, *(entry.path for entry in plan.shared if entry.kind in _FOLDERS)})),
         singles=singles(plan),
+        containers=containers,
     )
     made: dict[str, Struct] = {STAGER_KEY: stager}
     for step in plan.steps:
@@ -63,12 +69,13 @@ def secret_manifest(
     server_id: str,
     namespace: str = "",
     owner: str | None = None,
+    containers: int = 0,
 ) -> Document:
     """Return the secret of the pod with `pod_uid`, which owns it. Raises CannotRun where it would be too large.
 
-    `owner` is the pod's name where it is another than the attempt's, as that of a Job's pod is.
+    `owner` is the pod's name where it is another than the attempt's, as that of a Job's pod is. `containers`: see `jobs`.
     """
-    data = items(attempt, plan, pod_uid, storage)
+    data = items(attempt, plan, pod_uid, storage, containers)
     if why := secret_too_large(data):
         raise CannotRun(f"The task {why}.")
     pod = {"apiVersion": "v1", "kind": "Pod", "name": owner or pod_name(attempt), "uid": pod_uid}
@@ -87,9 +94,11 @@ def secret_manifest(
     }
 
 
-def items(attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings) -> dict[str, bytes]:
+def items(
+    attempt: AttemptId, plan: Plan, pod_uid: str, storage: StorageSettings, containers: int = 0
+) -> dict[str, bytes]:
     """Return the items of the secret as they are stored."""
-    return {key: packed(job) for key, job in jobs(attempt, plan, pod_uid, storage).items()}
+    return {key: packed(job) for key, job in jobs(attempt, plan, pod_uid, storage, containers).items()}
 
 
 def packed(job: Struct) -> bytes:

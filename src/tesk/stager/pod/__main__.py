@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         report = take_out(job, control, root, mover)
     except OSError as error:
         report = AttemptReport(pod=job.pod, attempt=job.attempt, error=f"{error.filename}: {error.strerror}")
-    _say(report, room(len(job.executors)), there.termination)
+    _say(report, room(len(job.executors), job.containers), there.termination)
     if mover.stopped:
         return TERMINATED
     return 0 if report.error is None else 1
