@@ -19,6 +19,34 @@ _TEXTS = {"type": "array", "items": _TEXT}
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _TRUTH = {"type": "boolean"}
 _NAME = {"type": "string", "minLength": 1}
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = rf"{_LABEL}(\.{_LABEL})*"
+
+
+def _like(pattern: str, *, optional: bool = True) -> dict[str, object]:
+    """A text of a form. What a name, an amount or a network must be for Kubernetes is seen here, not by a server that fails."""
+    return {"type": "string", "pattern": f"^({pattern}){'?' * optional}$"}
+
+
+def _each_like(pattern: str) -> dict[str, object]:
+    return {"type": "array", "items": _like(pattern, optional=False)}
+
+
+_NAMESPACE, _OBJECT = _like(_LABEL), _like(_HOST)
+_IMAGE = _like("[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+_QUANTITY = {
+    "type": ["string", "number"],
+    "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$",
+    "minimum": 0,
+}
+_AMOUNTS = {"type": "object", "additionalProperties": _QUANTITY}
+_RESOURCES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"requests": _AMOUNTS, "limits": _AMOUNTS, "claims": {"type": "array"}},
+}
+_NETWORK = "[0-9A-Fa-f:.]+/[0-9]{1,3}"
+_WEB = _like("https?://[^ ]+")
 _ANYTHING = {"type": ["object", "array", "string", "number", "boolean", "null"]}
 
 
@@ -39,7 +67,25 @@ _KNOWN: dict[str, dict[str, object]] = {
     "image.pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
     "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "stagerImage.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
-    "imagePullSecrets": _TEXTS,
+    "image.repository": _IMAGE,
+    "stagerImage.repository": _IMAGE,
+    "image.tag": _like("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"),
+    "stagerImage.tag": _like("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"),
+    "imagePullSecrets": _each_like(_HOST),
+    "nameOverride": _NAMESPACE,
+    "fullnameOverride": _NAMESPACE,
+    "auth.token.existingSecret": _OBJECT,
+    "database.existingSecret": _OBJECT,
+    "persistence.existingClaim": _OBJECT,
+    "persistence.storageClass": _OBJECT,
+    "tasks.namespace": _NAMESPACE,
+    "tasks.serviceAccount.name": _OBJECT,
+    "serviceAccount.name": _OBJECT,
+    "priorityClassName": _OBJECT,
+    "resources": _RESOURCES,
+    "controllers.resources": _RESOURCES,
+    "monitoring.serviceMonitor.interval": _like("([0-9]+(ms|[smhdwy]))+"),
+    "test.image": _IMAGE,
     "replicas": {"type": "integer", "minimum": 0},
     "secretSettings": {
         "type": "object",
@@ -47,31 +93,49 @@ _KNOWN: dict[str, dict[str, object]] = {
             "type": "object",
             "required": ["secret", "key"],
             "additionalProperties": False,
-            "properties": {"secret": _NAME, "key": _NAME},
+            "properties": {"secret": _like(_HOST, optional=False), "key": _NAME},
         },
     },
     "auth.users": _person("passwordHash"),
     "auth.tokens": _person("tokenHash"),
     "database.url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
-    "persistence.size": {"type": "string", "pattern": "^[0-9.]+([EPTGMk]i?)?$"},
+    "persistence.size": _QUANTITY,
     "persistence.accessModes": _TEXTS,
     "persistence.handOver": {"enum": ["auto", "always", "never"]},
-    "tasks.otherNamespaces": _TEXTS,
-    "tasks.networkPolicy.apiServer": _TEXTS,
-    "tasks.networkPolicy.denied": _TEXTS,
-    "tasks.networkPolicy.deniedIPv6": _TEXTS,
+    "tasks.otherNamespaces": _each_like(_LABEL),
+    "tasks.networkPolicy.apiServer": _each_like("[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
+    "tasks.networkPolicy.denied": _each_like(_NETWORK),
+    "tasks.networkPolicy.deniedIPv6": _each_like(_NETWORK),
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": {"type": "integer", "minimum": 1, "maximum": 65535},
     "service.nodePort": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
-    "ingress.hosts": _TEXTS,
-    "gateway.hostnames": _TEXTS,
+    "ingress.hosts": _each_like(rf"(\*\.)?{_HOST}"),
+    "gateway.hostnames": _each_like(rf"(\*\.)?{_HOST}"),
     "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"]},
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
+# The same of settings, by their struct.
+_OF_SETTINGS: dict[str, dict[str, dict[str, object]]] = {
+    "KubernetesSettings": {
+        "namespace": _NAMESPACE,
+        "namespaces": {"type": "object", "additionalProperties": _like(_LABEL, optional=False)},
+        "server_id": _like("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"),
+        "stager_image": _IMAGE,
+        "pull_secrets": _each_like(_HOST),
+        "service_account": _OBJECT,
+        "storage_class": _OBJECT,
+        "gpu_resource": _like(rf"{_HOST}/[A-Za-z0-9._-]+"),
+        "queue": _OBJECT,
+        "identity_endpoint": _WEB,
+    },
+    "TagNamespace": {"namespace": _like(_LABEL, optional=False)},
+    "S3Bucket": {"endpoint": _WEB},
+    "GsBucket": {"endpoint": _WEB},
+    "AzContainer": {"endpoint": _WEB},
+    "DefaultsSettings": {"image": _IMAGE},
+}
 # Objects of Kubernetes, whose fields are its own.
-_FREE = frozenset(
-    {"resources", "controllers.resources", "podSecurityContext", "securityContext", "monitoring.dashboard.labels"}
-)
+_FREE = frozenset({"podSecurityContext", "securityContext", "monitoring.dashboard.labels"})
 
 
 def documents() -> dict[Path, str]:
@@ -99,9 +163,12 @@ def _settings() -> tuple[dict[str, object], dict[str, object]]:
     (schema,), definitions = msgspec.json.schema_components(
         [Settings], schema_hook=lambda _: _ANYTHING, ref_template="#/$defs/{name}"
     )
-    for definition in definitions.values():
-        for field in definition.get("properties", {}).values():
+    for name, definition in definitions.items():
+        properties = definition.get("properties", {})
+        for field in properties.values():
             field.pop("default", None)
+        for field, known in _OF_SETTINGS.get(name, {}).items():
+            properties[field] |= known
     return schema, definitions
 
 

@@ -57,6 +57,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 
+{{/* Image of the task that is run to see that all works. */}}
+{{- define "tesk.testImage" -}}
+{{- coalesce .Values.test.image (dig "defaults" "image" "" .Values.settings) "busybox:latest" }}
+{{- end }}
+
 {{- define "tesk.tokenSecret" -}}
 {{- default (printf "%s-token" (include "tesk.fullname" .)) .Values.auth.token.existingSecret }}
 {{- end }}

@@ -100,6 +100,16 @@ def test_the_server_reads_the_settings_that_the_chart_makes(tmp_path):
         (["--set", "replicas=two"], "'/replicas': got string, want integer"),
         (["--set", "settings.kubernetes.shim=foo"], "'/settings/kubernetes/shim': value must be one of"),
         (["--set", "settings.kubernetez.shim=auto"], "'/settings': additional properties 'kubernetez' not allowed"),
+        (["--set", "tasks.namespace=Bad_NS"], "'/tasks/namespace': 'Bad_NS' does not match pattern"),
+        (["--set", "tasks.otherNamespaces={a,b c}"], "'/tasks/otherNamespaces/1': 'b c' does not match pattern"),
+        (["--set", "settings.kubernetes.namespaces.ada=Ada"], "'/settings/kubernetes/namespaces/ada': 'Ada' does not"),
+        (["--set", "settings.kubernetes.gpu_resource=gpu"], "'/settings/kubernetes/gpu_resource': 'gpu' does not"),
+        (["--set-json", 'settings.storage.s3=[{"endpoint": "s3.example.org"}]'], "'s3.example.org' does not match"),
+        (["--set", "image.repository=my server"], "'/image/repository': 'my server' does not match pattern"),
+        (["--set", "resources.requests.memory=lots"], "'/resources/requests/memory': 'lots' does not match pattern"),
+        (["--set", "persistence.size=8 GB"], "'/persistence/size': '8 GB' does not match pattern"),
+        (["--set", "tasks.networkPolicy.denied={10.0.0.0}"], "'/tasks/networkPolicy/denied/0': '10.0.0.0' does not"),
+        (["--set", "ingress.hosts={https://x.org}"], "'/ingress/hosts/0': 'https://x.org' does not match pattern"),
         (["--set", "replicas=2"], "needs PostgreSQL"),
         (["--set", "autoscaling.enabled=true"], "needs PostgreSQL"),
         (["--set", "controllers.apart=true"], "needs PostgreSQL"),
@@ -116,6 +126,29 @@ def test_wrong_values_are_refused_with_words(arguments, said):
     done = helm("template", "tesk", str(CHART), *arguments)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("arguments", "image"),
+    [
+        ([], "busybox:latest"),
+        (["--set", "settings.defaults.image=ours/small:1"], "ours/small:1"),
+        (["--set", "test.image=registry.example.org/busybox:1"], "registry.example.org/busybox:1"),
+    ],
+)
+def test_helm_test_and_the_doctor_in_the_server_try_the_same_image(arguments, image):
+    objects = made(*arguments)
+    assert config_of(objects)["defaults"]["image"] == image
+    assert objects["Pod", "tesk-test"]["spec"]["containers"][0]["args"][1] == image
+
+
+@needs_helm
+def test_the_notes_say_where_the_command_comes_from():
+    said = helm("install", "tesk", str(CHART), "--namespace", "here", "--dry-run=client", "--set", "replicas=1").stdout
+    notes = said.partition("NOTES:")[2]
+    assert notes.index("pip install") < notes.index("tesk run --image busybox:latest")
+    assert "exec -i deploy/tesk -- env" in notes
 
 
 @needs_helm
