@@ -1,6 +1,7 @@
 """`tesk logs -f` and `tesk get` while a task waits and runs, over HTTP."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import time
@@ -11,6 +12,7 @@ from fakes.process import serving
 from fakes.served import serve as served_at
 from fakes.served import until
 from fakes.typed import Typed
+from tesk.cli.following import Printed
 from tesk.store.rows import Move, Results
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.state import State
@@ -160,3 +162,79 @@ def test_who_follows_a_task_whose_stream_breaks_off_is_told_that_it_still_runs(t
         rest, said = process.communicate(timeout=30)
         assert (rest, process.returncode) == ("", 0)
         assert said.startswith(f"task {task} is still RUNNING: ")
+
+
+@contextlib.contextmanager
+def left_alone(tmp_path):
+    """Follow a task whose server goes away when `one` is printed; yield the reader, the task and where its server was."""
+    live = Backend(streams=[(b"one\n", asyncio.Event())])
+    with served_at(tmp_path, live=live) as served:
+        tesk = Typed(tmp_path, served.url)
+        task = tesk("run", "-d", "true").stdout.strip()
+        lease = begin(served, task)
+        move(served, lease, task, 1, State.INITIALIZING, State.RUNNING)
+        process = tesk.start("logs", "-f", task, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout.readline() == "one\n"
+        served.run(served.close_down())
+        said = process.stderr.readline()
+        assert said.startswith(f"the stream broke off: {served.url} broke the connection")
+        assert said.endswith("asking again for 120 s\n")
+    yield process, task, served.port
+
+
+def end(served, task, **log):
+    """Have a new server end a task that an earlier one has begun."""
+
+    async def takes_over():
+        lease = await served.store.acquire("here", "test", 60)
+        await served.store.adopt(lease, task)
+        return lease
+
+    results = Results(executor_logs=(ExecutorLog(exit_code=0, **log),))
+    move(served, served.run(takes_over()), task, 1, State.RUNNING, State.COMPLETE, results=results)
+
+
+def test_who_follows_a_task_goes_on_where_the_server_went_away_and_sees_nothing_twice(tmp_path):
+    ended = asyncio.Event()
+    with (
+        left_alone(tmp_path) as (process, task, port),
+        served_at(tmp_path, live=Backend(streams=[(b"one\ntwo\n", ended)]), port=port) as served,
+    ):
+        assert process.stdout.readline() == "two\n"
+        end(served, task, stdout="one\ntwo\n")
+        served.run(set_(ended))
+        assert (*process.communicate(timeout=30), process.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "rest", "said"),
+    [
+        ("", "two\n", ""),
+        (
+            "bad\n",
+            "",
+            "executor 0 ended meanwhile; what it wrote last to stdout and stderr, each by itself: `tesk logs`\n",
+        ),
+    ],
+)
+def test_what_an_executor_wrote_while_its_server_was_away_is_printed_where_it_has_ended(tmp_path, stderr, rest, said):
+    with left_alone(tmp_path) as (process, task, port), served_at(tmp_path, port=port) as served:
+        end(served, task, stdout="one\ntwo\n", stderr=stderr)
+        assert (*process.communicate(timeout=30), process.returncode) == (rest, said, 0)
+
+
+def test_of_a_stream_that_starts_anew_only_the_rest_is_printed_and_all_where_its_beginning_is_gone():
+    wrote, said = [], []
+    printed = Printed(wrote.append, said.append)
+    printed.begins(1)
+    printed.heard(b"one\ntwo\n")
+    printed.begins(1)
+    for piece in (b"on", b"e\ntw", b"o\nthree\n"):
+        printed.heard(piece)
+    assert (b"".join(wrote), said) == (b"one\ntwo\nthree\n", [])
+    printed.begins(1)
+    printed.heard(b"one\nfour\n")
+    assert (wrote[-1], len(said)) == (b"one\nfour\n", 1)
+    printed.begins(2)
+    printed.heard(b"one\n")
+    assert (wrote[-1], printed.size_bytes, len(said)) == (b"one\n", 4, 1)

@@ -87,12 +87,13 @@ def serve(
     alive=lambda: True,
     wrap=lambda store: store,
     host="127.0.0.1",
+    port=0,
     live=None,
     check=None,
 ):
     """Serve a store in `folder` until the block ends. `wrap` may put something between application and store."""
     settings = settings or Settings()
-    listening = socket.create_server((host, 0))
+    listening = socket.create_server((host, port))
     port = listening.getsockname()[1]
     settings = replace(settings, server=replace(settings.server, port=port))
     metrics = Metrics()

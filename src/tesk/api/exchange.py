@@ -14,6 +14,9 @@ Headers = list[tuple[bytes, bytes]]
 OFFER: Final = "tesk.offer"
 """Where in its scope a connection that knows short ways takes one."""
 
+CUT: Final = "tesk.cut"
+"""Where in its scope a connection says how it is closed."""
+
 JSON: Final[Headers] = [
     (b"content-type", b"application/json"),
     # Whose task it is depends on who asks, and tasks move.
@@ -107,6 +110,15 @@ class Exchange:
         if message["type"] == "http.disconnect":
             raise Disconnected
         return message
+
+    async def break_off(self) -> None:
+        """End an answer so that the client sees that it is not whole: it has no last piece."""
+        close: Callable[[], None] | None = self.scope.get(CUT)
+        if close is None:
+            await self.send({"type": "http.response.body", "body": b""})
+        else:
+            close()
+            await self.gone()
 
     async def gone(self) -> None:
         """Return when the client has gone away. The body has been read."""

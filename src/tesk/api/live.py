@@ -52,7 +52,8 @@ class Logs:
     async def logs(self, exchange: Exchange) -> None:
         """Write one executor's stream to its end; without `follow`, as far as it is.
 
-        Kept streams are given where the attempt is over; `combined` is then stdout, and stderr after it.
+        Kept streams are given where the attempt is over; `combined` is then stdout, and stderr after it. Where the server
+        ends, or the backend cannot be asked, the connection is broken off: who follows comes again.
         """
         task_id: str = exchange.scope["path_params"]["id"]
         executor, stream, follow = _asked(exchange)
@@ -69,9 +70,14 @@ class Logs:
             for each in (writing, *over):
                 each.cancel()
             await asyncio.gather(*over, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError, BackendUnavailable):
-                await writing  # what it was told is told; a fault of our own is one
-        await exchange.send({"type": "http.response.body", "body": b""})
+        whole = False
+        with contextlib.suppress(asyncio.CancelledError, BackendUnavailable):
+            await writing  # what it was told is told; a fault of our own is one
+            whole = True
+        if whole:
+            await exchange.send({"type": "http.response.body", "body": b""})
+        else:
+            await exchange.break_off()
 
     async def _write(self, exchange: Exchange, task_id: str, executor: int, stream: Stream, *, follow: bool) -> None:
         while (task := await self._task(exchange, task_id)) is not None:

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
-import sys
 import time
 
 from tesk.cli.ending import STREAMS, print_streams
+from tesk.cli.following import attempt_of, follow
 from tesk.cli.output import talk
 from tesk.cli.session import Session, add_server_argument
+from tesk.cli.wait import PATIENCE
 from tesk.cli.waiting import wait_for, why_it_waits
 from tesk.client.answers import list_of, text_of, words_of
 from tesk.errors import NotEnded, NotFound
@@ -66,23 +67,19 @@ def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
     if text_of(task, "state") in _BEFORE and (why := why_it_waits(session, task_id)):
         talk(f"task {task_id} waits: {why}")
     while True:
+        attempt = attempt_of(task)
         for executor in every if args.executor is None else (args.executor,):
             try:
-                session.ask(
-                    session.calls.logs(task_id, executor, stream=args.stream or "combined", follow=True, heard=_print)
-                )
+                follow(session, task_id, executor, args.stream or "combined", attempt)
             except NotFound:
                 return False
-        state = _state_behind(session, task_id)
+        state = _state_behind(session.patient(PATIENCE), task_id)
         if state not in _BEFORE:
             break
         talk(f"task {task_id} is tried again")
+        task = session.ask(session.calls.get(task_id, "BASIC"))
     if state == "RUNNING":
-        # A server that ends ends its streams, too: what was printed may not be all.
-        talk(
-            f"task {task_id} is still RUNNING: its outputs are on their way, or the stream broke off, as when a server is"
-            f" started anew; `tesk logs -f {task_id}` shows it from the beginning"
-        )
+        talk(f"task {task_id} is still RUNNING: its executors have ended, and its outputs are on their way")
     return True
 
 
@@ -94,8 +91,3 @@ def _state_behind(session: Session, task_id: str) -> str:
             session.calls.wait(task_id, clock=time.monotonic, timeout_seconds=_SETTLED_SECONDS, told=states.append)
         )
     return states[-1]
-
-
-def _print(piece: bytes) -> None:
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()

@@ -31,6 +31,7 @@ class Session:
     """One server, for one command."""
 
     def __init__(self, args: argparse.Namespace, patience: Patience | None = None) -> None:
+        self._args = args
         named = args.server or os.environ.get("TESK_SERVER")
         self._named = bool(named)
         address = parse(named or DEFAULT_SERVER, os.environ.get("TESK_TOKEN"))
@@ -38,6 +39,10 @@ class Session:
         self.calls = Calls(address, patience or Patience(busy=60, gone=0))
         self.origin = address.origin
         self._sockets = Sockets(address.origin)
+
+    def patient(self, patience: Patience) -> "Session":
+        """Return a session with the same server that tries for longer."""
+        return Session(self._args, patience)
 
     def ask(self, call: Call[T]) -> T:
         """Run a call to its end."""
