@@ -10,7 +10,8 @@ import contextlib
 import json
 import ssl
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import NamedTuple
 
 from aiohttp import web
@@ -59,6 +60,8 @@ class KubernetesApi:
         self.gone_in_the_answer = False
         self.watchers: dict[asyncio.Queue, str] = {}
         self.moved = asyncio.Condition()
+        self.ahead = timedelta()
+        """How far its clock is ahead of that of everybody else."""
         self._tls = tls
         self._pages: dict[str, tuple[int, list[dict]]] = {}
         self._ending = asyncio.Event()
@@ -133,6 +136,9 @@ class KubernetesApi:
             queue.put_nowait(how if isinstance(how, str | None) else {"type": "ERROR", "object": how})
         await self.until(lambda: not self.watchers)
 
+    def _now(self):
+        return datetime.now(UTC) + self.ahead
+
     def asked(self, method="", part=""):
         return [each for each in self.requests if each[0].startswith(method) and part in each[1]]
 
@@ -172,6 +178,8 @@ class KubernetesApi:
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             return _json(status(401, "Unauthorized", "Unauthorized"), 401)
         answer = await self._right(request)
+        if not answer.prepared:
+            answer.headers["Date"] = format_datetime(self._now(), usegmt=True)
         if fault == DONE_AND_CUT:
             request.transport.abort()
         return answer
@@ -205,7 +213,7 @@ class KubernetesApi:
                     resource,
                     namespace,
                     name,
-                    metadata=found["metadata"] | {"deletionTimestamp": datetime.now(UTC).isoformat()},
+                    metadata=found["metadata"] | {"deletionTimestamp": self._now().isoformat()},
                 )
             else:
                 self.remove(resource, namespace, name)

@@ -59,6 +59,11 @@ class Api:
         """How often what was asked for, each try counted."""
         return self._wire.calls
 
+    @property
+    def ahead_seconds(self) -> float:
+        """How far the server's clock is ahead of ours."""
+        return self._wire.ahead_seconds
+
     async def __aenter__(self) -> Self:
         self._wire.open()
         return self

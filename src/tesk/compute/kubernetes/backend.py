@@ -240,21 +240,25 @@ class KubernetesBackend:
         stuck = reading.stuck
         if stuck is not None and not reading.over:
             since_asked = time.monotonic() - known.asked
-            if time.time() - stuck >= _STUCK_SECONDS and since_asked >= _EVENTS_SECONDS:
+            if self._now() - stuck >= _STUCK_SECONDS and since_asked >= _EVENTS_SECONDS:
                 known.events = await self._cluster.events(known.pod)
                 known.asked = time.monotonic()
                 reading = self._reading(known)
-            again = max(stuck + _STUCK_SECONDS, time.time() + _EVENTS_SECONDS * bool(known.asked))
-            self._pods.tell_at(attempt, again)
+            again = max(stuck + _STUCK_SECONDS, self._now() + _EVENTS_SECONDS * bool(known.asked))
+            self._pods.tell_at(attempt, again - self.api.ahead_seconds)
         known.trouble, known.waiting = reading.trouble, reading.waiting
         if reading.until < inf:
-            self._pods.tell_at(attempt, reading.until)
+            self._pods.tell_at(attempt, reading.until - self.api.ahead_seconds)
         return reading
+
+    def _now(self) -> float:
+        """The time by the clock of the cluster, which all times of its pods are of."""
+        return time.time() + self.api.ahead_seconds
 
     def _reading(self, known: Known) -> Reading:
         return read(
             known.pod,
-            now=time.time(),
+            now=self._now(),
             settings=self._settings,
             events=known.events,
             trouble=known.trouble,

@@ -6,12 +6,15 @@ may have been done is done again only where twice is once (`Call.again`).
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from email.utils import parsedate_to_datetime
 
 from tesk import __version__
 from tesk.compute.kubernetes.credentials import Access, Proof
@@ -25,10 +28,14 @@ try:
 except ModuleNotFoundError as error:
     raise StartError("Kubernetes wants one package more: pip install 'tesk[kubernetes]'") from error
 
+_log = logging.getLogger(__name__)
+
 AGENT = f"tesk/{__version__}"
 _CONNECT_SECONDS = 10.0
 _KEPT_SECONDS = 30.0
 """Shorter than a load balancer keeps a connection that is not used."""
+_BREATH_SECONDS = 5.0
+"""Times in answers are whole seconds, and answers take their time."""
 _AT_ONCE = 32
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -56,10 +63,14 @@ class Call:
 
 
 class Wire:
-    """The way to one API server. Raises Refused and Unanswered. `calls` counts each try by what must be allowed for it."""
+    """The way to one API server. Raises Refused and Unanswered. `calls` counts each try by what must be allowed for it.
+
+    `ahead_seconds`: how far the server's clock is ahead of ours by its last answer; 0 where they agree but for a breath.
+    """
 
     def __init__(self, access: Access, request_seconds: float) -> None:
         self.calls: Counter[Rule] = Counter()
+        self.ahead_seconds = 0.0
         self._access = access
         self._request_seconds = request_seconds
         self._session: aiohttp.ClientSession | None = None
@@ -104,6 +115,17 @@ class Wire:
                 # Not with a word of TLS, for whose answer it would linger.
                 response.connection.transport.abort()
             response.close()
+
+    def _compare(self, said: str | None) -> None:
+        """Compare clocks, by what an answer says of its time."""
+        try:
+            ahead = parsedate_to_datetime(said or "").timestamp() - time.time()
+        except ValueError:
+            return
+        ahead = ahead if abs(ahead) > _BREATH_SECONDS else 0.0
+        if ahead and not self.ahead_seconds:
+            _log.warning("The clock of the cluster is %+.0f s from ours; times of pods are read by it", ahead)
+        self.ahead_seconds = ahead
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
@@ -157,6 +179,7 @@ class Wire:
             response = await self._send(call, proof)
             async with contextlib.AsyncExitStack() as opened:
                 opened.callback(response.close)
+                self._compare(response.headers.get("Date"))
                 if response.status >= 300:
                     status = status_of(await response.read())
                     raise no(response.status, status, _seconds(response.headers.get("Retry-After"), status))
