@@ -212,10 +212,34 @@ def test_doctor_names_what_to_try_for_each_warning(tesk, network):
     assert ("network" in "".join(lines[number] for number in warnings)) or network != "host"
 
 
+def test_doctor_names_the_files_that_settings_come_from(tesk, tmp_path):
+    (tmp_path / "config").write_text('{"server": {"port": 0}}')
+    (tmp_path / "ours.toml").write_text("[server]\nport = 0\n")
+    for name in ("config", "ours.toml"):
+        done = tesk("doctor", "--network", "off", TESK_CONFIG=str(tmp_path / name), TESK_LOG_LEVEL="info")
+        assert f"ok   settings: from {tmp_path / name}\n" in done.stdout
+
+
 def test_doctor_fails_where_a_setting_is_wrong(tesk):
     done = tesk("doctor", "--port", "http")
     assert done.returncode == 1
     assert "fail settings: --port: server.port" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.toml", "settings"])
+def test_doctor_names_the_settings_file_whatever_it_is_called_and_holds(tesk, tmp_path, name):
+    for text in ("{}", '{"server": {"port": 8123}}') if name == "c.json" else ("", "server.port = 8123\n"):
+        (tmp_path / name).write_text(text)
+        done = tesk("doctor", "--kubernetes", "--config", name, "--data-dir", "d")
+        assert done.stdout.splitlines()[1] == f"ok   settings: from {name}"
+
+
+def test_doctor_says_in_the_words_of_the_file_what_is_wrong_in_it(tesk, tmp_path):
+    for name, text, right in (("c.json", '{"server": 3}', '"server": {...}'), ("c.toml", "server = 3", "[server]")):
+        (tmp_path / name).write_text(text)
+        said = tesk("doctor", "--config", name).stdout.splitlines()[1]
+        assert said.startswith(f"fail settings: {name}")
+        assert said.endswith(f": server is a table: write {right}")
 
 
 def test_the_scripts_for_shells_know_every_word_and_flag(tmp_path):

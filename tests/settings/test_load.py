@@ -217,6 +217,14 @@ def test_a_file_may_be_json_and_what_is_wrong_in_it_is_named_likewise(file):
     assert wrong(config=str(path)) == [f"{path}: is no object: write {{}} for no settings"]
 
 
+def test_a_file_of_json_is_known_by_what_is_in_it_whatever_its_name(file):
+    path = file('{"server": {"port": 2}}', "config")
+    loaded = load(environ={}, config=str(path))
+    assert (loaded.settings.server.port, loaded.origins["server.port"]) == (2, str(path))
+    path.write_text('{"server": 1}')
+    assert wrong(config=str(path)) == [f'{path}: server is a table: write "server": {{...}}']
+
+
 def test_a_section_that_is_no_table_is_an_error(file):
     path = file("server = 1\n")
     assert wrong(config=str(path)) == [f"{path}:1: server is a table: write [server]"]

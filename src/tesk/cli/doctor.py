@@ -46,7 +46,8 @@ TRIAL_SECONDS = 300.0
 # Where SQLite's log, or its locks, are not to be trusted.
 _FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs"})
 
-_FILE = re.compile(r"(.+\.(?:toml|json))(?::\d+)?")
+_FILE = re.compile(r"(?!default$|TESK_|--)(.+?)(?::\d+)?")
+"""An origin of a setting that is a file, and its line where that is known."""
 _COLORS = {OK: "32", WARN: "33", FAIL: "31"}
 
 
@@ -91,8 +92,8 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(FAIL, "settings", str(error), "tesk config")
         return
     settings = loaded.settings
-    files = sorted({found[1] for origin in loaded.origins.values() if (found := _FILE.fullmatch(origin))})
-    yield Finding(OK, "settings", f"from {', '.join(files)}" if files else "all that is not given has its default")
+    files = ", ".join(map(str, loaded.files))
+    yield Finding(OK, "settings", f"from {files}" if files else "all that is not given has its default")
     if settings.server.insecure:
         yield Finding(
             WARN,

@@ -90,28 +90,31 @@ def load(
 def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
     try:
         text = path.read_text(encoding="utf-8")
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        is_json = path.suffix == ".json" or text.lstrip().startswith("{")  # as no TOML does
+        document = json.loads(text) if is_json else tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise SettingsError(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+        raise SettingsError(f"{path}: not {'JSON' if is_json else 'TOML'}: {error}") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: is no object: write {{}} for no settings")
     known = {setting.key: setting for setting in reference()}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     given: dict[str, _Given] = {}
+    opening = '"{}": {{...}}' if path.suffix == ".json" else "[{}]"
 
     def read(table: Mapping[str, object], prefix: str) -> None:
         for name, value in table.items():
             key = prefix + name
-            line = _line(text, key)
+            line = None if is_json else _line(text, key)
             origin = f"{path}:{line}" if line else str(path)
             if key in known:
                 given[key] = _Given(value, origin, strict=True)
             elif key in sections and isinstance(value, dict):
                 read(value, key + ".")
             elif key in sections:
-                problems.append(f"{origin}: {key} is a table: write [{key}]")
+                how = f'"{name}": {{...}}' if is_json else f"[{key}]"
+                problems.append(f"{origin}: {key} is a table: write {how}")
             else:
                 problems.append(f"{origin}: there is no setting {key}{_near(key, [*known, *sections])}")
 
