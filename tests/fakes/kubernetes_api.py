@@ -48,6 +48,7 @@ class KubernetesApi:
     """`requests`: method, path, query and headers of each, in order. `token`: the only bearer that is let in, if any."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None):
+        self.uid = f"cluster-{id(self)}"
         self.objects: dict[tuple[str, str, str], dict] = {}
         self.version = 100
         self.oldest = 0
@@ -202,6 +203,8 @@ class KubernetesApi:
                     return _json(status(409, f'{resource} "{name}" already exists', "AlreadyExists"), 409)
                 return _json(self.put(resource, namespace, name, **body), 201)
         found = self.objects.get((resource, namespace, name))
+        if resource == "namespaces" and found is None:
+            found = {"metadata": {"name": name, "uid": self.uid}}
         if found is None:
             return _json(status(404, f'{resource} "{name}" not found', "NotFound"), 404)
         if request.method == "DELETE":

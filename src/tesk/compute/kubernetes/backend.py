@@ -21,7 +21,7 @@ from tesk.compute.kubernetes.pods import Known, Pods, attempt_of
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import Invalid, NotFound, Refused
-from tesk.compute.kubernetes.results import observation
+from tesk.compute.kubernetes.results import observation, tails
 from tesk.compute.kubernetes.rights import uses_queue
 from tesk.compute.kubernetes.watch import Mirror
 from tesk.compute.plan import Plan
@@ -59,6 +59,7 @@ class KubernetesBackend:
 
     name = "kubernetes"
     place = ""
+    """Empty until the cluster has said which it is."""
     shared = True
     says: tuple[str, ...] = ()
     """Once open: what holds of this cluster."""
@@ -80,7 +81,6 @@ class KubernetesBackend:
         self._pods = Pods(jobs=uses_queue(settings))
         self._quotas = Quotas(self._pods.tell)
         self._cluster = Cluster(self.api, settings, policy, self._quotas, needed=needed, resolve=resolve)
-        self.place = f"kubernetes:{self._cluster.namespace}:{settings.server_id}"
         self._mirror = Mirror(
             self.api,
             [path_of("pods", each) for each in self._cluster.namespaces],
@@ -108,10 +108,8 @@ class KubernetesBackend:
         try:
             async with asyncio.timeout(_FIRST_SECONDS):
                 layout = await self._layout()
-            self.says = (
-                f"Pods run in {', '.join(self._cluster.namespaces)}.",
-                _said(layout),
-            )
+                await self._identify()
+            self.says = (f"Pods run in {', '.join(self._cluster.namespaces)}.", layout.sentence())
             for namespace in self._cluster.namespaces:
                 await self.api.list(path_of("pods", namespace), Pod, selector=f"{names.SERVER}=none", limit=1)
             async with asyncio.timeout(_FIRST_SECONDS):
@@ -135,6 +133,10 @@ class KubernetesBackend:
         self._quotas.close()
         await self.api.close()
 
+    async def _identify(self) -> None:
+        if not self.place:
+            self.place = await self._cluster.place()
+
     async def _layout(self) -> Layout:
         async with self._layout_lock:
             if self._cluster.layout is None:
@@ -151,10 +153,11 @@ class KubernetesBackend:
                 raise BackendUnavailable("The pods of the cluster could not be listed yet.") from None
 
     def owns(self, place: str) -> bool:
-        return place == self.place
+        # Servers before the first release named no cluster: what they began is ended, and made anew.
+        return place in (self.place, self.place.rpartition(":")[0])
 
     def abandoned(self, place: str) -> bool:
-        return place == self.place
+        return self.owns(place)
 
     # -- begin ----------------------------------------------------------------------------------------------------------------
     async def start(self, attempt: AttemptId, plan: Plan) -> None:
@@ -181,6 +184,11 @@ class KubernetesBackend:
         return max(0, self._settings.pending_limit - waiting)
 
     async def capacity(self) -> Capacity | None:
+        # Asked before each lease, which is one of a place.
+        try:
+            await self._identify()
+        except Refused as error:
+            raise BackendUnavailable(f"The cluster does not say which it is: {error}") from error
         return None
 
     # -- look -----------------------------------------------------------------------------------------------------------------
@@ -366,7 +374,7 @@ class KubernetesBackend:
         name = EXECUTOR.format(executor)
         while (known := self._pods.get(attempt)) is not None:
             if known.result is not None:
-                for text in _tails(known.result, executor, stream):
+                for text in tails(known.result, executor, stream):
                     yield text.encode()
                 return
             state = container(known.pod, name).state
@@ -383,17 +391,3 @@ class KubernetesBackend:
             if not follow:
                 return
             await self._pods.news(attempt)
-
-
-def _tails(result: Observation, executor: int, stream: Stream) -> list[str]:
-    if executor >= len(result.executor_logs):
-        return []
-    log = result.executor_logs[executor]
-    wanted = {"stdout": [log.stdout], "stderr": [log.stderr], "combined": [log.stdout, log.stderr]}[stream]
-    return [text for text in wanted if text]
-
-
-def _said(layout: Layout) -> str:
-    shim = "an image volume" if layout.image_volume else "an init container"
-    resources = "of pods" if layout.pod_resources else "of containers"
-    return f"The shim comes by {shim}; cores and memory are those {resources}."

@@ -73,6 +73,11 @@ class Cluster:
         """Where there may be pods of ours."""
         return namespaces(self._settings, self.namespace)
 
+    async def place(self) -> str:
+        """Return what no other cluster has: with it go the uid of the namespace, and whose pods are ours. Raises Refused."""
+        namespace = await self.api.get(path_of("namespaces", name=self.namespace), Bare)
+        return f"kubernetes:{self.namespace}:{self._settings.server_id}:{namespace.metadata.uid}"
+
     async def try_out(self, layout: Layout) -> None:
         """Raise StartError where the cluster takes no pods as the settings have them."""
         for namespace in self.namespaces:

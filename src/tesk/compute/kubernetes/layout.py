@@ -35,6 +35,12 @@ class Layout(Struct, frozen=True, kw_only=True):
         whole = self.image_volume and not self.image_subpath
         return f"{OWN}/shim{SHIM_IN_IMAGE}" if whole else f"{OWN}/shim/tesk-shim"
 
+    def sentence(self) -> str:
+        """Say it to a person."""
+        shim = "an image volume" if self.image_volume else "an init container"
+        resources = "of pods" if self.pod_resources else "of containers"
+        return f"The shim comes by {shim}; cores and memory are those {resources}."
+
 
 NEWEST: Final = Layout(image_volume=True, image_subpath=True, pod_resources=True)
 """What Kubernetes 1.36 can."""

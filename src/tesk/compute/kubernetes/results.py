@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tesk.compute.backend import AttemptId, Observation, Phase
+from tesk.compute.backend import AttemptId, Observation, Phase, Stream
 from tesk.compute.kubernetes.memo import Memo, memo
 from tesk.compute.kubernetes.objects import Pod
 from tesk.compute.kubernetes.pod_status import Reading, container, has_begun
@@ -59,6 +59,15 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
         input_types=report.inputs.types if report.inputs is not None else {},
         output_types=report.outputs.types if report.outputs is not None else {},
     )
+
+
+def tails(result: Observation, executor: int, stream: Stream) -> list[str]:
+    """Return what is known of an executor's stream at its end."""
+    if executor >= len(result.executor_logs):
+        return []
+    log = result.executor_logs[executor]
+    wanted = {"stdout": [log.stdout], "stderr": [log.stderr], "combined": [log.stdout, log.stderr]}[stream]
+    return [text for text in wanted if text]
 
 
 def facts(pod: Pod, known: Memo) -> dict[str, str]:

@@ -20,6 +20,7 @@ ALWAYS: tuple[Rule, ...] = (
     Rule("create", "secrets"),
     Rule("delete", "secrets"),
     Rule("list", "events"),
+    Rule("get", "namespaces"),
 )
 WITH_QUEUE: tuple[Rule, ...] = (
     Rule("create", "jobs", "batch"),
