@@ -5,7 +5,6 @@ import asyncio
 import importlib
 import os
 import platform
-import re
 import shlex
 import shutil
 import socket
@@ -46,8 +45,6 @@ TRIAL_SECONDS = 300.0
 # Where SQLite's log, or its locks, are not to be trusted.
 _FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs"})
 
-_FILE = re.compile(r"(?!default$|TESK_|--)(.+?)(?::\d+)?")
-"""An origin of a setting that is a file, and its line where that is known."""
 _COLORS = {OK: "32", WARN: "33", FAIL: "31"}
 
 

@@ -101,7 +101,6 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
     known = {setting.key: setting for setting in reference()}
     sections = {key.rpartition(".")[0] for key in known} - {""}
     given: dict[str, _Given] = {}
-    opening = '"{}": {{...}}' if path.suffix == ".json" else "[{}]"
 
     def read(table: Mapping[str, object], prefix: str) -> None:
         for name, value in table.items():
