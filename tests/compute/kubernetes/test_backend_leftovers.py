@@ -59,6 +59,7 @@ def test_a_job_of_that_name_that_is_anothers_is_nothing_of_ours() -> None:
 
 def test_rights_that_went_are_waited_for_at_every_look() -> None:
     async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
         no = Answer(403, 'jobs.batch is forbidden: User "us" cannot get resource "jobs"', "Forbidden")
         cluster.next(no, where="GET /apis/batch")
         with pytest.raises(BackendUnavailable, match="cannot get"):

@@ -168,6 +168,7 @@ class KubernetesBackend:
             if known is None:
                 pod = await self._cluster.create(attempt, plan, await self._layout())
                 if pod is None:
+                    self._pods.queued.add(attempt)
                     return  # Kueue lets a pod be made when there is room
                 known = self._pods.found(attempt, pod)
             if known.whole or known.result is not None or known.pod.metadata.deletion_timestamp is not None:
@@ -180,7 +181,7 @@ class KubernetesBackend:
     def room(self) -> int | None:
         if not self._mirror.synced.is_set() or self._mirror.age_seconds() > _DEAF_SECONDS:
             return 0
-        waiting = self._pods.unscheduled + self._starting + len(self._quotas)
+        waiting = self._pods.unscheduled + len(self._pods.queued) + self._starting + len(self._quotas)
         return max(0, self._settings.pending_limit - waiting)
 
     async def capacity(self) -> Capacity | None:
@@ -241,6 +242,7 @@ class KubernetesBackend:
             return Observation(
                 attempt=attempt, phase=Phase.WAITING, since=time.time(), waiting="It waits to be admitted by its queue."
             )
+        self._pods.queued.discard(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
 
     async def _read(self, attempt: AttemptId, known: Known) -> Reading:
@@ -303,7 +305,8 @@ class KubernetesBackend:
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
         known = await self._known(attempt)
         if known is None:
-            await self._cluster.delete_jobs(attempt)
+            await self._cluster.delete_job(attempt)
+            self._pods.queued.discard(attempt)
             return
         if known.result is None and not self._reading(known).over:
             known.said = _STOPPED
@@ -313,7 +316,8 @@ class KubernetesBackend:
         self._quotas.forget(attempt)
         known = await self._known(attempt)
         if known is None:
-            await self._cluster.delete_jobs(attempt)
+            await self._cluster.delete_job(attempt)
+            self._pods.queued.discard(attempt)
             return
         pod = await self._ended(attempt, known)
         if pod is None:
@@ -349,7 +353,8 @@ class KubernetesBackend:
         jobs = await self._cluster.jobs()
         # A pod that is kept for people would go with its Job.
         kept = {attempt_of(pod) for pod in self._pods.kept.values()}
-        for attempt in dict.fromkeys([*self._pods, *(each for each in jobs if each not in kept)]):
+        self._pods.queued = {each for each in jobs if each not in kept and self._pods.get(each) is None}
+        for attempt in [*self._pods, *self._pods.queued]:
             yield attempt
 
     async def _reap(self) -> None:

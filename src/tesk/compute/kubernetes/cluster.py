@@ -296,8 +296,8 @@ class Cluster:
         """Delete a pod, if it is still the one that is meant, and what it was made by."""
         meta = pod.metadata
         try:
-            if self._uses_jobs:
-                await self._delete_job(pod)
+            if (attempt := attempt_of(pod)) is not None:
+                await self.delete_job(attempt, meta.namespace)
             await self.api.delete(
                 path_of("pods", meta.namespace, meta.name), grace_seconds=ceil(grace_seconds), uid=meta.uid
             )
@@ -306,20 +306,16 @@ class Cluster:
         except Refused as error:
             raise BackendUnavailable(f"The pod cannot be deleted now: {error}") from error
 
-    async def _delete_job(self, pod: Pod) -> None:
-        name = f"{pod.metadata.labels[names.TASK]}-{pod.metadata.labels[names.ATTEMPT]}"
-        with contextlib.suppress(NotFound):
-            await self.api.delete(
-                path_of("jobs", pod.metadata.namespace, name, group="batch/v1"), propagation="Background"
-            )
-
-    async def delete_jobs(self, attempt: AttemptId) -> None:
-        """Delete the Job of an attempt that has no pod."""
-        if self._uses_jobs:
-            for namespace in self.namespaces:
-                path = path_of("jobs", namespace, pod_name(attempt), group="batch/v1")
-                with _as_for_now("The Job cannot be deleted"), contextlib.suppress(NotFound):
-                    await self.api.delete(path, propagation="Background")
+    async def delete_job(self, attempt: AttemptId, namespace: str | None = None) -> None:
+        """Delete the Job of an attempt, where there may be one and it is ours. `namespace`: where it is, if known."""
+        for place in (namespace,) if namespace else self.namespaces:
+            if not self._uses_jobs:
+                return
+            path = path_of("jobs", place, pod_name(attempt), group="batch/v1")
+            with _as_for_now("The Job cannot be deleted"), contextlib.suppress(NotFound, Conflict):
+                job = await self.api.get(path, Bare)
+                if self._is_ours(job, attempt):
+                    await self.api.delete(path, uid=job.metadata.uid, propagation="Background")
 
     async def let_go(self, pod: Pod, *, kept_since: float | None) -> None:
         """Take our finalizer off a pod. `kept_since`: it stays for people, without its secret, and counts no more."""

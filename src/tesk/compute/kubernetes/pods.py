@@ -60,13 +60,17 @@ class Known:
 
 
 class Pods:
-    """All pods that count. `kept` are those that were forgotten and are still there for people, by uid."""
+    """All pods that count. `kept` are those that were forgotten and are still there for people, by uid.
+
+    `queued`: attempts whose Jobs have yet to make a pod, as far as somebody has said so.
+    """
 
     def __init__(self, *, jobs: bool = False, remembered_seconds: float = _REMEMBERED_SECONDS) -> None:
         """`jobs`: some may come in Jobs, so that their names go on behind the attempt's."""
         self._jobs = jobs
         self._remembered_seconds = remembered_seconds
         self.kept: dict[str, Pod] = {}
+        self.queued: set[AttemptId] = set()
         self._known: dict[AttemptId, Known] = {}
         self._forgotten: dict[str, float] = {}
         self._unscheduled: set[AttemptId] = set()
@@ -105,6 +109,7 @@ class Pods:
             known = self._known[attempt] = Known(pod)
         else:
             known.pod = pod
+        self.queued.discard(attempt)
         if is_scheduled(pod):
             self._unscheduled.discard(attempt)
         else:
