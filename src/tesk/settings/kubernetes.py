@@ -125,6 +125,13 @@ class KubernetesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
             "Largest `disk_gb` that lies on the node's own disk; more is a volume of the storage class. In 10^9 bytes."
         ),
     ] = 100.0
+    disk_limit_gb: Annotated[
+        Amount,
+        says(
+            "Most that a task that does not say `disk_gb` may write on the node's own disk; one that writes more is evicted. "
+            "Nothing is asked for. 0: no limit. A quota of `limits.ephemeral-storage` counts it. In 10^9 bytes."
+        ),
+    ] = 100.0
     storage_class: Annotated[
         str,
         says(

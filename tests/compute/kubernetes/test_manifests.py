@@ -231,7 +231,7 @@ def test_trap_20_no_limit_range_finds_anything_that_we_did_not_say(layout, disk)
     for container in containers(pod_of(plan_of(Task(executors=executors(2)), disk=disk), layout=layout)).values():
         resources = container["resources"]
         assert resources["requests"].keys() == {"cpu", "memory", "ephemeral-storage"}
-        assert resources["limits"].keys() == {"cpu", "memory"} | ({"ephemeral-storage"} if disk else set())
+        assert resources["limits"].keys() == {"cpu", "memory", "ephemeral-storage"}
 
 
 def test_trap_20_a_limit_range_with_a_least_amount_can_be_kept():
@@ -243,7 +243,11 @@ def test_trap_20_a_pod_asks_for_no_less_than_its_containers_and_none_for_more_th
     settings = replace(SETTINGS, least_cpu_cores=0.5, least_ram_gb=1)
     pod = pod_of(plan_of(Task(executors=executors(8)), cores=0.1, ram=1), settings, NEWEST)
     assert pod["spec"]["resources"]["requests"] == {"cpu": "5000m", "memory": "10000000000"}
-    assert containers(pod)["executor-3"]["resources"]["limits"] == {"cpu": "500m", "memory": "1000000000"}
+    assert containers(pod)["executor-3"]["resources"]["limits"] == {
+        "cpu": "500m",
+        "memory": "1000000000",
+        "ephemeral-storage": "100000000000",
+    }
 
 
 def test_a_container_has_the_memory_that_it_takes_to_start_one():
@@ -256,6 +260,15 @@ def test_trap_17_disk_up_to_a_bound_is_the_nodes_own():
     assert volumes(pod)["work"] == {"name": "work", "emptyDir": {"sizeLimit": "10000000000"}}
     asked = {name: each["resources"]["requests"]["ephemeral-storage"] for name, each in containers(pod).items()}
     assert asked == {"prepare": "0", "inputs": "0", "executor-0": "10000000000", "executor-1": "0", "outputs": "0"}
+
+
+@pytest.mark.parametrize(("most", "limit"), [(100.0, {"sizeLimit": "100000000000"}), (0.0, {})])
+def test_a_task_that_says_no_disk_may_fill_so_much_of_a_nodes_and_asks_for_none(most, limit):
+    pod = pod_of(plan_of(), replace(SETTINGS, disk_limit_gb=most))
+    assert volumes(pod)["work"] == {"name": "work", "emptyDir": limit}
+    resources = containers(pod)["executor-0"]["resources"]
+    assert resources["requests"]["ephemeral-storage"] == "0"
+    assert resources["limits"].get("ephemeral-storage") == limit.get("sizeLimit")
 
 
 def test_a_volume_size_that_was_asked_for_counts_as_disk():

@@ -69,6 +69,10 @@ def deleted(found):
     found["metadata"]["deletionTimestamp"] = found["metadata"]["creationTimestamp"]
 
 
+def no_disk_said(found):
+    del found["metadata"]["annotations"][MEMO]
+
+
 def refused(found):
     found["status"] = {
         "phase": "Failed",
@@ -247,6 +251,7 @@ def test_an_executor_that_ends_before_its_turn_cannot_come_to_anything() -> None
         ("failed", [with_sidecar], Phase.EXECUTOR_FAILED, False, None),
         ("out-of-memory", [], Phase.EXECUTOR_FAILED, False, None),
         ("evicted-for-disk", [], Phase.SYSTEM_FAILED, True, "disk full (limit 0.1 GB)"),
+        ("evicted-for-disk", [no_disk_said], Phase.SYSTEM_FAILED, True, 'disk full (Usage of EmptyDir volume "work" exceeds the limit "100M"; the task says no disk_gb, which could be more)'),
         ("evicted-by-api", [], Phase.PREEMPTED, False, "The pod was evicted from its node: Eviction API: evicting."),
         ("deleted-by-hand", [], Phase.PREEMPTED, False, "The pod was deleted by somebody else."),
         ("deleted-unscheduled", [], Phase.PREEMPTED, False, "The pod was deleted by somebody else."),

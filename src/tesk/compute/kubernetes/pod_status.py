@@ -341,8 +341,9 @@ def _disturbance(pod: Pod, message: str) -> str:
 
 
 def _disk_full(known: Memo, message: str) -> str:
-    limit = f"limit {known.disk_bytes / 1e9:.3g} GB" if known.disk_bytes else message
-    return f"disk full ({limit})"
+    if known.disk_bytes:
+        return f"disk full (limit {known.disk_bytes / 1e9:.3g} GB)"
+    return f"disk full ({message.rstrip('. ')}; the task says no disk_gb, which could be more)"
 
 
 def _init(name: str) -> str:

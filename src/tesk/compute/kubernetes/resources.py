@@ -45,9 +45,13 @@ def share(
     *,
     pod_resources: bool,
     node_disk_bytes: int,
+    node_limit_bytes: int,
     gpus: dict[int, int],
 ) -> PodResources:
-    """Share out what a plan asks for. `node_disk_bytes`: of the node's own disk, 0 for none. `gpus`: how many, by executor."""
+    """Share out what a plan asks for. `gpus`: how many, by executor.
+
+    `node_disk_bytes`: of the node's own disk, 0 for none. `node_limit_bytes`: the most of it, 0 for no limit.
+    """
     cores, memory = max(plan.cpu_cores, 0.001), max(plan.ram_bytes, _LEAST_BYTES)
     own_cores, own_memory = settings.stager_cpu_cores, round(settings.stager_ram_gb * 1e9)
     least_cores, least_memory = settings.least_cpu_cores, round(settings.least_ram_gb * 1e9)
@@ -60,18 +64,19 @@ def share(
     )
     theirs = _amounts(max(cores, least_cores), max(memory, least_memory))
     disk = {"ephemeral-storage": str(node_disk_bytes)} if node_disk_bytes else {}
+    most_disk = {"ephemeral-storage": str(node_limit_bytes)} if node_limit_bytes else {}
     no_disk = {"ephemeral-storage": "0"}  # a quota may want it to be said
     # While data moves the stager may use the cores of executors, which do nothing then. What it is to a small task is its
     # start: in a hundredth of a core that took half a minute.
     most = whole | _cpu(max(cores + own_cores, least_cores * count, settings.stager_cpu_limit_cores))
-    ours = {**stager, "cpu": most["cpu"], **disk}
+    ours = {**stager, "cpu": most["cpu"], **most_disk}
 
     def executor(index: int) -> Resources:
         first = index == 0
         asked = theirs if first and not pod_resources else least
         devices = {settings.gpu_resource: str(gpus[index])} if gpus.get(index) else {}
         return Resources(
-            requests={**asked, **((first and disk) or no_disk), **devices}, limits={**theirs, **disk, **devices}
+            requests={**asked, **((first and disk) or no_disk), **devices}, limits={**theirs, **most_disk, **devices}
         )
 
     return PodResources(
