@@ -12,6 +12,7 @@ from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.objects import Bare, Pod, path_of
 from tesk.compute.kubernetes.refusals import NotFound
+from tesk.errors import BackendUnavailable
 
 BOUND_SECONDS = 120.0
 """Longer than anything in a cluster that works takes."""
@@ -72,8 +73,15 @@ def cluster() -> Iterator[Cluster]:
                 await api.patch(there.path("pods", pod.metadata.name), {"metadata": {"finalizers": None}}, Bare)
         await api.delete(path_of("namespaces", name=there.namespace))
 
+    async def remove_at_last(api: Api) -> None:
+        # A test that killed the API server, and failed, may have left it on its way up.
+        while True:
+            with contextlib.suppress(BackendUnavailable):
+                return await remove(api)
+            await asyncio.sleep(0.2)
+
     there.run(make)
     try:
         yield there
     finally:
-        there.run(remove)
+        there.run(remove_at_last)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from cluster.attempts import BUSYBOX, STAGER
 from cluster.conftest import BOUND_SECONDS
+from fakes.left_in_cluster import assert_nothing_is_left
 from fakes.typed import Typed
 from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.objects import Bare, path_of
@@ -214,7 +215,7 @@ def test_trap_19_a_pod_is_tried_and_what_it_reaches_is_said(doctor, made, cluste
         f"ok   network: {cluster.namespace} has a policy for what pods of tasks reach",
         "ok   network: a pod of a task reaches neither the API server nor a cloud's metadata",
     ], closed.text
-    cluster.run(lambda api: nothing_left(api, cluster))
+    cluster.run(lambda api: assert_nothing_is_left(api, cluster.namespace, seconds=20))
 
 
 def test_trap_2_an_image_that_no_node_can_have_comes_with_what_helps(doctor, cluster):
@@ -222,12 +223,7 @@ def test_trap_2_an_image_that_no_node_can_have_comes_with_what_helps(doctor, clu
     assert said.code == 1
     assert "executors[0]: image tesk.test/nosuch:1: ErrImagePull" in said.of("pod")[-1], said.text
     assert said.help_of("pod")[-1].startswith("try: TESK_DEFAULTS_IMAGE=IMAGE tesk doctor --kubernetes --try")
-    cluster.run(lambda api: nothing_left(api, cluster))
-
-
-async def nothing_left(api, cluster):
-    for resource in ("pods", "secrets"):
-        assert (await api.list(cluster.path(resource), Bare))[0] == []
+    cluster.run(lambda api: assert_nothing_is_left(api, cluster.namespace, seconds=20))
 
 
 def test_without_a_cluster_it_says_where_one_could_be_named(tmp_path):

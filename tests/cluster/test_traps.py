@@ -9,6 +9,7 @@ import random
 import pytest
 
 from fakes.attempts import ShelfStager, codes, finish, new_attempt, plan, shell, stdout, until, wait_for_words
+from fakes.left_in_cluster import assert_nothing_is_left
 from fakes.pods import kubernetes, opened, parts, settings
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.kubernetes.api import Api
@@ -39,17 +40,10 @@ def path(backend, attempt, resource="pods"):
     return path_of(resource, backend._cluster.namespace, str(attempt))
 
 
-KINDS = (("pods", "v1"), ("secrets", "v1"))
-
-
-async def nothing_left(backend, *attempts, kinds=KINDS):
+async def nothing_left(backend, *attempts):
     """Wait until a cluster has nothing of some attempts; it cleans secrets up by itself, in its own time."""
-    for resource, group in kinds:
-        for attempt in attempts:
-            selector = f"tesk/task={attempt.task_id}"
-            objects = path_of(resource, backend._cluster.namespace, group=group)
-            while (await backend.api.list(objects, Bare, selector=selector))[0]:  # noqa: ASYNC110  nobody tells of it
-                await asyncio.sleep(0.2)
+    tasks = ", ".join(attempt.task_id for attempt in attempts)
+    await assert_nothing_is_left(backend.api, backend._cluster.namespace, f"tesk/task in ({tasks})")
 
 
 class Injecting(Api):
@@ -393,6 +387,6 @@ def test_trap_23_a_queue_that_lets_a_job_go_has_its_pod_run(pods_namespace) -> N
         assert stdout(seen) == "done\n"
         assert seen.metadata["kubernetes.pod"].startswith(f"{attempt}-")
         await backend.forget(attempt)
-        await nothing_left(backend, attempt, kinds=(*KINDS, ("jobs", "batch/v1")))
+        await nothing_left(backend, attempt)
 
     story(pods_namespace, body, queue="batch")

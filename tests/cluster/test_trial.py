@@ -4,6 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
+from fakes.left_in_cluster import assert_nothing_is_left
 from fakes.manifests import SETTINGS
 from tesk.compute.kubernetes.layout import Layout
 from tesk.compute.kubernetes.objects import Bare
@@ -34,11 +35,7 @@ def test_good_settings_are_taken_and_nothing_is_left(cluster):
         ParameterRule(name="any", patch={"spec": {"priorityClassName": "$value"}}),
     )
     assert tried(cluster, replace(SETTINGS, parameters=rules, preemptible={"spec": {"nodeSelector": {}}})) is None
-    cluster.run(lambda api: none_left(api, cluster))
-
-
-async def none_left(api, cluster) -> None:
-    assert (await api.list(cluster.path("pods"), Bare))[0] == []
+    cluster.run(lambda api: assert_nothing_is_left(api, cluster.namespace, seconds=5))
 
 
 def test_a_field_that_there_is_not_deep_in_a_template_is_named(cluster):

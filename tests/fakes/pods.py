@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fakes.attempts import FaultyStager, ShelfStager, finish, plan, shell
+from fakes.left_in_cluster import assert_nothing_is_left
 from tesk import __version__
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.kubernetes.api import Api
@@ -190,7 +191,7 @@ async def address(api: Api) -> str:
 
 @contextlib.contextmanager
 def namespace() -> Iterator[str]:
-    """Give a namespace in which pods run, deleted afterwards. Raises Missing."""
+    """Give a namespace in which pods run, deleted afterwards, when nothing must be left in it. Raises Missing."""
     if not os.environ.get("KUBECONFIG"):
         raise Missing("KUBECONFIG names no cluster to run pods in")
     name = f"tesk-test-{uuid.uuid4().hex[:8]}"
@@ -206,6 +207,10 @@ def namespace() -> Iterator[str]:
             if seen.phase is not Phase.DONE:
                 raise Missing(f"pods do not run in the cluster: {seen.reason}")
 
+    async def all_gone() -> None:
+        async with Api(find()) as api:
+            await assert_nothing_is_left(api, name)
+
     async def remove() -> None:
         async with Api(find()) as api:
             pods, _ = await api.list(path_of("pods", name), Pod)
@@ -219,5 +224,6 @@ def namespace() -> Iterator[str]:
     try:
         asyncio.run(look())
         yield name
+        asyncio.run(all_gone())
     finally:
         asyncio.run(remove())

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from msgspec import Struct, field
 
-from cluster.faults.stage import Kept, Stage
+from cluster.faults.stage import Stage
 from fakes.environment import HOUSE
+from fakes.left_in_cluster import Kept
 from tesk.compute.kubernetes.objects import Condition, Meta, path_of
-from tesk.compute.kubernetes.refusals import NotFound
+from tesk.compute.kubernetes.refusals import AlreadyExists, NotFound
 
 _LABEL = "tesk.test/faults"
 
@@ -37,12 +38,22 @@ def fake_nodes(stage: Stage, folder: Path, amount: int) -> Iterator[list[str]]:
     if kwok is None:
         pytest.skip("kwok is not installed, which makes nodes that only seem to be")
     names = [f"{stage.server_id}-{number}" for number in range(amount)]
-    for name in names:
-        stage.asked(lambda name=name: stage.api.create(path_of("nodes"), _manifest(stage, name), Kept))
+    with contextlib.ExitStack() as ends:
+        ends.callback(lambda: stage.asked(lambda: _remove(stage, names)))
+        for name in names:
+            stage.asked(lambda name=name: _make(stage, name))
+        # It ends first, and whatever becomes of the API server.
+        ends.enter_context(_kwok(kwok, stage, folder))
+        _wait_until_ready(stage, amount)
+        yield names
+
+
+@contextlib.contextmanager
+def _kwok(program: str, stage: Stage, folder: Path) -> Iterator[None]:
     with (folder / "kwok.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                kwok,
+                program,
                 "--kubeconfig", os.environ["KUBECONFIG"],
                 "--manage-nodes-with-label-selector", f"{_LABEL}={stage.server_id}",
                 "--node-lease-duration-seconds", "40",
@@ -52,14 +63,21 @@ def fake_nodes(stage: Stage, folder: Path, amount: int) -> Iterator[list[str]]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        _wait_until_ready(stage, amount)
-        yield names
+        yield
     finally:
-        for name in names:
-            with contextlib.suppress(NotFound):
-                stage.asked(lambda name=name: stage.api.delete(path_of("nodes", name=name)))
         process.terminate()
         process.wait()
+
+
+async def _make(stage: Stage, name: str) -> None:
+    with contextlib.suppress(AlreadyExists):  # it was made, and the answer lost
+        await stage.api.create(path_of("nodes"), _manifest(stage, name), Kept)
+
+
+async def _remove(stage: Stage, names: list[str]) -> None:
+    for name in names:
+        with contextlib.suppress(NotFound):
+            await stage.api.delete(path_of("nodes", name=name))
 
 
 def template(stage: Stage, seconds: float) -> str:

@@ -39,10 +39,9 @@ class Load:
                 self.ends[task_id] = "CANCELED"
 
     def assert_right(self) -> list[dict[str, Any]]:
-        """Fail unless each task is in its right end, with the exit code of its own program, and nothing is left."""
+        """Fail unless each task is in its right end, with the exit code of its own program."""
         tasks = self._stage.assert_right(self._client, self.ends)
         for task in tasks:
             if task["state"] == "EXECUTOR_ERROR":
                 assert [log["exit_code"] for log in task["logs"][-1]["logs"]] == [3], task
-        self._stage.assert_nothing_is_left()
         return tasks

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from cluster.attempts import BUSYBOX, STAGER, web
 from cluster.conftest import Cluster
+from fakes.left_in_cluster import Kept, assert_nothing_is_left
 from fakes.process import Server
 from fakes.stubborn import Client
 from tesk.compute.kubernetes.api import Api
@@ -34,12 +35,6 @@ SEED = 20261125
 PATIENCE_SECONDS = 180.0
 FIRST_ONLY = 'case "$(hostname)" in *-1) sleep 600;; esac'
 """A program whose first attempt does not end by itself, and whose second one does at once."""
-
-
-class Kept(Struct):
-    """Any object, by its name alone."""
-
-    metadata: Meta
 
 
 class _Hard(Struct):
@@ -273,27 +268,9 @@ class Stage:
         return task
 
     def assert_nothing_is_left(self, seconds: float = 60.0) -> None:
-        """Fail unless nothing of our attempts stays in the cluster: no pods, held by finalizers or not, secrets, claims."""
-
-        async def whole() -> None:
-            left: list[str] = ["?"]
-            try:
-                async with asyncio.timeout(seconds):
-                    while left:
-                        with contextlib.suppress(BackendUnavailable):
-                            left = [each async for each in self._left()]
-                        await asyncio.sleep(0.2 if left else 0)
-            except TimeoutError:
-                raise AssertionError(f"left in the cluster: {left}") from None
-
-        self.run(whole(), seconds=seconds + 30)
-
-    async def _left(self) -> AsyncIterator[str]:
-        for resource in ("pods", "secrets", "persistentvolumeclaims"):
-            found, _ = await self.api.list(self.path(resource), Kept)
-            for each in found:
-                if self.server_id in each.metadata.labels.values() or each.metadata.labels.get("tesk/task"):
-                    yield f"{resource}/{each.metadata.name}"
+        """Fail unless nothing of our attempts stays in the cluster. Whoever has a stage asks this at its end."""
+        whole = assert_nothing_is_left(self.api, self.namespace, self._selector, seconds=seconds)
+        self.run(whole, seconds=seconds + 30)
 
 
 def control() -> Control:
