@@ -5,16 +5,18 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from fakes.kubernetes_api import Answer
+from fakes.kubernetes_api import CUT, Answer
 from fakes.pod_backend import (
     ATTEMPT,
     NAME,
     PLAN,
     SETTINGS,
+    ended,
     known,
     opened,
     show,
     story,
+    until,
 )
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.kubernetes.memo import FORGOTTEN, MEMO, VERDICT, Memo, memo, verdict
@@ -157,6 +159,22 @@ def test_nothing_is_kept_of_what_is_gone_for_long() -> None:
     pods.tell_at(ATTEMPT, 0.0)
     assert [*pods._forgotten] == ["u2"]
     assert not pods._alarms
+
+
+def test_a_server_that_dies_before_it_lets_go_of_a_pod_leaves_no_secret_that_nobody_takes_away() -> None:
+    async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
+        show(cluster, "done")
+        await until(backend, ended)
+        cluster.next(*[CUT] * 5, where=f"PATCH /api/v1/namespaces/here/pods/{NAME}")
+        with pytest.raises(BackendUnavailable):
+            await backend.forget(ATTEMPT)
+        assert ("secrets", "here", NAME) not in cluster.objects
+        cluster.faults.clear()
+        await backend.forget(ATTEMPT)
+        assert FORGOTTEN in cluster.objects["pods", "here", NAME]["metadata"]["annotations"]
+
+    story(body, replace(SETTINGS, keep_seconds=1000))
 
 
 def test_a_log_that_may_not_be_read_is_no_fault_of_our_own() -> None:

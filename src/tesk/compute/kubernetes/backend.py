@@ -323,10 +323,10 @@ class KubernetesBackend:
         if pod is None:
             return
         kept = self._settings.keep_seconds > 0 and pod.metadata.deletion_timestamp is None
-        await self._cluster.let_go(pod, kept_since=time.time() if kept else None)
-        if kept:
+        if kept:  # first: once the pod counts no more nobody looks after its secret
             await self._cluster.delete_secret(pod)
-        else:
+        await self._cluster.let_go(pod, kept_since=time.time() if kept else None)
+        if not kept:
             await self._cluster.delete(pod, 0)
         self._pods.forget(attempt, pod.metadata.uid)
 
