@@ -14,6 +14,7 @@ from tesk.compute.kubernetes.cluster import Cluster, Needed, Resolve
 from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.detect import detect_layout
 from tesk.compute.kubernetes.layout import Layout
+from tesk.compute.kubernetes.loops import kept
 from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
 from tesk.compute.kubernetes.objects import Pod, path_of
 from tesk.compute.kubernetes.pod_status import Reading, container, has_ended, read
@@ -122,7 +123,7 @@ class KubernetesBackend:
             raise StartError(f"The cluster does not let this server work: {error}") from error
         except (BackendUnavailable, TimeoutError) as error:
             _log.warning("The cluster does not answer yet; tasks wait until it does: %s", error or "it took too long")
-        self._loops = [asyncio.create_task(self._mirror.run()), asyncio.create_task(self._reap())]
+        self._loops = [asyncio.create_task(kept(self._mirror.run)), asyncio.create_task(kept(self._reap))]
         await self._synced(_FIRST_SECONDS, must=False)
 
     async def close(self) -> None:

@@ -61,7 +61,9 @@ class Mirror(Generic[T]):
         self._sources: tuple[_Source[T], ...] = tuple(_Source(path) for path in paths)
 
     async def run(self) -> None:
-        """Keep it up, for ever; to be canceled."""
+        """Keep it up, for ever; to be canceled. Begun again it lists all again, lest a fault has cost it some."""
+        for source in self._sources:
+            source.version = ""
         async with asyncio.TaskGroup() as group:
             for source in self._sources:
                 group.create_task(self._follow(source))

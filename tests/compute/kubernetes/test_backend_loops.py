@@ -1,0 +1,50 @@
+"""What a backend lives by beside its callers: a fault in it is told of in the log, and it goes on."""
+
+import asyncio
+
+from fakes.pod_backend import ATTEMPT, PLAN, known, story
+from tesk.compute.kubernetes import loops
+from tesk.compute.kubernetes.loops import kept
+
+
+def test_a_fault_at_one_pod_does_not_leave_the_server_deaf_for_all_others(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(loops, "_AGAIN_SECONDS", 0.0)
+
+    async def body(cluster, backend):
+        await cluster.watched()
+        changed = backend._pods.changed
+
+        def faulty(pod):
+            if pod.metadata.name == "strange":
+                raise AssertionError("a bug")
+            changed(pod)
+
+        backend._pods.changed = faulty
+        labels = {"app.kubernetes.io/managed-by": "tesk", "tesk/server": "us"}
+        cluster.put("pods", "here", "strange", metadata={"labels": labels})
+        await cluster.until(lambda: not cluster.watchers)
+        await backend.start(ATTEMPT, PLAN)
+        await known(backend, lambda _: backend._pods.get(ATTEMPT).unseen_since is None)
+        assert "a bug" in caplog.text
+
+    story(body)
+
+
+def test_a_loop_that_is_canceled_ends_and_does_not_begin_anew() -> None:
+    async def story():
+        begun, ended = asyncio.Event(), []
+
+        async def loop():
+            try:
+                begun.set()
+                await asyncio.Event().wait()
+            finally:
+                ended.append(True)
+
+        keeping = asyncio.create_task(kept(loop))
+        await begun.wait()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        assert (keeping.cancelled(), ended) == (True, [True])
+
+    asyncio.run(story())
