@@ -213,14 +213,13 @@ class Release:
             pytest.fail(f"helm {' '.join(words)}: {done.stdout}{done.stderr}\n{state_of(self.namespace)}")
         return done.stdout
 
-    def install(self, **values: object) -> str:
-        """Install it, or change it, and wait until its pods are ready. `values` go over those that it has."""
+    def install(self, *, wait: bool = True, **values: object) -> str:
+        """Install it, or change it, and wait until its pods are ready where `wait` says so. `values` go over those that it has."""
         _merge(self._values, values)
         path = self._folder / "values.json"
         path.write_text(json.dumps(self._values))
-        return self.helm(
-            "upgrade", "--install", "tesk", str(CHART), "--values", str(path), "--wait", f"--timeout={WAIT_SECONDS}s"
-        )
+        waits = ("--wait", f"--timeout={WAIT_SECONDS}s") if wait else ()
+        return self.helm("upgrade", "--install", "tesk", str(CHART), "--values", str(path), *waits)
 
     def uninstall(self) -> None:
         """Remove it, and wait until its pods are gone."""

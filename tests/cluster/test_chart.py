@@ -54,9 +54,9 @@ def stdout(task: dict[str, Any]) -> list[str]:
 def test_a_release_is_installed_tried_changed_taken_back_and_removed_and_leaves_nothing(tmp_path: Path) -> None:
     with namespace() as place:
         made = Release(place, tmp_path)
-        said = made.install()
+        said = made.install(wait=False)
         assert "helm test tesk" in said
-        assert "a task ran" in made.helm("test", "tesk", "--logs")
+        assert "a task ran" in made.helm("test", "tesk", "--logs"), "it waits for a server that is just begun"
         [first] = made.pods()
         [claim] = shown("pvc", "-n", place)
         volume = claim["spec"]["volumeName"]
