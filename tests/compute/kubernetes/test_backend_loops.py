@@ -2,9 +2,14 @@
 
 import asyncio
 
-from fakes.pod_backend import ATTEMPT, PLAN, known, story
+import pytest
+
+from fakes.kubernetes_api import Answer
+from fakes.pod_backend import ATTEMPT, NAME, PLAN, ended, known, opened, story, until
+from tesk.compute.backend import Phase
 from tesk.compute.kubernetes import loops
 from tesk.compute.kubernetes.loops import kept
+from tesk.errors import BackendUnavailable
 
 
 def test_a_fault_at_one_pod_does_not_leave_the_server_deaf_for_all_others(monkeypatch, caplog) -> None:
@@ -48,3 +53,19 @@ def test_a_loop_that_is_canceled_ends_and_does_not_begin_anew() -> None:
         assert (keeping.cancelled(), ended) == (True, [True])
 
     asyncio.run(story())
+
+
+def test_a_server_that_dies_in_its_stop_at_once_costs_a_task_no_attempt() -> None:
+    async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
+        await cluster.watched()
+        cluster.next(*[Answer(500, "the server died here")] * 20, where=f"DELETE /api/v1/namespaces/here/pods/{NAME}")
+        with pytest.raises(BackendUnavailable):
+            await backend.stop(ATTEMPT, 0)
+        cluster.faults.clear()
+        async with opened(cluster) as after:
+            await after.api.delete(f"/api/v1/namespaces/here/pods/{NAME}")
+            seen = await until(after, ended)
+            assert (seen.phase, seen.ours) == (Phase.PREEMPTED, True)
+
+    story(body)

@@ -34,7 +34,7 @@ from tesk.transfer import Progress
 _log = logging.getLogger(__name__)
 
 _FIRST_SECONDS = 10.0
-"""How long the first list is waited for at the start; later the server goes on without, and says so."""
+"""How long the first list is waited for at the start; later the server goes on without."""
 _SYNC_SECONDS = 5.0
 _DEAF_SECONDS = 150.0
 _STUCK_SECONDS = 15.0
@@ -186,8 +186,7 @@ class KubernetesBackend:
         return max(0, self._settings.pending_limit - waiting)
 
     async def capacity(self) -> Capacity | None:
-        # Asked before each lease, which is one of a place.
-        try:
+        try:  # asked before each lease, which is one of a place
             await self._identify()
         except Refused as error:
             raise BackendUnavailable(f"The cluster does not say which it is: {error}") from error
@@ -311,7 +310,9 @@ class KubernetesBackend:
             return
         if known.result is None and not self._reading(known).over:
             known.said = _STOPPED
-            await self._cluster.stop(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
+            # Without a grace this server ends, too, so it writes first.
+            end = self._cluster.stop if grace_seconds > 0 else self._cluster.condemn
+            await end(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
 
     async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
         self._quotas.forget(attempt)
