@@ -9,7 +9,7 @@ from tesk.compute.plan import gpus_of
 from tesk.errors import NotFound
 from tesk.settings import DefaultsSettings, Settings
 from tesk.store.rendered import Rendered, RenderedPage, RenderedTask
-from tesk.store.rows import Created, ListQuery, NewTask
+from tesk.store.rows import Callback, Created, ListQuery, NewTask
 from tesk.store.store import Store
 from tesk.tes.ids import Ids, is_id
 from tesk.tes.messages import Organization, ServiceInfo, ServiceType
@@ -31,6 +31,7 @@ def create_task(
     now: float,
     idempotency_key: str | None = None,
     body_hash: bytes = b"",
+    callback: Callback | None = None,
 ) -> asyncio.Future[Created]:
     """CreateTask: store a task durably; the future ends when it is. What it does not ask for is taken from `defaults`, in the row, not in the body.
 
@@ -53,6 +54,7 @@ def create_task(
         created=now,
         idempotency_key=idempotency_key,
         body_hash=body_hash,
+        callback=callback,
     )
     return store.create(new)
 

@@ -23,6 +23,8 @@ from starlette.applications import Starlette
 from tesk.api.app import create_app
 from tesk.api.create import Check
 from tesk.api.protocol import Protocol
+from tesk.callbacks.send import Sender
+from tesk.callbacks.subscribe import Subscribe, at_home
 from tesk.compute.backend import Backend
 from tesk.compute.containers.backend import ContainersBackend
 from tesk.compute.local.backend import LocalBackend
@@ -76,7 +78,10 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], ow
         own=(str(folder), str(home / ".config/tesk"), "/etc/tesk", *map(str, own), *_files_of(settings.database)),
     )
     server = replace(settings.server, port=addresses[0][1])
-    return replace(settings, server=server, storage=storage)
+    callbacks = settings.callbacks
+    if all(_is_loopback(address[0]) for address in addresses):
+        callbacks = at_home(callbacks)
+    return replace(settings, server=server, storage=storage, callbacks=callbacks)
 
 
 def _files_of(database: str) -> list[str]:
@@ -121,6 +126,7 @@ async def _serve(
             metrics=metrics,
             refusal=partial(refusal, place.storage),
         )
+        sender = Sender(store.outbox, settings.callbacks, metrics)
         closing = asyncio.Event()
         app = create_app(
             store,
@@ -133,10 +139,12 @@ async def _serve(
             live=backend,
             metrics=metrics,
             closing=closing,
+            subscribe=Subscribe(settings.callbacks),
         )
         http = _Http(app)
         async with asyncio.TaskGroup() as loops:
             moving = loops.create_task(controller.run()) if settings.controller.enabled else None
+            telling = loops.create_task(sender.run()) if settings.callbacks.enabled else None
             loops.create_task(http.serve(sockets))
             await http.accepting.wait()
             announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
@@ -145,8 +153,9 @@ async def _serve(
             # Who waits for a task is answered before the server goes.
             closing.set()
             http.should_exit = True
-            if moving is not None:
-                moving.cancel()
+            for each in (moving, telling):
+                if each is not None:
+                    each.cancel()
 
 
 def _always() -> bool:

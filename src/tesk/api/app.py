@@ -12,7 +12,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tesk.api.browser import Door, door
-from tesk.api.create import Check, Create
+from tesk.api.create import Check, Create, Subscribe
+from tesk.api.deliveries import Deliveries
 from tesk.api.document import Document
 from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
@@ -43,6 +44,7 @@ def create_app(
     metrics: Metrics | None = None,
     closing: asyncio.Event | None = None,
     check: Check | None = None,
+    subscribe: Subscribe | None = None,
 ) -> Starlette:
     """Return the application. The store is open before the first request. Raises SettingsError.
 
@@ -50,7 +52,8 @@ def create_app(
     lower case; `public_storage` are the storage locations that service-info tells everybody; `live` is
     the backend where it is at work in this program; `metrics` is what
     `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
-    wait for a task; `check` says what the backend cannot do of what a task asks for, before it is stored.
+    wait for a task; `check` says what the backend cannot do of what a task asks for, before it is stored;
+    `subscribe` judges the URL of a callback (None: there are none, and a task's is ignored).
 
     It trusts `scope["client"]`: serve it without proxy headers.
     """
@@ -65,8 +68,11 @@ def create_app(
         closing=closing,
         metrics=metrics,
     )
-    create = Create(store, settings, parameters=supported, metrics=metrics, check=check)
-    ours = Extensions(store, settings, parameters_=supported, backend=backend, live=live)
+    create = Create(store, settings, parameters=supported, metrics=metrics, check=check, subscribe=subscribe)
+    ours = Extensions(
+        store, settings, parameters_=supported, backend=backend, live=live, callbacks=subscribe is not None
+    )
+    deliveries = Deliveries(store)
     logs = Logs(store, live, closing)
     health = Health(store, alive, metrics)
 
@@ -90,6 +96,8 @@ def create_app(
     routes += [
         route("GET", OURS + "/tasks/{id}", ours.task),
         route("GET", OURS + "/tasks/{id}/logs/{executor}", logs.logs),
+        route("GET", OURS + "/tasks/{id}/deliveries", deliveries.show),
+        route("POST", OURS + "/tasks/{id}/deliveries:redeliver", deliveries.redeliver),
         route("GET", OURS + "/service-info", ours.service_info, open_to_all=True),
         route("GET", "/livez", health.livez, open_to_all=True),
         route("GET", "/readyz", health.readyz, open_to_all=True),

@@ -12,7 +12,7 @@ from tesk.api.exchange import BUG, JSON, Answer, Exchange, refusal
 from tesk.caller import LOCAL, Caller
 from tesk.errors import BadRequest, Overloaded, Problem, RequestError, Unavailable, UnsupportedMedia
 from tesk.settings import Settings
-from tesk.store.rows import Created
+from tesk.store.rows import Callback, Created
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages
@@ -34,6 +34,9 @@ _LARGE_BYTES = 256 * 1024
 
 Check = Callable[[Accepted, Caller], Sequence[Problem]]
 """Says what a caller asks of the backend and may not, or can never have."""
+Subscribe = Callable[[str, Caller], Callback]
+"""Judges a callback's URL. Raises BadRequest where it must not be called."""
+_URL = b"tesk-callback-url"
 
 
 class Create:
@@ -47,6 +50,7 @@ class Create:
         parameters: Sequence[str],
         metrics: Metrics,
         check: Check | None = None,
+        subscribe: Subscribe | None = None,
     ) -> None:
         self.deadlines = Deadlines()
         self._store = store
@@ -54,6 +58,7 @@ class Create:
         self._short_bytes = min(_LARGE_BYTES, settings.server.body_limit_bytes)
         self._metrics = metrics
         self._check = check
+        self._subscribe = subscribe
         self._supported = frozenset(parameter.lower() for parameter in parameters)
         self._ids: Ids | None = None
         self._pending = 0
@@ -76,6 +81,8 @@ class Create:
         caller = exchange.caller or LOCAL
         accept_it = partial(self._accept, raw, caller)
         accepted = accept_it() if len(raw) < _LARGE_BYTES else await asyncio.to_thread(accept_it)
+        header = headers.get(_URL)
+        callback = self._callback(accepted, header, caller)
         key = _idempotency_key(headers.get(b"idempotency-key"))
         ids = self._ids or await self._make_ids()
         try:
@@ -88,7 +95,8 @@ class Create:
                     accepted,
                     now=time.time(),
                     idempotency_key=key,
-                    body_hash=b"" if key is None else hashlib.sha256(raw).digest(),
+                    body_hash=b"" if key is None else hashlib.sha256(raw + (header or b"")).digest(),
+                    callback=callback,
                 )
         except TimeoutError:
             raise self.too_slow() from None
@@ -96,19 +104,20 @@ class Create:
             self._metrics.submitted()
         await exchange.answer(200, messages.create_task(created.id))
         if key is None:
-            exchange.goes_again(partial(self._again, caller))
+            exchange.goes_again(partial(self._again, caller, header))
 
-    def _again(self, caller: Caller, body: bytes, answer: Answer) -> bool:
+    def _again(self, caller: Caller, header: bytes | None, body: bytes, answer: Answer) -> bool:
         """Take a task whose head is that of one that was taken before. False: it is not plain, and goes the long way."""
         if self._ids is None or len(body) > self._short_bytes or self._is_closed():
             return False
         began = time.perf_counter()
         try:
             accepted = self._accept(body, caller)
+            callback = self._callback(accepted, header, caller)
         except RequestError:
             return False  # the long way says what is wrong
         future = operations.create_task(
-            self._store, self._ids, self._settings.defaults, caller, accepted, now=time.time()
+            self._store, self._ids, self._settings.defaults, caller, accepted, now=time.time(), callback=callback
         )
         self._pending += 1
         _Submission(self, future, answer, began)
@@ -135,6 +144,13 @@ class Create:
         if self._check is not None and (problems := self._check(accepted, caller)):
             raise bad_task(problems)
         return accepted
+
+    def _callback(self, accepted: Accepted, header: bytes | None, caller: Caller) -> Callback | None:
+        """Return where the task's moves are told: the header is for clients that can send no unknown field."""
+        url = accepted.callback_url or (header.decode("latin-1").strip() if header else None)
+        if url is None or self._subscribe is None:
+            return None
+        return self._subscribe(url, caller)
 
     async def _body(self, exchange: Exchange) -> bytes:
         try:

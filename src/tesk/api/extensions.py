@@ -5,6 +5,7 @@ import asyncio
 from msgspec import Struct
 
 from tesk import __version__, operations
+from tesk.api.deliveries import shown_url
 from tesk.api.exchange import Exchange
 from tesk.api.live import Live
 from tesk.caller import LOCAL
@@ -58,7 +59,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
 class TaskDetails(Struct, frozen=True, kw_only=True):
     """What TESK knows of a task beside its TES body. Resources are those that count, with the defaults of the day when it came.
 
-    `transfer` None: none of its data moves now, or another server of the same database moves it. `waiting`: why it does
+    `callback_url` is whole for the task's owner alone. `transfer` None: none of its data moves now, or another server of the same database moves it. `waiting`: why it does
     not run yet ("0/3 nodes are available: insufficient memory"), where something holds it up.
     """
 
@@ -71,6 +72,7 @@ class TaskDetails(Struct, frozen=True, kw_only=True):
     disk_gb: float
     warnings: tuple[str, ...]
     events: tuple[TaskEvent, ...]
+    callback_url: str | None
     transfer: Transfer | None
     waiting: str | None
 
@@ -109,6 +111,7 @@ class Extensions:
         parameters_: tuple[str, ...],
         backend: str,
         live: Live | None,
+        callbacks: bool,
     ) -> None:
         self._store = store
         self._live = live
@@ -121,7 +124,7 @@ class Extensions:
                 backend=backend,
                 backend_parameters=parameters_,
                 authentication=("basic",) * bool(auth.users) + ("bearer",) * auth.by_token,
-                callbacks=False,
+                callbacks=callbacks and settings.callbacks.enabled,
                 idempotency_key=True,
                 wait=True,
                 limits=Limits(
@@ -140,10 +143,12 @@ class Extensions:
     async def task(self, exchange: Exchange) -> None:
         """Show the rest of one task, with its events."""
         task_id: str = exchange.scope["path_params"]["id"]
-        task = await self._store.get(task_id, exchange.caller or LOCAL, View.FULL) if is_id(task_id) else None
+        caller = exchange.caller or LOCAL
+        task = await self._store.get(task_id, caller, View.FULL) if is_id(task_id) else None
         if task is None:
             raise operations.no_task(task_id)
         events = await self._store.events(after=0, limit=_EVENTS, task_id=task_id)
+        told = await self._store.outbox.subscription(task_id, caller)
         details = TaskDetails(
             id=task.id,
             state=task.state,
@@ -154,6 +159,7 @@ class Extensions:
             disk_gb=task.disk_bytes / 1e9,
             warnings=task.extension.warnings,
             events=tuple(_event(event) for event in events),
+            callback_url=None if told is None else shown_url(told, caller.name),
             transfer=_transfer(await self._progress(task)),
             waiting=self._waiting(task),
         )

@@ -1,5 +1,6 @@
 """One frozen tree of settings, read once at start. How it is read, `tesk.settings.load`, is for those who read it: the stager starts without."""
 
+from tesk.settings.callbacks import CallbackKey, CallbacksSettings
 from tesk.settings.containers import ContainersSettings
 from tesk.settings.kubernetes import KubernetesSettings, ParameterRule, TagNamespace
 from tesk.settings.machine import MachineSettings
@@ -34,6 +35,8 @@ from tesk.settings.tree import (
 __all__ = [
     "AuthSettings",
     "AzContainer",
+    "CallbackKey",
+    "CallbacksSettings",
     "ContainersSettings",
     "ControllerSettings",
     "DefaultsSettings",

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from tesk.settings.callbacks import CallbacksSettings
 from tesk.settings.containers import ContainersSettings
 from tesk.settings.kinds import Amount, Paths, Port, Positive, Seconds, Secret, says
 from tesk.settings.kubernetes import KubernetesSettings
@@ -202,6 +203,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     local: LocalSettings = LocalSettings()
     containers: ContainersSettings = ContainersSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    callbacks: CallbacksSettings = CallbacksSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     limits: LimitsSettings = LimitsSettings()
     retention: RetentionSettings = RetentionSettings()

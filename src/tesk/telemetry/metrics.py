@@ -80,6 +80,8 @@ class Metrics:
         self._queued = Histogram("tesk_task_queued_seconds", "From creation to the first start.", _LONG)
         self._ran = Histogram("tesk_task_run_seconds", "From the start of an attempt to its end.", _LONG, ("state",))
         self._batches = Histogram("tesk_store_commit_changes", "Changes that shared a commit.", _SIZES)
+        self._callbacks = Counter("tesk_callbacks_total", "Callbacks sent, by what became of them.", ("status",))
+        self._callback_seconds = Histogram("tesk_callback_duration_seconds", "Time to a listener's answer.", _QUICK)
         self._held: Callable[[], int] = lambda: 0
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
@@ -109,6 +111,12 @@ class Metrics:
         with self._lock:
             self._ran.observe(ran_seconds, (state,))
 
+    def called(self, status: str, seconds: float) -> None:
+        """Tell of a callback that was sent: delivered, pending (to be tried again), failed or ended."""
+        with self._lock:
+            self._callbacks.add((status,))
+            self._callback_seconds.observe(seconds)
+
     def holds(self, held: Callable[[], int]) -> None:
         """Tell who is to be asked how many tasks this server holds."""
         self._held = held
@@ -117,7 +125,16 @@ class Metrics:
         """Return all of it, with how many tasks are in each state, in the text format of Prometheus."""
         lines: list[str] = []
         with self._lock:
-            for each in (self._requests, self._seconds, self._submissions, self._queued, self._ran, self._batches):
+            for each in (
+                self._requests,
+                self._seconds,
+                self._submissions,
+                self._queued,
+                self._ran,
+                self._batches,
+                self._callbacks,
+                self._callback_seconds,
+            ):
                 lines += [f"# HELP {each.name} {each.says}", f"# TYPE {each.name} {each.kind}", *each.lines()]
         lines += ["# HELP tesk_tasks Tasks that have not ended.", "# TYPE tesk_tasks gauge"]
         lines += [f"tesk_tasks{_braces(('state',), (state,))} {count}" for state, count in sorted(tasks.items())]

@@ -97,6 +97,7 @@ class Reading:
         self._fields(clean, found, "", self._resources, "resources")
         self._fields(clean, found, "", _many(self, self._path), "volumes")
         self._fields(clean, found, "", self._words, "tags")
+        self._fields(clean, found, "", self._text, "callback_url")
         if found.get("executors") is None or clean.get("executors") == []:
             self._wrong("executors", "must hold at least one executor")
         return clean

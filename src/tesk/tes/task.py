@@ -76,6 +76,12 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: dict[str, str] | None = None
 
 
+class Submitted(Task, frozen=True, kw_only=True, omit_defaults=True):
+    """A task as it comes, with what is not TES: `callback_url`, as task-execution-schemas' pull request 176 proposes it."""
+
+    callback_url: str | None = None
+
+
 _encode = msgspec.json.Encoder().encode
 
 

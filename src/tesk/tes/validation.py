@@ -5,19 +5,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tesk.tes.document import MOST_CORES, MOST_GB, Reading, parse
-from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resources, Task, to_json
+from tesk.tes.task import Executor, Extension, FileType, Input, Output, Resources, Submitted, Task, to_json
 
-_decode = msgspec.json.Decoder(Task).decode
+_decode = msgspec.json.Decoder(Submitted).decode
 _PLAIN = Extension()
 _SHORT_PATH = 1000  # whatever its letters are, not longer in bytes than a path may be
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """A good task. `body` is its canonical JSON: no nulls, nothing unknown or read-only, lists and types always there."""
+    """A good task. `body` is its canonical JSON: no nulls, nothing unknown or read-only, lists and types always there.
+
+    `callback_url` came at the task's top level and is no part of its body; nobody has judged it yet.
+    """
 
     task: Task
     body: bytes
     extension: Extension
+    callback_url: str | None = None
 
 
 def accept(raw: bytes, *, parameters: frozenset[str], content_limit_bytes: int) -> Accepted:
@@ -34,6 +38,7 @@ def accept(raw: bytes, *, parameters: frozenset[str], content_limit_bytes: int) 
         accepted, added = _canonical(task, ())
         # What the bytes hold beyond what was read of them (nulls, fields that are not ours, keys given twice) shows in
         # the number of quotes. A NUL can only come as an escape.
+        added -= 0 if task.callback_url is None else 4
         if raw.count(b'"') + added == accepted.body.count(b'"') and b"\\u0000" not in raw:
             return accepted
     return _slowly(raw, parameters, content_limit_bytes)
@@ -44,7 +49,7 @@ def _slowly(raw: bytes, parameters: frozenset[str], content_limit_bytes: int) ->
     clean = reading.task(parse(raw))
     if reading.problems:
         raise reading.refusal()
-    return _canonical(msgspec.convert(clean, Task), tuple(reading.warnings))[0]
+    return _canonical(msgspec.convert(clean, Submitted), tuple(reading.warnings))[0]
 
 
 # -- is it plain? ---------------------------------------------------------------------------------------------------------
@@ -113,8 +118,9 @@ def _are_plain_resources(resources: Resources) -> bool:
 # -- as it is stored ------------------------------------------------------------------------------------------------------
 
 
-def _canonical(task: Task, warnings: tuple[str, ...]) -> tuple[Accepted, int]:
+def _canonical(submitted: Submitted, warnings: tuple[str, ...]) -> tuple[Accepted, int]:
     """Return a good task as it is stored, and how many quotes the body has for what the client left out."""
+    task: Task = submitted
     inputs, outputs, resources = task.inputs or (), task.outputs or (), task.resources
     types = [entry.type for entry in inputs].count(None) + [entry.type for entry in outputs].count(None)
     untyped_inputs: tuple[int, ...] = ()
@@ -144,4 +150,5 @@ def _canonical(task: Task, warnings: tuple[str, ...]) -> tuple[Accepted, int]:
             untyped_inputs=untyped_inputs, untyped_outputs=untyped_outputs, cpu_cores=exact, warnings=warnings
         )
     added = 4 * types + 2 * lists.count(None)
-    return Accepted(task=task, body=to_json(task), extension=extension), added
+    url = submitted.callback_url or None
+    return Accepted(task=task, body=to_json(task), extension=extension, callback_url=url), added

@@ -1,0 +1,91 @@
+"""A client that never asks: a task's `callback_url` is told of each state, by `tesk serve` as a user starts it."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from standardwebhooks import Webhook
+
+from fakes.listener import listening
+from fakes.process import running
+from fakes.stubborn import Client
+
+SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    keys = json.dumps([{"secret": SECRET}])
+    with running(tmp_path_factory.mktemp("server"), CALLBACKS_KEYS=keys, CALLBACKS_RETRY_SECONDS="0.1") as server:
+        yield server
+
+
+def get(server, path):
+    with urllib.request.urlopen(server.url + path, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def test_each_state_of_a_task_is_told_signed_and_shown_among_its_deliveries(server, client):
+    with listening() as listener:
+        task = client.submit("echo", "hello", callback_url=listener.url)
+        heard = []
+        while not heard or heard[-1]["state"] != "COMPLETE":
+            one = listener.next()
+            heard.append(Webhook(SECRET).verify(one.body, one.headers))
+        assert [one["sequence"] for one in heard] == list(range(1, len(heard) + 1))
+        assert heard[0]["state"] == "QUEUED"
+        assert [one["previous_state"] for one in heard[1:]] == [one["state"] for one in heard[:-1]]
+    # Clients of TES that know no other fields must be able to read it.
+    assert "callback_url" not in client.get(task, "FULL")
+    assert get(server, f"/tesk/v1/tasks/{task}")["callback_url"] == listener.url
+    shown = get(server, f"/tesk/v1/tasks/{task}/deliveries")
+    assert [one["state"] for one in shown["deliveries"]] == [one["state"] for one in heard]
+    assert get(server, "/tesk/v1/service-info")["callbacks"] is True
+
+
+def test_a_client_that_can_send_no_unknown_field_says_it_in_a_header(server, client):
+    with listening() as listener:
+        body = {"executors": [{"image": "none", "command": ["true"]}], "resources": {"ram_gb": 0.05}}
+        headers = {"Content-Type": "application/json", "TESK-Callback-URL": listener.url}
+        tasks = []
+        for _ in range(3):
+            request = urllib.request.Request(server.url + "/v1/tasks", json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                tasks.append(json.loads(answer.read())["id"])
+        ended = set()
+        while ended != set(tasks):
+            one = listener.next().json()
+            if one["state"] == "COMPLETE":
+                ended.add(one["id"])
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a.example/", "http://169.254.169.254/latest", "http://10.0.0.1/", "http://127.0.0.1:22/"]
+)
+def test_a_callback_that_must_not_be_called_is_refused_with_the_reason(server, url):
+    body = json.dumps({"executors": [{"image": "none", "command": ["true"]}], "callback_url": url}).encode()
+    request = urllib.request.Request(server.url + "/v1/tasks", body, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 400
+    assert json.loads(refused.value.read())["problems"][0]["path"] == "callback_url"
+
+
+def test_what_a_listener_missed_while_it_was_away_and_the_server_was_killed_comes_later_in_order(tmp_path):
+    with running(tmp_path, CALLBACKS_RETRY_SECONDS="0.1", CALLBACKS_RETRY_MOST_SECONDS="1") as server:
+        client = Client(server.url)
+        down = True
+        busy = b"HTTP/1.1 500 Away\r\nContent-Length: 0\r\n\r\n"
+        with listening(lambda _: busy if down else b"HTTP/1.1 204 No Content\r\n\r\n") as listener:
+            task = client.submit("true", callback_url=listener.url)
+            client.until(task, "COMPLETE")
+            listener.next()
+            server.kill()
+            server.start()
+            server.wait_until_ready()
+            down = False
+            states = listener.states(task, "COMPLETE")
+            assert states[-2:] == ["RUNNING", "COMPLETE"]
+        client.close()
