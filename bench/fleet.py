@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from bench import servers
-from bench.bare_pods import bare, container
+from bench.bare_tasks import bare_tasks
 from bench.table import Figure
 from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.credentials import find
-from tesk.compute.kubernetes.objects import Bare, Pod, path_of
+from tesk.compute.kubernetes.layout import MANAGED_BY
+from tesk.compute.kubernetes.objects import Pod, path_of
+from tesk.compute.kubernetes.rights import ALWAYS, role_rules
+from tesk.settings import KubernetesSettings
 
 NAMESPACE = "tesk-bench-fleet"
 NODES = 4
 AT_ONCE = 1_000
 ACTIVE = int(os.environ.get("BENCH_ACTIVE", "10000"))
 COUNTED = 100
-_HANDS = 64
 _SOON, _LATE = "1", "100000"
 _IMAGE = "docker.io/library/busybox:latest"
 _TASK = json.dumps(
@@ -56,9 +58,9 @@ def _rate(folder: Path, kubeconfig: Path) -> list[Figure]:
         begun = time.perf_counter()
         _submit(server.port, AT_ONCE)
         _ended(server.port, 20 + COUNTED + AT_ONCE)
+        _forgotten()  # as the loop does
         ours = AT_ONCE / (time.perf_counter() - begun)
-        _forgotten()
-    alone = AT_ONCE / asyncio.run(_bare_loop(AT_ONCE))
+    alone = AT_ONCE / asyncio.run(bare_tasks(AT_ONCE, _TASK, KubernetesSettings(**_in_force("bare", kubeconfig))))
     return [
         Figure(
             f"{AT_ONCE:,} tasks at once on fake nodes, beside a bare loop that makes, watches and removes the same objects",
@@ -122,54 +124,6 @@ def _active(folder: Path, kubeconfig: Path) -> list[Figure]:
     ]
 
 
-async def _bare_loop(amount: int) -> float:
-    """Make, watch and remove pods with a secret and a finalizer each, as fast as a loop can that does nothing else."""
-    pods, secrets = path_of("pods", NAMESPACE), path_of("secrets", NAMESPACE)
-    hands = asyncio.Semaphore(_HANDS)
-    async with Api(find()) as api:
-        _, version = await api.list(pods, Pod, selector="bench=bare")
-        begun = time.perf_counter()
-
-        async def make(number: int) -> None:
-            async with hands:
-                name = f"bare-{number}"
-                manifest = _placed(
-                    bare(name, *(container(each, _IMAGE, "true") for each in ("inputs", "executor-0", "outputs")))
-                )
-                made = await api.create(pods, manifest, Bare)
-                owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": made.metadata.uid}
-                await api.create(
-                    secrets,
-                    {"metadata": {"name": name, "ownerReferences": [owner]}, "stringData": {"job": "x" * 1000}},
-                    Bare,
-                )
-
-        async def remove(name: str) -> None:
-            async with hands:
-                path = path_of("pods", NAMESPACE, name)
-                await api.patch(path, {"metadata": {"finalizers": None}}, Bare)
-                await api.delete(path, grace_seconds=0)
-
-        making = asyncio.gather(*(make(number) for number in range(amount)))
-        removals: dict[str, asyncio.Task[None]] = {}
-        async for event in api.watch(pods, Pod, selector="bench=bare", resource_version=version):
-            name = event.object.metadata.name
-            if event.object.status.phase == "Succeeded" and name not in removals:
-                removals[name] = asyncio.create_task(remove(name))
-            if len(removals) == amount:
-                break
-        await making
-        await asyncio.gather(*removals.values())
-        return time.perf_counter() - begun
-
-
-def _placed(manifest: dict[str, Any]) -> dict[str, Any]:
-    template = _template(_SOON)
-    manifest["metadata"] |= {"finalizers": ["tesk/bench"], "annotations": template["metadata"]["annotations"]}
-    manifest["spec"] |= template["spec"]
-    return manifest
-
-
 async def _paged_list() -> int:
     async with Api(find()) as api:
         items, _ = await api.list(path_of("pods", NAMESPACE), Pod)
@@ -187,18 +141,23 @@ def _template(seconds: str) -> dict[str, Any]:
     }
 
 
+def _in_force(name: str, kubeconfig: Path, seconds: str = _SOON) -> dict[str, Any]:
+    """Return the settings of the cluster of one server, or of what is done without one."""
+    return {
+        "kubeconfig": str(kubeconfig),
+        "namespace": NAMESPACE,
+        "server_id": f"bench-{os.getpid()}-{name}",
+        "pod_template": json.dumps(_template(seconds)),
+        "pending_limit": 20000,
+        "stager_cpu_cores": 0.001,
+    }
+
+
 @contextlib.contextmanager
 def _server(folder: Path, kubeconfig: Path, seconds: str) -> Iterator[servers.Server]:
     folder.mkdir(exist_ok=True)
-    settings = {
-        "BACKEND": "kubernetes",
-        "KUBERNETES_KUBECONFIG": str(kubeconfig),
-        "KUBERNETES_NAMESPACE": NAMESPACE,
-        "KUBERNETES_SERVER_ID": f"bench-{os.getpid()}-{folder.name}",
-        "KUBERNETES_POD_TEMPLATE": json.dumps(_template(seconds)),
-        "KUBERNETES_PENDING_LIMIT": "20000",
-        "KUBERNETES_STAGER_CPU_CORES": "0.001",
-    }
+    cluster = _in_force(folder.name, kubeconfig, seconds)
+    settings = {"BACKEND": "kubernetes"} | {f"KUBERNETES_{key.upper()}": str(value) for key, value in cluster.items()}
     with servers.tesk(folder, settings=settings) as server:
         yield server
 
@@ -247,8 +206,8 @@ def _held(port: int, amount: int) -> None:
 
 def _forgotten() -> None:
     """Wait until no pod of a task is left."""
-    left = ["kubectl", "-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/managed-by=tesk", "-o", "name"]
-    _until("pods gone", 0, lambda: -len(subprocess.run(left, stdout=subprocess.PIPE, check=True).stdout.split()))
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={MANAGED_BY}%3Dtesk&limit=1"
+    _until("pods gone", 0, lambda: -len(json.loads(_kubectl("get", "--raw", path))["items"]))
 
 
 def _calls() -> float:
@@ -269,12 +228,6 @@ def _kubectl(*arguments: str, text: str | None = None) -> str:
 
 def _objects() -> list[dict[str, Any]]:
     user = {"kind": "ServiceAccount", "serviceAccount": {"name": "tesk", "namespace": NAMESPACE}}
-    rules = [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get", "list", "watch", "patch", "delete"]},
-        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
-    ]
     rbac = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tesk"}
     here = {"name": "tesk", "namespace": NAMESPACE}
     nodes = [
@@ -297,7 +250,7 @@ def _objects() -> list[dict[str, Any]]:
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here},
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": here, "rules": rules},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": here, "rules": role_rules(ALWAYS)},
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",

@@ -28,7 +28,7 @@ def test_an_image_that_is_removed_between_executors_is_not_missed(stage: Stage, 
 @pytest.mark.parametrize("policy", ["IfNotPresent", "Never"])
 def test_an_image_that_is_removed_before_the_next_attempt_is_named(stage: Stage, node_images, policy):
     image = node_images.named()
-    _, client = stage.serving(KUBERNETES_IMAGE_WAIT_SECONDS="5", KUBERNETES_PULL_POLICY=policy)
+    _, client = stage.serving(KUBERNETES_IMAGE_WAIT_SECONDS="1", KUBERNETES_PULL_POLICY=policy)
     task = stage.task(FIRST_ONLY, output=f"again-{policy}")
     task["executors"][0]["image"] = image
     task_id = client.submit(**task)

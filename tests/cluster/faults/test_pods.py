@@ -88,7 +88,7 @@ def test_a_program_that_takes_too_much_memory_is_an_error_of_its_own(stage: Stag
 
 
 def test_an_image_that_is_missing_ends_a_task_before_anything_of_it_runs(stage: Stage):
-    _, client = stage.serving(KUBERNETES_IMAGE_WAIT_SECONDS="5")
+    _, client = stage.serving(KUBERNETES_IMAGE_WAIT_SECONDS="1")
     task = stage.task("true", output="missing")
     task["executors"].append({"image": "docker.io/library/nothing-of-that-name:1", "command": ["true"]})
     task_id = client.submit(**task)
