@@ -15,7 +15,7 @@ from tesk.callbacks.send import Sender
 from tesk.callbacks.subscribe import Subscribe, at_home
 from tesk.caller import LOCAL, Caller
 from tesk.settings import CallbacksSettings
-from tesk.store.outbox import Status
+from tesk.store.outbox import Sent, Status
 from tesk.telemetry.metrics import Metrics
 
 QUICK = at_home(
@@ -146,6 +146,31 @@ def test_what_nobody_takes_fails_in_the_end_and_says_why(database):
             assert only.status is Status.FAILED
             assert "no connection" in only.error
             assert only.tries > 1
+
+    uvloop.run(story())
+
+
+def test_a_name_that_no_resolver_takes_is_a_failure_like_any_other(database):
+    async def story():
+        settings = at_home(CallbacksSettings(give_up_seconds=0))
+        async with sending(database, settings) as store:
+            (only,) = await settled(store, await subscribe(store, f"http://{'a' * 70}.example:8080/", settings))
+            assert only.status is Status.FAILED
+            assert "no address" in only.error
+
+    uvloop.run(story())
+
+
+def test_what_was_put_off_by_a_clock_that_has_been_set_back_since_is_sent(database):
+    async def story():
+        with listening() as good:
+            async with opened(database) as store:
+                task = await subscribe(store, good.url)
+                (one,) = await store.outbox.take([f"http://127.0.0.1:{good.port} local"], now=time.time(), each=9)
+                await store.outbox.record([Sent(task_id=task, claim=one.claim, tries=(), due=time.time() + 10**7)])
+            async with sending(database) as store:
+                (only,) = await settled(store, task)
+                assert only.status is Status.DELIVERED
 
     uvloop.run(story())
 

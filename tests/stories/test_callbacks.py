@@ -43,6 +43,10 @@ def test_each_state_of_a_task_is_told_signed_and_shown_among_its_deliveries(serv
     shown = get(server, f"/tesk/v1/tasks/{task}/deliveries")
     assert [one["state"] for one in shown["deliveries"]] == [one["state"] for one in heard]
     assert get(server, "/tesk/v1/service-info")["callbacks"] is True
+    with urllib.request.urlopen(server.url + "/metrics", timeout=30) as answer:
+        metrics = answer.read().decode()
+    assert 'tesk_callbacks_total{status="delivered"}' in metrics
+    assert "tesk_callbacks_pending 0" in metrics
 
 
 def test_a_client_that_can_send_no_unknown_field_says_it_in_a_header(server, client):

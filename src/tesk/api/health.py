@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 from tesk import __version__
@@ -40,9 +41,12 @@ class Health:
 
     async def metrics(self, exchange: Exchange) -> None:
         """Everything that was counted; also where the database is gone, but for what only it knows."""
-        counts = {}
+        counts, waiting = {}, None
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(_DATABASE_SECONDS):
                 found = await self._store.counts()
+                backlog = await self._store.outbox.backlog()
             counts = {state.value: found.get(state, 0) for state in ACTIVE}
-        await exchange.answer(200, self._metrics.text(counts, __version__).encode(), _TEXT)
+            oldest = 0.0 if backlog.oldest is None else max(0.0, time.time() - backlog.oldest)
+            waiting = {"pending": float(backlog.pending), "failed": float(backlog.failed), "oldest_seconds": oldest}
+        await exchange.answer(200, self._metrics.text(counts, __version__, waiting).encode(), _TEXT)

@@ -19,7 +19,7 @@ from tesk.callbacks.target import Forbidden, Rules, Target
 from tesk.callbacks.verdict import Verdict, judge
 from tesk.errors import Unavailable
 from tesk.settings import CallbacksSettings
-from tesk.store.outbox import Outbox, Outgoing, Pending, Sent, Status, Try, origin_of, owner_of
+from tesk.store.outbox import FARTHEST_SECONDS, Outbox, Outgoing, Pending, Sent, Status, Try, origin_of, owner_of
 from tesk.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Sender:
         while page := await self._outbox.lanes(limit=_LANES, after=after):
             after = page[-1].lane
             for one in page:
-                if one.due <= now:
+                if one.due <= now or one.due > now + FARTHEST_SECONDS:
                     by_host.setdefault(origin_of(one.lane), []).append(one.lane)
                 else:
                     following = min(following, loop.time() + one.due - now)
@@ -203,8 +203,9 @@ class Sender:
                 found = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
         except TimeoutError:
             raise Broken(f"no address of {target.host} within {self._settings.connect_seconds:g} s") from None
-        except OSError as error:
-            raise Broken(f"no address of {target.host}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise Broken(f"no address of {target.host}: {why}") from error
         return self._rules.allowed(target.host, list(dict.fromkeys(str(place[0]) for *_, place in found)))
 
     def _note(self, host: Host, verdict: Verdict, now: float) -> None:

@@ -12,7 +12,9 @@ class CallbackKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     secret: Annotated[
         Secret,
-        says("`whsec_...`, as `tesk callback-key` prints it: 24 to 64 bytes in Base64, shared with the listener."),
+        says(
+            "`whsec_` and then 24 to 64 bytes in Base64, such as `openssl rand -base64 32` prints; the listener has it, too."
+        ),
     ]
     user: Annotated[str, says("Whose tasks it is for; empty: everybody's.")] = ""
     host: Annotated[str, says("The host of the listener that it is for, `listener.example.org`; empty: every one.")] = (

@@ -9,6 +9,12 @@ _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
 
+_WAITING = {
+    "pending": "Callbacks that wait to be sent.",
+    "failed": "Callbacks that were given up.",
+    "oldest_seconds": "Seconds for which the listener that waits longest has heard nothing.",
+}
+
 _Labels = tuple[str, ...]
 
 
@@ -121,8 +127,11 @@ class Metrics:
         """Tell who is to be asked how many tasks this server holds."""
         self._held = held
 
-    def text(self, tasks: Mapping[str, int], version: str) -> str:
-        """Return all of it, with how many tasks are in each state, in the text format of Prometheus."""
+    def text(self, tasks: Mapping[str, int], version: str, waiting: Mapping[str, float] | None = None) -> str:
+        """Return all of it, with how many tasks are in each state, in the text format of Prometheus.
+
+        `waiting`: of callbacks, how many are `pending` and `failed`, and the `oldest_seconds`.
+        """
         lines: list[str] = []
         with self._lock:
             for each in (
@@ -138,6 +147,10 @@ class Metrics:
                 lines += [f"# HELP {each.name} {each.says}", f"# TYPE {each.name} {each.kind}", *each.lines()]
         lines += ["# HELP tesk_tasks Tasks that have not ended.", "# TYPE tesk_tasks gauge"]
         lines += [f"tesk_tasks{_braces(('state',), (state,))} {count}" for state, count in sorted(tasks.items())]
+        for name, says in _WAITING.items():
+            if waiting and name in waiting:
+                own = f"tesk_callbacks_{name}"
+                lines += [f"# HELP {own} {says}", f"# TYPE {own} gauge", f"{own} {waiting[name]:g}"]
         lines += ["# HELP tesk_tasks_held Tasks that this server holds, and has read.", "# TYPE tesk_tasks_held gauge"]
         lines += [f"tesk_tasks_held {self._held()}"]
         lines += ["# HELP tesk_info The version of the server.", "# TYPE tesk_info gauge"]
