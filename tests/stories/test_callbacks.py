@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -9,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from fakes.listener import listening
-from fakes.process import running
+from fakes.process import PROGRAM, running
 from fakes.stubborn import Client
 
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
@@ -47,6 +48,33 @@ def test_each_state_of_a_task_is_told_signed_and_shown_among_its_deliveries(serv
         metrics = answer.read().decode()
     assert 'tesk_callbacks_total{status="delivered"}' in metrics
     assert "tesk_callbacks_pending 0" in metrics
+
+
+def test_a_person_sees_what_a_listener_was_told_and_tells_it_again(server, client):
+    def tesk(*words):
+        done = subprocess.run(
+            [PROGRAM, "deliveries", "--server", server.url, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    with listening() as listener:
+        task = client.submit("true", callback_url=listener.url)
+        states = listener.states(task, "COMPLETE")
+        assert tesk(task, "--redeliver", "--sequence", "1") == (0, "", f"task {task}: 1 sent again\n")
+        again = listener.next()
+        assert (again.json()["sequence"], again.headers["webhook-id"]) == (1, f"{task}.1")
+        code, table, _ = tesk(task)
+        rows = [line.split() for line in table.splitlines()[1:]]
+        assert code == 0
+        assert [row[1] for row in rows] == states
+    plain = client.submit("true")
+    code, _, said = tesk(plain)
+    assert code == 1
+    assert "callback" in said
 
 
 def test_a_client_that_can_send_no_unknown_field_says_it_in_a_header(server, client):

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("tesk.cli.logs", "print what a task's executors wrote"),
     "wait": ("tesk.cli.wait", "wait for tasks to end; end with the task's exit code"),
     "cancel": ("tesk.cli.cancel", "cancel tasks"),
+    "deliveries": ("tesk.cli.deliveries", "show what listeners were told of tasks, or tell them again"),
     "examples": ("tesk.cli.examples", "print a task to start from"),
     "render": ("tesk.cli.render", "print what would be created in a Kubernetes cluster for a task"),
     "service-info": ("tesk.cli.service_info", "show what the server says of itself"),

@@ -161,9 +161,9 @@ class Calls:
 
     # -- what is ours alone ------------------------------------------------------------------------------------------------
 
-    def extension(self, target: str) -> Call[Document]:
-        """GET something below `/tesk/v1` of a server that is TESK."""
-        return document_of((yield from self._retried(self._request("GET", f"{self._address.root}/tesk/v1{target}"))))
+    def extension(self, target: str, *, method: str = "GET") -> Call[Document]:
+        """Ask for something below `/tesk/v1` of a server that is TESK. What is posted must do no harm twice."""
+        return document_of((yield from self._retried(self._request(method, f"{self._address.root}/tesk/v1{target}"))))
 
     def logs(
         self, task_id: str, executor: int, *, stream: str, follow: bool, heard: Callable[[bytes], None]
