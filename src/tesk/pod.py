@@ -120,7 +120,7 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `stdout_bytes` and `stderr_bytes` are how much it wrote in all, 0 where that is not known.
     `exit_code` None: its shim went away without a word while the program ran (`killed`), or the program never ran, and
-    `error` says why.
+    `error` says why. `lost`: then not through the task or its image; its container went away while it waited for its turn.
     """
 
     index: int
@@ -131,6 +131,7 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr: str = ""
     error: str | None = None
     killed: bool = False
+    lost: bool = False
     stdout_bytes: int = 0
     stderr_bytes: int = 0
 

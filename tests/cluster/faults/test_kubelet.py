@@ -19,8 +19,10 @@ def dead_for(stage: Stage, control: Control, seconds: float, tasks: int) -> None
         load.submit(tasks - tasks // 2)
         MOMENT.wait(seconds)  # for as long as that nobody tells of anything
     for task in load.assert_right():
-        # It may die while it starts a container, which then never ran, and its attempt is lost.
-        assert all("StartError" in " ".join(log["system_logs"]) for log in task["logs"][:-1]), task["logs"]
+        # It may die while it starts a container, which goes with it, be it that it waits for its turn already.
+        for log in task["logs"][:-1]:
+            said = " ".join(log["system_logs"])
+            assert "StartError" in said or "its container ended before its program began" in said, task["logs"]
 
 
 def test_tasks_end_right_though_the_kubelet_is_dead_for_eight_seconds(stage, control):

@@ -8,6 +8,7 @@ from fakes.pod_backend import ATTEMPT, NAME, PLAN, SETTINGS, ended, known, opene
 from tesk.compute.backend import AttemptId, Phase
 from tesk.compute.kubernetes.memo import FORGOTTEN, VERDICT
 from tesk.errors import BackendUnavailable, CannotRun
+from tesk.pod import ExecutorEnd
 from tesk.pod_report import line, summary
 
 
@@ -192,6 +193,21 @@ def test_where_the_log_is_gone_the_summary_is_what_is_left_and_that_is_said() ->
         assert seen.phase is Phase.DONE
         assert 0 < len(seen.executor_logs[0].stdout) < 4096
         assert any("only a part is known" in note for note in seen.notes)
+
+    story(body)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_only_an_executor_that_its_node_lost_before_its_turn_is_worth_another_attempt(lost) -> None:
+    async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
+        show(cluster, "done")
+        whole = report(cluster)
+        never = ExecutorEnd(index=1, error="it never ran", lost=lost)
+        said(cluster, summary(replace(whole, executors=(*whole.executors, never))).decode())
+        seen = await until(backend, ended)
+        assert (seen.phase, seen.reason) == (Phase.SYSTEM_FAILED, "executors[1]: it never ran.")
+        assert seen.final is not lost
 
     story(body)
 

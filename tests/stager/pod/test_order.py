@@ -152,9 +152,9 @@ def test_a_shim_that_is_gone_before_its_turn_stops_all_and_says_so(pods) -> None
     second.wait(10)
     (pod.root / "go").touch()
     ends = pod.report(outputs).executors
-    assert [(end.exit_code, end.killed, end.error) for end in ends] == [
-        (0, False, None),
-        (None, False, "its container ended before its program began"),
+    assert [(end.exit_code, end.killed, end.lost, end.error) for end in ends] == [
+        (0, False, False, None),
+        (None, False, True, "its container ended before its program began"),
     ]
 
 
@@ -163,7 +163,7 @@ def test_a_program_that_never_ran_stops_all_whatever_may_fail(pods) -> None:
     pod.root.mkdir()
     (pod.root / "file").touch()
     (end,) = pod.run().executors
-    assert end.exit_code is None
+    assert (end.exit_code, end.lost) == (None, False)
     assert end.error is not None
     assert "file/below" in end.error
 

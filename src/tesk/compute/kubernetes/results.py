@@ -96,7 +96,7 @@ def _judge(report: AttemptReport, known: Memo) -> tuple[Phase, str | None, bool]
         return Phase.SYSTEM_FAILED, inputs.error, not inputs.retry
     for end in report.executors:
         if end.exit_code is None and not end.killed and end.error is not None:
-            return Phase.SYSTEM_FAILED, f"executors[{end.index}]: {end.error}.", True
+            return Phase.SYSTEM_FAILED, f"executors[{end.index}]: {end.error}.", not end.lost
     if report.error is not None:
         return Phase.SYSTEM_FAILED, report.error, False
     if any(_failed(end, known) for end in report.executors):

@@ -29,6 +29,7 @@ def read_end(
             stderr=stderr,
             error=gone,
             killed=began is not None,
+            lost=began is None,
         )
     error = status.error[:SENTENCE_CHARACTERS] if status.error else None
     if status.exit_code is None and error is None:
