@@ -25,10 +25,26 @@ QUICK = at_home(
 )
 
 
+class Watched:
+    """An outbox that says when something was written down. `news` is set then."""
+
+    def __init__(self, outbox):
+        self._outbox = outbox
+        self.news = asyncio.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._outbox, name)
+
+    async def record(self, sent):
+        await self._outbox.record(sent)
+        self.news.set()
+
+
 @contextlib.asynccontextmanager
 async def sending(database, settings=QUICK):
     """Yield a store whose outbox is sent."""
     async with asyncio.timeout(60), opened(database) as store:
+        store.outbox = Watched(store.outbox)
         task = asyncio.create_task(Sender(store.outbox, settings, Metrics()).run())
         try:
             yield store
@@ -42,17 +58,20 @@ def database(tmp_path):
     return str(tmp_path / "tesk.db")
 
 
-async def subscribe(store, url, settings=QUICK, **more):
-    new = new_task(callback=Subscribe(settings)(url, Caller("local")), created=time.time(), **more)
+async def subscribe(store, url, settings=QUICK, owner="local"):
+    new = new_task(owner, callback=Subscribe(settings)(url, Caller(owner)), created=time.time())
     await store.create(new)
     return new.id
 
 
 async def settled(store, task_id):
     """What became of a task's deliveries, once none waits."""
-    while (found := await store.outbox.subscription(task_id, LOCAL)).due is not None:
-        await asyncio.wait_for(asyncio.shield(asyncio.sleep(0.02)), 1)  # a row tells nobody that it was written
-    return found.deliveries
+    while True:
+        store.outbox.news.clear()
+        found = await store.outbox.subscription(task_id, LOCAL)
+        if found.due is None:
+            return found.deliveries
+        await store.outbox.news.wait()
 
 
 def test_each_move_is_sent_once_and_in_order_to_a_good_listener(database):
@@ -137,26 +156,22 @@ def test_410_ends_the_subscription(database):
     uvloop.run(story())
 
 
-def test_what_nobody_takes_fails_in_the_end_and_says_why(database):
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:1024/closed", "no connection"),
+        (f"http://{'a' * 70}.example:8080/no-resolver-takes-it", "no address"),
+    ],
+)
+def test_what_nobody_takes_fails_in_the_end_and_says_why(database, url, why):
     settings = at_home(CallbacksSettings(retry_seconds=0.01, retry_most_seconds=0.05, give_up_seconds=0.5))
 
     async def story():
         async with sending(database, settings) as store:
-            (only,) = await settled(store, await subscribe(store, "http://127.0.0.1:1024/closed", settings))
+            (only,) = await settled(store, await subscribe(store, url, settings))
             assert only.status is Status.FAILED
-            assert "no connection" in only.error
+            assert why in only.error
             assert only.tries > 1
-
-    uvloop.run(story())
-
-
-def test_a_name_that_no_resolver_takes_is_a_failure_like_any_other(database):
-    async def story():
-        settings = at_home(CallbacksSettings(give_up_seconds=0))
-        async with sending(database, settings) as store:
-            (only,) = await settled(store, await subscribe(store, f"http://{'a' * 70}.example:8080/", settings))
-            assert only.status is Status.FAILED
-            assert "no address" in only.error
 
     uvloop.run(story())
 
@@ -199,6 +214,28 @@ def test_a_listener_that_never_answers_keeps_nobody_else_waiting(database):
                     await settled(store, await subscribe(store, good.url, settings))
                 assert time.monotonic() - began < 15
             assert silent.lines <= settings.connections_per_host
+
+    uvloop.run(story())
+
+
+def test_a_user_whose_listeners_are_all_silent_holds_up_nobody_elses(database):
+    settings = at_home(CallbacksSettings(answer_seconds=20, whole_seconds=20, connections=6, connections_per_user=4))
+
+    async def story():
+        came = threading.Semaphore(0)
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(listening(lambda _: came.release())) for _ in range(5)]
+            good = stack.enter_context(listening())
+            async with sending(database, settings) as store:
+                for each in silent * 10:
+                    await subscribe(store, each.url, settings, owner="ann")
+                for _ in range(settings.connections_per_user):
+                    assert await asyncio.to_thread(came.acquire, timeout=30)
+                began = time.monotonic()
+                for _ in range(20):
+                    await settled(store, await subscribe(store, good.url, settings, owner="bob"))
+                assert time.monotonic() - began < 15
+            assert sum(each.lines for each in silent) == settings.connections_per_user
 
     uvloop.run(story())
 

@@ -94,7 +94,10 @@ def cors_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
 
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, If-None-Match"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, Idempotency-Key, If-None-Match, TESK-Callback-URL",
+    ),
     (b"access-control-allow-private-network", b"true"),
     (b"access-control-max-age", b"600"),
 ]

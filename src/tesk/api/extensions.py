@@ -59,8 +59,9 @@ class Transfer(Struct, frozen=True, kw_only=True):
 class TaskDetails(Struct, frozen=True, kw_only=True):
     """What TESK knows of a task beside its TES body. Resources are those that count, with the defaults of the day when it came.
 
-    `callback_url` is whole for the task's owner alone. `transfer` None: none of its data moves now, or another server of the same database moves it. `waiting`: why it does
-    not run yet ("0/3 nodes are available: insufficient memory"), where something holds it up.
+    `callback_url` is whole for the task's owner alone. `transfer` None: none of its data moves now, or another server of the
+    same database moves it. `waiting`: why it does not run yet ("0/3 nodes are available: insufficient memory"), where
+    something holds it up.
     """
 
     id: str

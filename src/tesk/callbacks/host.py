@@ -3,10 +3,13 @@
 import asyncio
 import random
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tesk.callbacks.line import Line, connect
 from tesk.callbacks.target import Target
+from tesk.callbacks.verdict import Verdict
+from tesk.store.outbox import Outgoing
 
 _FAILURES = 10
 """So many in a row, with no good answer between, and nothing but probes goes there."""
@@ -25,18 +28,14 @@ class Host:
 
     def __init__(self) -> None:
         self.active = 0
+        """Tasks that are told of now, each over a line of its own."""
+        self.queue: deque[tuple[Outgoing, float]] = deque()
+        """Tasks that were taken for it, and when."""
         self.until = 0.0
         """Not to be called before."""
         self._failures = 0
         self._successes = 0
         self._idle: list[Line] = []
-        self._connections: asyncio.Semaphore | None = None
-
-    def connections(self, most: int) -> asyncio.Semaphore:
-        """Return what bounds the calls under way."""
-        if self._connections is None:
-            self._connections = asyncio.Semaphore(most)
-        return self._connections
 
     @property
     def is_open(self) -> bool:
@@ -44,26 +43,24 @@ class Host:
         return self._failures >= _FAILURES
 
     @property
-    def at_once(self) -> int:
-        """How many tasks may be taken for it at a time: the better it answers, the more."""
-        return 1 if self.is_open else min(_MOST, _FEW + self._successes)
+    def room(self) -> int:
+        """How many tasks more may be taken for it: the better it answers, the more."""
+        most = 1 if self.is_open else min(_MOST, _FEW + self._successes)
+        return most - self.active - len(self.queue)
 
-    def heard(self) -> None:
-        """Note that it answered, whatever it said."""
-        self._failures = 0
-        self._successes += 1
-
-    def failed(self, now: float) -> None:
-        """Note that it did not answer, or is out of order."""
-        self._failures += 1
-        self._successes = 0
-        if self.is_open:
-            wait = min(_PROBE_MOST_SECONDS, _PROBE_SECONDS * 2.0 ** min(10, self._failures - _FAILURES))
-            self.until = now + wait * random.uniform(0.75, 1.25)
-
-    def leave_alone(self, until: float) -> None:
-        """Note that it asked to be called no earlier."""
-        self.until = max(self.until, until)
+    def note(self, verdict: Verdict, now: float) -> None:
+        """Learn from a call what it says of the host."""
+        if not verdict.out_of_order:
+            self._failures = 0
+            self._successes += 1
+        else:
+            self._failures += 1
+            self._successes = 0
+            if self.is_open:
+                wait = min(_PROBE_MOST_SECONDS, _PROBE_SECONDS * 2.0 ** min(10, self._failures - _FAILURES))
+                self.until = now + wait * random.uniform(0.75, 1.25)
+        if verdict.host_seconds is not None:
+            self.until = max(self.until, now + verdict.host_seconds)
 
     async def line(self, target: Target, find: Find, tls: ssl.SSLContext | None, seconds: float) -> Line:
         """Return a line that is free, or a new one to an address that may be called. Raises Broken, and what `find` raises."""
@@ -89,7 +86,7 @@ class Host:
         for line in set(self._idle).difference(keep):
             line.close()
         self._idle = keep
-        return not keep and not self.active and not self._failures and now > self.until
+        return not (keep or self.active or self.queue or self._failures) and now > self.until
 
     def close(self) -> None:
         """Close everything that is idle."""

@@ -3,23 +3,17 @@
 import asyncio
 import logging
 import random
-import socket
-import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 
+from tesk.callbacks.call import Calls
 from tesk.callbacks.host import Host
-from tesk.callbacks.line import Answer, Broken
-from tesk.callbacks.message import request
-from tesk.callbacks.signature import Keys
-from tesk.callbacks.target import Forbidden, Rules, Target
-from tesk.callbacks.verdict import Verdict, judge
+from tesk.callbacks.verdict import judge
 from tesk.errors import Unavailable
 from tesk.settings import CallbacksSettings
-from tesk.store.outbox import FARTHEST_SECONDS, Outbox, Outgoing, Pending, Sent, Status, Try, origin_of, owner_of
+from tesk.store.outbox import FARTHEST_SECONDS, Outbox, Outgoing, Sent, Status, Try, origin_of, owner_of
 from tesk.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -37,7 +31,11 @@ _SHOWN = 512
 
 
 class Sender:
-    """Sends until canceled. What is on its way then is sent again by whoever comes next."""
+    """Sends until canceled. What is on its way then is sent again by whoever comes next.
+
+    What is taken for a host waits in its queue until the host, the task's user and all together have a connection to spare,
+    so whoever is slow or silent holds up what is his.
+    """
 
     def __init__(
         self, outbox: Outbox, settings: CallbacksSettings, metrics: Metrics, *, clock: Callable[[], float] = time.time
@@ -46,11 +44,7 @@ class Sender:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._rules = Rules(settings)
-        self._keys = Keys(settings.keys)
-        self._tls = ssl.create_default_context()
-        # Names that nobody answers for hold threads up: their own.
-        self._lookups = ThreadPoolExecutor(8, "tesk-lookup")
+        self._calls = Calls(settings, clock)
         self._hosts: dict[str, Host] = {}
         self._users: Counter[str] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
@@ -70,7 +64,7 @@ class Sender:
             await asyncio.gather(*self._sending, return_exceptions=True)
             for host in self._hosts.values():
                 host.close()
-            self._lookups.shutdown(wait=False, cancel_futures=True)
+            self._calls.close()
 
     # -- take ------------------------------------------------------------------------------------------------------------------
 
@@ -98,125 +92,108 @@ class Sender:
         loop, now = asyncio.get_running_loop(), self._clock()
         following, after = loop.time() + _IDLE_SECONDS, ""
         by_host: dict[str, list[str]] = {}
-        while page := await self._outbox.lanes(limit=_LANES, after=after):
-            after = page[-1].lane
+        more = True
+        while more:
+            page = await self._outbox.lanes(limit=_LANES, after=after)
             for one in page:
+                after = one.lane
                 if one.due <= now or one.due > now + FARTHEST_SECONDS:
                     by_host.setdefault(origin_of(one.lane), []).append(one.lane)
                 else:
                     following = min(following, loop.time() + one.due - now)
+            more = len(page) == _LANES
         for origin, lanes in by_host.items():
             host = self._hosts.setdefault(origin, Host())
             if host.until > loop.time():
                 following = min(following, host.until)
-                continue
-            room = min(host.at_once - host.active, 4 * self._settings.connections - len(self._sending))
-            fair = [lane for lane in lanes if self._users[owner_of(lane)] < 2 * self._settings.connections_per_user]
-            if room > 0 and fair:
-                random.shuffle(fair)
-                await self._take(host, fair[:room], max(1, room // len(fair)))
+            elif (room := host.room) > 0:
+                random.shuffle(lanes)
+                await self._take(host, lanes[:room], max(1, room // len(lanes)))
         return following
 
-    async def _take(self, host: Host, lanes: Sequence[str], each: int) -> None:
-        for one in await self._outbox.take(lanes, now=self._clock(), each=each, hold_seconds=_HOLD_SECONDS):
-            owner = owner_of(one.lane)
-            host.active += 1
-            self._users[owner] += 1
-            task = asyncio.create_task(self._tell(host, one))
-            self._sending.add(task)
-            task.add_done_callback(partial(self._told, host, owner))
+    async def _take(self, host: Host, lanes: list[str], each: int) -> None:
+        moment = asyncio.get_running_loop().time()
+        for out in await self._outbox.take(lanes, now=self._clock(), each=each, hold_seconds=_HOLD_SECONDS):
+            host.queue.append((out, moment))
+        self._start(host)
+
+    def _start(self, host: Host) -> None:
+        """Send what is queued for a host, as far as there are connections to spare."""
+        loop, settings = asyncio.get_running_loop(), self._settings
+        for _ in range(len(host.queue)):
+            if host.active >= settings.connections_per_host or len(self._sending) >= settings.connections:
+                return
+            out, taken = host.queue.popleft()
+            owner = owner_of(out.lane)
+            if host.until > loop.time() or loop.time() - taken > _FRESH_SECONDS:
+                self._write_down(out, (), max(0.0, host.until - loop.time()))
+            elif self._users[owner] >= settings.connections_per_user:
+                host.queue.append((out, taken))
+            else:
+                host.active += 1
+                self._users[owner] += 1
+                task = loop.create_task(self._tell(host, out))
+                self._sending.add(task)
+                task.add_done_callback(partial(self._told, host, owner))
 
     def _told(self, host: Host, owner: str, task: asyncio.Task[None]) -> None:
+        crowded = (
+            len(self._sending) >= self._settings.connections
+            or self._users[owner] >= self._settings.connections_per_user
+        )
         self._sending.discard(task)
         host.active -= 1
         self._users[owner] -= 1
         if not self._users[owner]:
             del self._users[owner]
-        self._freed.set()
-        if not task.cancelled() and (bug := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (bug := task.exception()) is not None:
             _log.error("A callback could not be sent for a fault of ours", exc_info=bug)
+        # A place that all, or the user, had too few of is for whoever waits; else the next of the host's own.
+        waiting = [each for each in self._hosts.values() if each.queue] if crowded else [host]
+        random.shuffle(waiting)
+        for each in waiting:
+            self._start(each)
+        self._freed.set()
 
     # -- send --------------------------------------------------------------------------------------------------------------------
 
     async def _tell(self, host: Host, out: Outgoing) -> None:
         """Send a task's moves in order, up to the first that its listener does not take."""
         loop = asyncio.get_running_loop()
-        taken, tries, wait = loop.time(), [], 0.0
+        began_all, tries, wait = loop.time(), list[Try](), 0.0
         for move in out.moves:
-            async with host.connections(self._settings.connections_per_host):
-                if loop.time() - taken > _FRESH_SECONDS or host.until > loop.time():
-                    break
-                began, moment = loop.time(), self._clock()
-                answer, error = await self._post(host, out, move)
-                verdict = judge(answer, move, now=moment, settings=self._settings, chance=random.random())
-                self._note(host, verdict, loop.time())
+            began, moment = loop.time(), self._clock()
+            if began - began_all > _FRESH_SECONDS or host.until > began:
+                break
+            answer, error = await self._calls.post(host, out, move)
+            verdict = judge(answer, move, now=moment, settings=self._settings, chance=random.random())
+            host.note(verdict, loop.time())
+            latency = loop.time() - began
+            self._metrics.called(verdict.status.value, latency)
             tries.append(
                 Try(
                     sequence=move.sequence,
                     status=verdict.status,
                     time=moment,
-                    latency_seconds=loop.time() - began,
+                    latency_seconds=latency,
                     code=None if answer is None else answer.code,
                     answer="" if answer is None else _shown(answer.body),
                     error=error,
                 )
             )
-            self._metrics.called(verdict.status.value, tries[-1].latency_seconds)
             if verdict.status in (Status.PENDING, Status.ENDED):
                 wait = verdict.wait_seconds
                 break
-        wait = max(wait, host.until - loop.time())
-        self._sent.append(Sent(task_id=out.task_id, claim=out.claim, tries=tuple(tries), due=self._clock() + wait))
-        self._recorded.set()
-
-    async def _post(self, host: Host, out: Outgoing, move: Pending) -> tuple[Answer | None, str]:
-        """Return the answer, or why none came."""
-        line = None
-        try:
-            target = self._rules.check(out.url)
-            line = await host.line(
-                target, self._find, self._tls if target.tls else None, self._settings.connect_seconds
-            )
-            message = request(
-                target,
-                out.task_id,
-                move,
-                user=owner_of(out.lane),
-                keys=self._keys,
-                timestamp=int(self._clock()),
-                plain=self._settings.plain,
-            )
-            answer = await line.post(
-                message, first_seconds=self._settings.answer_seconds, whole_seconds=self._settings.whole_seconds
-            )
-        except (Broken, Forbidden) as error:
-            return None, str(error)
-        finally:
-            if line is not None:
-                host.give_back(line)
-        return answer, ""
-
-    async def _find(self, target: Target) -> list[str]:
-        lookup = partial(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
-        try:
-            async with asyncio.timeout(self._settings.connect_seconds):
-                found = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
-        except TimeoutError:
-            raise Broken(f"no address of {target.host} within {self._settings.connect_seconds:g} s") from None
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise Broken(f"no address of {target.host}: {why}") from error
-        return self._rules.allowed(target.host, list(dict.fromkeys(str(place[0]) for *_, place in found)))
-
-    def _note(self, host: Host, verdict: Verdict, now: float) -> None:
-        if verdict.out_of_order:
-            host.failed(now)
-        else:
-            host.heard()
-        if verdict.host_seconds is not None:
-            host.leave_alone(now + verdict.host_seconds)
+        self._write_down(out, tuple(tries), max(wait, host.until - loop.time()))
 
     # -- write down ----------------------------------------------------------------------------------------------------------------
+
+    def _write_down(self, out: Outgoing, tries: tuple[Try, ...], wait_seconds: float) -> None:
+        due = self._clock() + wait_seconds
+        self._sent.append(Sent(task_id=out.task_id, claim=out.claim, tries=tries, due=due))
+        self._recorded.set()
 
     async def _record(self) -> None:
         while True:

@@ -51,14 +51,15 @@ def pod_manifest(
     """
     _check_paths(plan)
     size = max(plan.disk_bytes, round(asked.volume_gb * 1e9))
-    work = _work(size, settings, asked.storage_class or settings.storage_class)
+    limit = size or round(settings.disk_limit_gb * 1e9)
+    work = _work(size, limit, settings, asked.storage_class or settings.storage_class)
     here = "emptyDir" in work
     resources = share(
         plan,
         settings,
         pod_resources=layout.pod_resources,
         node_disk_bytes=size if here else 0,
-        node_limit_bytes=size or round(settings.disk_limit_gb * 1e9) if here else 0,
+        node_limit_bytes=limit if here else 0,
         gpus=asked.gpus,
     )
     prepare = _prepare(plan, settings, layout, resources)
@@ -256,10 +257,9 @@ def singles(plan: Plan) -> tuple[str, ...]:
 # -- volumes --------------------------------------------------------------------------------------------------------------
 
 
-def _work(size: int, settings: KubernetesSettings, storage_class: str) -> Document:
-    """Return the source of the volume that holds the task's data; `size` in bytes, 0 for not said."""
+def _work(size: int, limit: int, settings: KubernetesSettings, storage_class: str) -> Document:
+    """Return the source of the volume that holds the task's data; `size` in bytes, 0 for not said, and the most it may have on a node."""
     if not storage_class and size <= settings.empty_dir_limit_gb * 1e9:
-        limit = size or round(settings.disk_limit_gb * 1e9)
         return {"emptyDir": {"sizeLimit": str(limit)} if limit else {}}
     claim: Document = {
         "accessModes": ["ReadWriteOnce"],

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
 from tesk.caller import Caller
@@ -24,9 +24,15 @@ class SqliteOutbox:
     """See `Outbox`."""
 
     def __init__(
-        self, rows: Callable[[str, Parameters], Sequence[Row]], writer: Callable[[], Writer], signals: Signals
+        self,
+        rows: Callable[[str, Parameters], Sequence[Row]],
+        many: Callable[[str, Parameters], Awaitable[Sequence[Row]]],
+        writer: Callable[[], Writer],
+        signals: Signals,
     ) -> None:
+        """`rows` reads here and now, `many` beside the loop what may be much."""
         self._rows = rows
+        self._many = many
         self._writer = writer
         self._signals = signals
         self._claims = count(1)
@@ -73,7 +79,7 @@ class SqliteOutbox:
         return opened
 
     async def backlog(self) -> Backlog:
-        return tellings.backlog(self._rows(tellings.BACKLOG, {})[0])
+        return tellings.backlog((await self._many(tellings.BACKLOG, {}))[0])
 
 
 def _record(connection: sqlite3.Connection, sent: Sequence[Sent]) -> None:

@@ -70,7 +70,7 @@ class SqliteStore:
         self._leases = Leases()
         self._lock: int | None = None
         self._threads = threading.local()
-        self.outbox = SqliteOutbox(self._rows, lambda: self._writer, self._signals)
+        self.outbox = SqliteOutbox(self._rows, self._many, lambda: self._writer, self._signals)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class SqliteStore:
         return [shape.event(row) for row in rows]
 
     async def counts(self) -> dict[State, int]:
-        return {STATES[state]: count for state, count in await self._in_thread(partial(_rows, reads.COUNTS, {}))}
+        return {STATES[state]: count for state, count in await self._many(reads.COUNTS, {})}
 
     async def changed(self, task_id: str, seen: State, timeout_seconds: float) -> None:
         change = self._signals.expect(task_id)
@@ -294,6 +294,10 @@ class SqliteStore:
     def _rows(self, statement: str, parameters: Parameters) -> Sequence[Row]:
         """Read here and now: a few rows by an index."""
         return _rows(statement, parameters, self._reader)
+
+    async def _many(self, statement: str, parameters: Parameters) -> Sequence[Row]:
+        """Read beside the loop what may be much."""
+        return await self._in_thread(partial(_rows, statement, parameters))
 
     async def _sized(self, amount: int, read: Callable[[sqlite3.Connection], _T]) -> _T:
         """Read so many tasks where that is quicker."""
