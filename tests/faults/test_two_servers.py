@@ -76,6 +76,16 @@ def on_another_machine(database):
     change("UPDATE attempt SET place = substr(place, 8) WHERE place LIKE 'another%'")
 
 
+@contextmanager
+def stopped(postgres_server):
+    """Stop the database for as long as the block, whatever becomes of it: other tests want it."""
+    postgres_server.stop()
+    try:
+        yield
+    finally:
+        postgres_server.start()
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_a_silent_server_of_this_machine_ran_is_ended_and_done_by_the_other_one(
     start, shared, postgres_url, killed
@@ -128,10 +138,9 @@ def test_a_server_that_is_only_late_keeps_what_it_runs(start, postgres_server, p
     running = asks_first.submit("sleep", "6")
     asks_first.until(running, "RUNNING")
     second, asks_second = start("second")
-    postgres_server.stop()
-    for server in (first, second):
-        server.wait_until_logged("Lost the lease")
-    postgres_server.start()
+    with stopped(postgres_server):
+        for server in (first, second):
+            server.wait_until_logged("Lost the lease")
     assert asks_second.until(running) == "COMPLETE"
     assert len(asks_second.get(running, "FULL")["logs"]) == 1
     for server in (first, second):
@@ -188,8 +197,8 @@ def test_a_database_that_goes_away_and_comes_back_stops_no_task(start, postgres_
     server, client = start("only", CONTROLLER_LEASE_SECONDS="30")
     tasks = [client.submit("sleep", "2") for _ in range(4)]
     client.until(tasks[0], "RUNNING")
-    postgres_server.stop()
-    postgres_server.start()
+    with stopped(postgres_server):
+        pass
     tasks += [client.submit("true") for _ in range(4)]
     for task_id in tasks:
         assert client.until(task_id) == "COMPLETE"
@@ -202,9 +211,8 @@ def test_a_database_that_is_away_for_longer_than_the_lease_stops_no_task_either(
     server, client = start("only")
     task_id = client.submit("sleep", "4")
     client.until(task_id, "RUNNING")
-    postgres_server.stop()
-    server.wait_until_logged("Lost the lease")
-    postgres_server.start()
+    with stopped(postgres_server):
+        server.wait_until_logged("Lost the lease")
     assert client.until(task_id) == "COMPLETE"
     assert len(client.get(task_id, "FULL")["logs"]) == 1
     server.end()

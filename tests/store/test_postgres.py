@@ -4,6 +4,8 @@ import asyncio
 import signal
 import subprocess
 import sys
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -159,6 +161,59 @@ def test_a_database_that_is_gone_is_unavailable_and_comes_back(postgres_server, 
         assert await store.check() == []
 
     play(postgres_url, story)
+
+
+@asynccontextmanager
+async def unending(url):
+    """Give the URL of a way to the database on which what the server says arrives, but not that it has hung up."""
+    at = urlsplit(url)
+    last_words, ends = asyncio.Semaphore(0), []
+
+    async def join(reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(at.hostname, at.port)
+        ends.extend((writer, server_writer))
+
+        async def pass_on(source, target):
+            hung_up = False
+            while data := await source.read(65536):
+                target.write(data)
+                if hung_up := b"57P01" in data:
+                    last_words.release()
+            if not hung_up:
+                target.close()
+
+        await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
+
+    async with await asyncio.start_server(join, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        yield at._replace(netloc=f"{at.username}@127.0.0.1:{port}").geturl(), last_words
+        for writer in ends:
+            writer.close()
+
+
+def test_a_connection_that_its_server_is_about_to_end_is_given_up(postgres_url):
+    async def whole():
+        async with unending(postgres_url) as (url, last_words), opened(url) as store:
+            # It hears now.
+            await store.work(BOUND_SECONDS)
+            other = await connected(postgres_url)
+            await other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database()"
+            )
+            await other.close()
+            # Of the connection for statements and of the one that listens.
+            for _ in range(2):
+                await last_words.acquire()
+            with pytest.raises(Unavailable):
+                await store.ping()
+            await store.ping()
+
+    async def bounded():
+        async with asyncio.timeout(BOUND_SECONDS):
+            await whole()
+
+    asyncio.run(bounded())
 
 
 def test_a_password_never_shows_and_a_wrong_address_is_a_sentence():

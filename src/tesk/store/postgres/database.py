@@ -37,7 +37,8 @@ _CONNECT_SECONDS = 10.0
 _HEARTBEAT_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.5
 
-_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# The internal one is what asyncpg says of a connection that its server is about to end.
+_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _TRIES = 3
 
@@ -98,7 +99,8 @@ class Database:
         for last in (False,) * (_TRIES - 1) + (True,):
             with _in_our_words():
                 try:
-                    rows: Sequence[Row] = await self._pool.fetch(text, *values)
+                    async with self._connection() as connection:
+                        rows: Sequence[Row] = await connection.fetch(text, *values)
                 except _COLLISIONS:
                     # Another server was in the way and won; nothing of ours happened.
                     if last:
@@ -111,8 +113,18 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Open a transaction for several statements. Raises Unavailable."""
         with _in_our_words():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._connection() as connection, connection.transaction():
                 yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as connection:
+            try:
+                yield connection
+            except asyncpg.InternalClientError:
+                # The server has said that it ends the connection and not ended it yet: nobody else shall get it.
+                connection.terminate()
+                raise
 
     async def _connect(self) -> Connection:
         return await asyncpg.connect(
