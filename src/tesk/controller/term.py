@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 _WORKERS = 64
 _CLEANERS = 4
+_CLEANERS_BY_CALLS = 16
+"""Where a backend is shared, to forget an attempt is to wait for a few answers; elsewhere it is work of this machine."""
+
 _WINDOW = 256
 """How many waiting tasks are looked at for a start. However many wait, a look costs no more."""
 
@@ -126,7 +129,7 @@ class Term:
                 loops.create_task(self._listen("the backend's signals", self._hear_backend))
                 for _ in range(_WORKERS):
                     loops.create_task(self._patience.work(self._jobs, self._do))
-                for _ in range(_CLEANERS):
+                for _ in range(_CLEANERS_BY_CALLS if self._backend.shared else _CLEANERS):
                     loops.create_task(self._patience.work(self._clearing, self._clear))
         finally:
             self._jobs.close()
