@@ -8,10 +8,10 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tesk.callbacks.message import request
-from tesk.callbacks.signature import Keys
 from tesk.callbacks.target import parse
 from tesk.errors import SettingsError
 from tesk.settings import CallbackKey
+from tesk.signature import Keys
 from tesk.store.outbox import Pending
 from tesk.tes.state import State
 

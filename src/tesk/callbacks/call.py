@@ -10,9 +10,9 @@ from functools import partial
 from tesk.callbacks.host import Host
 from tesk.callbacks.line import Answer, Broken
 from tesk.callbacks.message import request
-from tesk.callbacks.signature import Keys
 from tesk.callbacks.target import Forbidden, Rules, Target
 from tesk.settings import CallbacksSettings
+from tesk.signature import Keys
 from tesk.store.outbox import Outgoing, Pending, owner_of
 
 

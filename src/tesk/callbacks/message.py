@@ -1,43 +1,23 @@
 """What a listener is sent for one move of a task: a body, the headers that say who it is from, and the bytes of the request. Pure."""
 
-from msgspec import Struct, json
+from msgspec import json
 
 from tesk import __version__
-from tesk.callbacks.signature import Keys
 from tesk.callbacks.target import Target
+from tesk.signature import Keys
 from tesk.store.outbox import Pending
 from tesk.tes.times import rfc3339
-
-
-class Message(Struct, frozen=True, kw_only=True):
-    """`id` and `state` are those of the extension proposed to TES (task-execution-schemas, pull request 176); the rest is ours.
-
-    `sequence` counts the moves of a task from 1, without holes: a lower one that comes later is old.
-    """
-
-    id: str
-    state: str
-    time: str
-    sequence: int
-    previous_state: str | None
-    attempt: int
-
-
-class PlainMessage(Struct, frozen=True, kw_only=True):
-    """What the extension has, and no more."""
-
-    id: str
-    state: str
+from tesk.tes.told import PlainTold, Told
 
 
 def request(
     target: Target, task_id: str, move: Pending, *, user: str, keys: Keys, timestamp: int, plain: bool = False
 ) -> bytes:
     """Return the whole request. Sent again it has the same `webhook-id`; `timestamp` (seconds) is of this sending."""
-    said: Message | PlainMessage = (
-        PlainMessage(id=task_id, state=move.state)
+    said: Told | PlainTold = (
+        PlainTold(id=task_id, state=move.state)
         if plain
-        else Message(
+        else Told(
             id=task_id,
             state=move.state,
             time=rfc3339(move.time),
