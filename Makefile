@@ -53,7 +53,7 @@ docs: $(READY) ## build/docs/index.html; a warning is an error
 
 lock: $(READY) ## pin anew, with hashes, for every supported Python; names no index
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
-		--custom-compile-command "make lock" --extra kubernetes --extra objects --extra postgres --group dev --output-file requirements.lock pyproject.toml
+		--custom-compile-command "make lock" --extra ed25519 --extra kubernetes --extra objects --extra postgres --group dev --output-file requirements.lock pyproject.toml
 
 shim: ## build/shim/: the first process of executors on Kubernetes, for amd64 and arm64; wants Go
 	scripts/make-shim

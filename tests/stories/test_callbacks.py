@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -12,13 +13,15 @@ from standardwebhooks import Webhook
 from fakes.listener import listening
 from fakes.process import PROGRAM, running
 from fakes.stubborn import Client
+from tesk.signature import verify
 
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
+PRIVATE = f"whsk_{base64.b64encode(b'p' * 32).decode()}"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    keys = json.dumps([{"secret": SECRET}])
+    keys = json.dumps([{"secret": SECRET}, {"secret": PRIVATE}])
     with running(tmp_path_factory.mktemp("server"), CALLBACKS_KEYS=keys, CALLBACKS_RETRY_SECONDS="0.1") as server:
         yield server
 
@@ -43,7 +46,9 @@ def test_each_state_of_a_task_is_told_signed_and_shown_among_its_deliveries(serv
     assert get(server, f"/tesk/v1/tasks/{task}")["callback_url"] == listener.url
     shown = get(server, f"/tesk/v1/tasks/{task}/deliveries")
     assert [one["state"] for one in shown["deliveries"]] == [one["state"] for one in heard]
-    assert get(server, "/tesk/v1/service-info")["callbacks"] is True
+    able = get(server, "/tesk/v1/service-info")
+    assert (able["callbacks"], able["callback_signatures"]) == (True, ["v1", "v1a"])
+    assert verify(able["callback_public_keys"], one.headers, one.body, now=time.time()) == one.headers["webhook-id"]
     with urllib.request.urlopen(server.url + "/metrics", timeout=30) as answer:
         metrics = answer.read().decode()
     assert 'tesk_callbacks_total{status="delivered"}' in metrics

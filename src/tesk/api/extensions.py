@@ -12,6 +12,7 @@ from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
 from tesk.errors import BackendUnavailable
 from tesk.settings import Settings
+from tesk.signature import Keys
 from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
@@ -88,7 +89,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Abilities(Struct, frozen=True, kw_only=True):
-    """What this server can do beyond TES."""
+    """What this server can do beyond TES.
+
+    `callback_signatures`: the kinds of Standard Webhooks (`v1`, `v1a`) that there are keys for; a listener verifies those of
+    `v1a` with one of the public keys.
+    """
 
     name: str
     version: str
@@ -96,6 +101,8 @@ class Abilities(Struct, frozen=True, kw_only=True):
     backend_parameters: tuple[str, ...]
     authentication: tuple[str, ...]
     callbacks: bool
+    callback_signatures: tuple[str, ...]
+    callback_public_keys: tuple[str, ...]
     idempotency_key: bool
     wait: bool
     limits: Limits
@@ -118,6 +125,8 @@ class Extensions:
         self._live = live
         self._attempts = settings.limits.attempts
         auth, server = settings.auth, settings.server
+        tells = callbacks and settings.callbacks.enabled
+        keys = Keys(settings.callbacks.keys if tells else ())
         self._abilities = messages.encode(
             Abilities(
                 name="tesk",
@@ -125,7 +134,9 @@ class Extensions:
                 backend=backend,
                 backend_parameters=parameters_,
                 authentication=("basic",) * bool(auth.users) + ("bearer",) * auth.by_token,
-                callbacks=callbacks and settings.callbacks.enabled,
+                callbacks=tells,
+                callback_signatures=keys.kinds,
+                callback_public_keys=keys.public,
                 idempotency_key=True,
                 wait=True,
                 limits=Limits(

@@ -13,7 +13,8 @@ class CallbackKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     secret: Annotated[
         Secret,
         says(
-            "`whsec_` and then 24 to 64 bytes in Base64, such as `openssl rand -base64 32` prints; the listener has it, too."
+            "`whsec_` and then 24 to 64 bytes in Base64, such as `openssl rand -base64 32` prints; the listener has it, too. "
+            "Or `whsk_` and then an ed25519 key: listeners need only the public one, which `/tesk/v1/service-info` shows."
         ),
     ]
     user: Annotated[str, says("Whose tasks it is for; empty: everybody's.")] = ""
