@@ -21,9 +21,8 @@ from tesk.tes.view import View
 _NOTHING = Resources()
 
 
-def create_task(
-    store: Store,
-    ids: Ids,
+def new_task(
+    task_id: str,
     defaults: DefaultsSettings,
     caller: Caller,
     accepted: Accepted,
@@ -32,15 +31,15 @@ def create_task(
     idempotency_key: str | None = None,
     body_hash: bytes = b"",
     callback: Callback | None = None,
-) -> asyncio.Future[Created]:
-    """CreateTask: store a task durably; the future ends when it is. What it does not ask for is taken from `defaults`, in the row, not in the body.
+) -> NewTask:
+    """Return a task as it is stored. What it does not ask for is taken from `defaults`, in the row, not in the body.
 
-    `now` in seconds since the epoch. The future ends with Overloaded before anything is stored, Unprocessable, Unavailable.
+    `now` in seconds since the epoch.
     """
     task, exact = accepted.task, accepted.extension.cpu_cores
     asked = task.resources or _NOTHING
-    new = NewTask(
-        id=ids.make(now),
+    return NewTask(
+        id=task_id,
         owner=caller.name,
         name=task.name or "",
         body=accepted.body,
@@ -56,7 +55,36 @@ def create_task(
         body_hash=body_hash,
         callback=callback,
     )
-    return store.create(new)
+
+
+def create_task(
+    store: Store,
+    ids: Ids,
+    defaults: DefaultsSettings,
+    caller: Caller,
+    accepted: Accepted,
+    *,
+    now: float,
+    idempotency_key: str | None = None,
+    body_hash: bytes = b"",
+    callback: Callback | None = None,
+) -> asyncio.Future[Created]:
+    """CreateTask: store a task durably; the future ends when it is. See `new_task`.
+
+    The future ends with Overloaded before anything is stored, Unprocessable, Unavailable.
+    """
+    return store.create(
+        new_task(
+            ids.make(now),
+            defaults,
+            caller,
+            accepted,
+            now=now,
+            idempotency_key=idempotency_key,
+            body_hash=body_hash,
+            callback=callback,
+        )
+    )
 
 
 async def get_task(rendered: Rendered, caller: Caller, task_id: str, view: View) -> RenderedTask:

@@ -17,10 +17,16 @@ class Pending:
 
     def enter(self, new: NewTask) -> Overloaded | None:
         """Count a submission that is now under way, or return why it must not be. One alone is always let in."""
-        size = len(new.body)
+        return self._enter(1, len(new.body))
+
+    def enter_all(self, news: Sequence[NewTask]) -> Overloaded | None:
+        """Do the same for many that are stored together, as if they were one."""
+        return self._enter(len(news), sum(len(new.body) for new in news))
+
+    def _enter(self, count: int, size: int) -> Overloaded | None:
         if self._count and (self._count >= self._count_limit or self._bytes + size > self._bytes_limit):
             return Overloaded("too many submissions wait for the database: send this one again", retry_after_seconds=1)
-        self._count += 1
+        self._count += count
         self._bytes += size
         return None
 

@@ -1,7 +1,7 @@
 """The seam to the database: what is promised, whichever database it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from tesk.caller import Caller
@@ -54,6 +54,18 @@ class Store(Protocol):
         key with another body, and at once with Overloaded, before anything is stored, when too many wait.
         """
 
+    async def create_all(self, news: Sequence[NewTask]) -> Sequence[Created]:
+        """Store all of some tasks, or none, in one transaction that others wait for; `repeated` where that has happened before.
+
+        None has a key of its own, and whoever repeats gives all of them the same ids. Raises Overloaded before anything is stored.
+        """
+
+    async def remember(self, owner: str, key: str, body_hash: bytes, task_id: str, time: float) -> str:
+        """Keep an id under an Idempotency-Key for a day; return it, or the one that an earlier call kept for the same body.
+
+        Raises Unprocessable for a known key with another body.
+        """
+
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         """Return a task as it stands, None where there is none that the caller may see."""
 
@@ -72,6 +84,11 @@ class Store(Protocol):
         From QUEUED, where nothing of it is on a backend, it goes to CANCELING and CANCELED in one transaction; from
         INITIALIZING and RUNNING to CANCELING; otherwise nothing changes.
         """
+
+    async def cancel_all(
+        self, task_ids: Sequence[str], caller: Caller, states: Collection[State], time: float
+    ) -> Sequence[str]:
+        """Do the same for many in one transaction, for those only that are in one of `states`; return which have moved."""
 
     async def events(
         self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None

@@ -28,6 +28,12 @@ def id_before(seconds: float) -> str:
     return _encode(max(0, int(seconds * 1000)) << 80)
 
 
+def following(task_id: str, count: int) -> list[str]:
+    """Return the ids right after one, in order."""
+    first = _decode(task_id) + 1
+    return [_encode(number) for number in range(first, first + count)]
+
+
 class Ids:
     """Makes ids: 48 bits of milliseconds, then 80 bits at random that count up within a millisecond.
 
@@ -42,13 +48,23 @@ class Ids:
     def make(self, now: float) -> str:
         """Return a new id for `now`, in seconds since the epoch."""
         with self._lock:
-            # The top random bit stays clear, so that counting up within one millisecond has room.
-            milliseconds = int(now * 1000)
-            if milliseconds > self._last >> 80:
-                self._last = milliseconds << 80 | self._random_number(10) >> 1
-            else:
-                self._last += 1 + self._random_number(4)
+            self._advance(now)
             return _encode(self._last)
+
+    def reserve(self, now: float, count: int) -> str:
+        """Return a new id whose `following` ones, so many, nobody else is given."""
+        with self._lock:
+            self._advance(now)
+            first, self._last = self._last, self._last + count
+            return _encode(first)
+
+    def _advance(self, now: float) -> None:
+        # The top random bit stays clear, so that counting up within one millisecond has room.
+        milliseconds = int(now * 1000)
+        if milliseconds > self._last >> 80:
+            self._last = milliseconds << 80 | self._random_number(10) >> 1
+        else:
+            self._last += 1 + self._random_number(4)
 
     def _random_number(self, size: int) -> int:
         """Return so many bytes at random. The kernel is asked for many at once: one question costs as much as an id."""

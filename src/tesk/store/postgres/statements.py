@@ -113,16 +113,16 @@ OLD_KEYS = """
 """
 
 _CANCEL_TELLS = _telling(
-    _Told("0", "sequence - CASE state WHEN 'CANCELED' THEN 1 ELSE 0 END", "previous", "'CANCELING'"),
-    _Told("1", "sequence", "'CANCELING'", "state", "state = 'CANCELED'"),
+    _Told("2 * ordinal", "sequence - CASE state WHEN 'CANCELED' THEN 1 ELSE 0 END", "previous", "'CANCELING'"),
+    _Told("2 * ordinal + 1", "sequence", "'CANCELING'", "state", "state = 'CANCELED'"),
     attempt="attempts",
     time=":time::double precision",
 )
 # The state is taken from the row as it was locked: the statement's own view of it may be older than a move that it waited for.
 CANCEL = f"""
     WITH locked AS (
-        SELECT id, state FROM task
-        WHERE id = :id AND (:all::boolean OR owner = :owner) AND state IN ('QUEUED', 'INITIALIZING', 'RUNNING') FOR UPDATE
+        SELECT t.id, t.state, a.ordinal FROM unnest(:ids::text[]) WITH ORDINALITY AS a(id, ordinal) JOIN task t ON t.id = a.id
+        WHERE (:all::boolean OR t.owner = :owner) AND t.state = ANY(:states::text[]) ORDER BY t.id FOR UPDATE OF t
     ), moved AS (
         UPDATE task t SET
             state = CASE l.state WHEN 'QUEUED' THEN 'CANCELED' ELSE 'CANCELING' END,
@@ -130,9 +130,11 @@ CANCEL = f"""
             sequence = t.sequence + CASE l.state WHEN 'QUEUED' THEN 2 ELSE 1 END,
             revision = t.revision + 1
         FROM locked l WHERE t.id = l.id
-        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, t.lane, l.state AS previous
-    ), {_CANCEL_TELLS}
-    SELECT state, pg_notify('tesk', 'W ' || id), {_RUNG} FROM moved
+        RETURNING t.id, t.owner, t.state, t.attempts, t.sequence, t.lane, l.state AS previous, l.ordinal
+    ), {_CANCEL_TELLS}, told AS (
+        SELECT pg_notify('tesk', payload) FROM unnest(:payloads::text[]) payload WHERE EXISTS (SELECT 1 FROM moved)
+    )
+    SELECT id, state, (SELECT count(*) FROM told), {_RUNG} FROM moved
 """
 
 _BEGIN_TELLS = _telling(_Told("ordinal", "sequence", "'QUEUED'", "state"), attempt="attempts", time="time")

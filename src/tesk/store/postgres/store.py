@@ -1,19 +1,20 @@
 """The verbs of the store on PostgreSQL, which several servers may share."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 import asyncpg
 
 from tesk.caller import Caller
 from tesk.errors import LeaseLost, Unprocessable
 from tesk.store import reads, shape
-from tesk.store.idempotency import KEY_SECONDS, REUSED
+from tesk.store.idempotency import REUSED
 from tesk.store.pending import Pending
 from tesk.store.postgres import asked, statements, upkeep
 from tesk.store.postgres.asked import Begun, Moved
 from tesk.store.postgres.batches import Batches
 from tesk.store.postgres.database import Database, fetch
+from tesk.store.postgres.keys import keep
 from tesk.store.postgres.outbox import PostgresOutbox
 from tesk.store.rows import (
     ENDLESS,
@@ -32,10 +33,11 @@ from tesk.store.rows import (
     Waiting,
     is_legal,
 )
+from tesk.store.shape import Row
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
 from tesk.tes.event import Event
-from tesk.tes.state import State
+from tesk.tes.state import ACTIVE, State, may_move
 from tesk.tes.view import View
 
 _DEAF_SECONDS = 1.0
@@ -126,34 +128,50 @@ class PostgresStore:
         if not keyed:
             await self._database.rows(statements.CREATE, asked.creates(news))
             return [Created(id=new.id, repeated=False) for new in news]
-        oldest = min(new.created for new in news) - KEY_SECONDS
-        known = {}
         async with self._database.transaction() as connection:
-            keys: Parameters = {"owners": [owner for owner, _, _ in keyed], "keys": [key for _, key, _ in keyed]}
-            parameters: Parameters = {
-                **keys,
-                "hashes": [new.body_hash for _, _, new in keyed],
-                "ids": [new.id for _, _, new in keyed],
-                "created": [new.created for _, _, new in keyed],
-                "day": KEY_SECONDS,
-            }
-            fresh = {row[0] for row in await fetch(connection, statements.KEYS, parameters)}
-            if len(fresh) < len(keyed):
-                for owner, key, body_hash, task_id in await fetch(connection, statements.KNOWN_KEYS, keys):
-                    known[owner, key] = body_hash, task_id
-            stored = [new for new in news if new.idempotency_key is None or new.id in fresh]
+            known = await keep(
+                connection,
+                [(owner, key, new.body_hash, new.id, new.created) for owner, key, new in keyed],
+            )
+            stored = [
+                new for new in news if new.idempotency_key is None or (new.owner, new.idempotency_key) not in known
+            ]
             if stored:
                 await fetch(connection, statements.CREATE, asked.creates(stored))
-            # Each new key takes a few old ones away, so the table stays a day long.
-            await fetch(connection, statements.OLD_KEYS, {"before": oldest, "limit": 4 * len(keyed)})
         answers: list[Created | Exception] = []
         for new in news:
-            if new.idempotency_key is None or new.id in fresh:
+            found = None if new.idempotency_key is None else known.get((new.owner, new.idempotency_key))
+            if found is None:
                 answers.append(Created(id=new.id, repeated=False))
-                continue
-            body_hash, task_id = known[new.owner, new.idempotency_key]
-            answers.append(Created(id=task_id, repeated=True) if body_hash == new.body_hash else Unprocessable(REUSED))
+            elif found[0] == new.body_hash:
+                answers.append(Created(id=found[1], repeated=True))
+            else:
+                answers.append(Unprocessable(REUSED))
         return answers
+
+    async def create_all(self, news: Sequence[NewTask]) -> Sequence[Created]:
+        if (refusal := self._pending.enter_all(news)) is not None:
+            raise refusal
+        try:
+            # It takes a while to put so many together.
+            await self._database.rows(statements.CREATE, await asyncio.to_thread(asked.creates, news))
+        except asyncpg.UniqueViolationError:
+            return [Created(id=new.id, repeated=True) for new in news]
+        finally:
+            self._pending.leave(news)
+            self._signals.work()
+        self._committed(len(news))
+        return [Created(id=new.id, repeated=False) for new in news]
+
+    async def remember(self, owner: str, key: str, body_hash: bytes, task_id: str, time: float) -> str:
+        async with self._database.transaction() as connection:
+            known = await keep(connection, [(owner, key, body_hash, task_id, time)])
+        if not known:
+            return task_id
+        ((kept_hash, kept),) = known.values()
+        if kept_hash != body_hash:
+            raise Unprocessable(REUSED)
+        return kept
 
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         rows = await self._database.rows(reads.one(view), {"id": task_id})
@@ -180,14 +198,34 @@ class PostgresStore:
         return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)
 
     async def cancel(self, task_id: str, caller: Caller, time: float) -> State | None:
-        rows = await self._database.rows(
-            statements.CANCEL, {"id": task_id, "all": caller.admin, "owner": caller.name, "time": time}
-        )
+        rows = await self._cancel((task_id,), caller, ACTIVE, time)
         if rows:
-            self._heard(f"W {task_id}")
-            return STATES[rows[0][0]]
+            return STATES[rows[0][1]]
         task = await self.get(task_id, caller, View.MINIMAL)
         return None if task is None else task.state
+
+    async def cancel_all(
+        self, task_ids: Sequence[str], caller: Caller, states: Collection[State], time: float
+    ) -> Sequence[str]:
+        return [row[0] for row in await self._cancel(task_ids, caller, states, time)]
+
+    async def _cancel(
+        self, task_ids: Sequence[str], caller: Caller, states: Collection[State], time: float
+    ) -> Sequence[Row]:
+        rows = await self._database.rows(
+            statements.CANCEL,
+            {
+                "ids": [*task_ids],
+                "states": [state.value for state in states if may_move(state, State.CANCELING)],
+                "all": caller.admin,
+                "owner": caller.name,
+                "time": time,
+                "payloads": asked.payloads("W", task_ids),
+            },
+        )
+        if rows:
+            self._heard(" ".join(("W", *(row[0] for row in rows))))
+        return rows
 
     async def events(
         self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None

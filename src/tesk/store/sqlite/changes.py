@@ -1,7 +1,7 @@
 """What the writer's thread does to tasks, each inside an open transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from tesk.caller import Caller
@@ -30,8 +30,6 @@ def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Crea
         if answer is None:
             answer = Created(id=new.id, repeated=False)
             fresh.append(new)
-            if new.idempotency_key is not None:
-                _remember(connection, new, new.idempotency_key)
         answers.append(answer)
     insert(
         connection,
@@ -88,42 +86,86 @@ def insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequenc
         connection.execute(statement, [value for row in some for value in row])
 
 
-def _known(connection: sqlite3.Connection, new: NewTask) -> Created | Exception | None:
-    found = connection.execute("SELECT 1 FROM task WHERE id = ?", (new.id,)).fetchone()
-    if found is not None:
-        return Created(id=new.id, repeated=True)
-    if new.idempotency_key is None:
-        return None
+def create_all(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Created]:
+    """Store all of some tasks. See `Store.create_all`."""
+    # They were stored together, so one tells of all.
+    repeated = connection.execute("SELECT 1 FROM task WHERE id = ?", (news[0].id,)).fetchone() is not None
+    if not repeated:
+        create(connection, news)
+    return [Created(id=new.id, repeated=repeated) for new in news]
+
+
+def remember(
+    connection: sqlite3.Connection, *, owner: str, key: str, body_hash: bytes, task_id: str, time: float
+) -> str:
+    """Keep an id under a key, or return the one that is kept. See `Store.remember`."""
     found = connection.execute(
         "SELECT id, body_hash FROM idempotency WHERE owner = ? AND key = ? AND created > ?",
-        (new.owner, new.idempotency_key, new.created - KEY_SECONDS),
+        (owner, key, time - KEY_SECONDS),
     ).fetchone()
-    if found is None:
-        return None
-    return Created(id=found[0], repeated=True) if found[1] == new.body_hash else Unprocessable(REUSED)
-
-
-def _remember(connection: sqlite3.Connection, new: NewTask, key: str) -> None:
+    if found is not None:
+        if found[1] != body_hash:
+            raise Unprocessable(REUSED)
+        return str(found[0])
     # Each new key takes a few old ones away, so the table stays a day long.
     connection.execute(
         "DELETE FROM idempotency WHERE (owner, key) IN "
         "(SELECT owner, key FROM idempotency WHERE created <= ? ORDER BY created LIMIT 4)",
-        (new.created - KEY_SECONDS,),
+        (time - KEY_SECONDS,),
     )
     connection.execute(
         "INSERT OR REPLACE INTO idempotency (owner, key, body_hash, id, created) VALUES (?, ?, ?, ?, ?)",
-        (new.owner, key, new.body_hash, new.id, new.created),
+        (owner, key, body_hash, task_id, time),
     )
+    return task_id
+
+
+def _known(connection: sqlite3.Connection, new: NewTask) -> Created | Exception | None:
+    if connection.execute("SELECT 1 FROM task WHERE id = ?", (new.id,)).fetchone() is not None:
+        return Created(id=new.id, repeated=True)
+    if new.idempotency_key is None:
+        return None
+    try:
+        kept = remember(
+            connection,
+            owner=new.owner,
+            key=new.idempotency_key,
+            body_hash=new.body_hash,
+            task_id=new.id,
+            time=new.created,
+        )
+    except Unprocessable as error:
+        return error
+    return None if kept == new.id else Created(id=kept, repeated=True)
 
 
 def cancel(connection: sqlite3.Connection, task_id: str, caller: Caller, time: float) -> State | None:
     """Ask for the end of a task. See `Store.cancel`."""
+    state = _seen(connection, task_id, caller)
+    return (
+        _cancel(connection, task_id, state, time) if state is not None and may_move(state, State.CANCELING) else state
+    )
+
+
+def cancel_all(
+    connection: sqlite3.Connection, task_ids: Sequence[str], caller: Caller, states: Collection[State], time: float
+) -> list[str]:
+    """Ask for the end of those of some tasks that are in one of `states`. See `Store.cancel_all`."""
+    moved = []
+    for task_id in task_ids:
+        state = _seen(connection, task_id, caller)
+        if state is not None and state in states and may_move(state, State.CANCELING):
+            _cancel(connection, task_id, state, time)
+            moved.append(task_id)
+    return moved
+
+
+def _seen(connection: sqlite3.Connection, task_id: str, caller: Caller) -> State | None:
     row = connection.execute("SELECT owner, state FROM task WHERE id = ?", (task_id,)).fetchone()
-    if row is None or not caller.may_see(row[0]):
-        return None
-    state = STATES[row[1]]
-    if not may_move(state, State.CANCELING):
-        return state
+    return STATES[row[1]] if row is not None and caller.may_see(row[0]) else None
+
+
+def _cancel(connection: sqlite3.Connection, task_id: str, state: State, time: float) -> State:
     _step(connection, task_id, state, State.CANCELING, time)
     if state is not State.QUEUED:
         return State.CANCELING

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -116,6 +116,19 @@ class SqliteStore:
         self._signals.work()
         self._signals.tell()
 
+    async def create_all(self, news: Sequence[NewTask]) -> Sequence[Created]:
+        if (refusal := self._pending.enter_all(news)) is not None:
+            raise refusal
+        try:
+            return await self._writer.run(partial(changes.create_all, news=news))
+        finally:
+            self._created(news)
+
+    async def remember(self, owner: str, key: str, body_hash: bytes, task_id: str, time: float) -> str:
+        return await self._writer.run(
+            partial(changes.remember, owner=owner, key=key, body_hash=body_hash, task_id=task_id, time=time)
+        )
+
     async def get(self, task_id: str, caller: Caller, view: View) -> StoredTask | None:
         rows = self._rows(reads.one(view), {"id": task_id})
         if not rows or not caller.may_see(rows[0][1]):
@@ -141,6 +154,17 @@ class SqliteStore:
         self._changed(task_id)
         self._signals.work(cancels=True)
         return state
+
+    async def cancel_all(
+        self, task_ids: Sequence[str], caller: Caller, states: Collection[State], time: float
+    ) -> Sequence[str]:
+        moved = await self._writer.run(
+            partial(changes.cancel_all, task_ids=task_ids, caller=caller, states=states, time=time)
+        )
+        self._signals.changed(moved)
+        self._signals.tell()
+        self._signals.work(cancels=True)
+        return moved
 
     async def events(
         self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
