@@ -39,13 +39,18 @@ class Watched:
         await self._outbox.record(sent)
         self.news.set()
 
+    async def give_up(self, *of, **how):
+        told = await self._outbox.give_up(*of, **how)
+        self.news.set()
+        return told
+
 
 @contextlib.asynccontextmanager
-async def sending(database, settings=QUICK):
+async def sending(database, settings=QUICK, clock=time.time):
     """Yield a store whose outbox is sent."""
     async with asyncio.timeout(60), opened(database) as store:
         store.outbox = Watched(store.outbox)
-        task = asyncio.create_task(Sender(store.outbox, settings, Metrics()).run())
+        task = asyncio.create_task(Sender(store.outbox, settings, Metrics(), clock=clock).run())
         try:
             yield store
         finally:
@@ -256,6 +261,52 @@ def test_a_dead_host_gets_probes_alone_however_much_waits_for_it(database):
                     await settled(store, await subscribe(store, good.url, settings))
             # Ten in a row open the circuit; what was under way then comes on top.
             assert dead.heard.qsize() <= 10 + 2 * settings.connections_per_host
+
+    uvloop.run(story())
+
+
+def test_what_waits_too_long_for_a_dead_host_fails_by_itself_and_is_not_sent(database):
+    dead = b"HTTP/1.1 500 Dead\r\nContent-Length: 0\r\n\r\n"
+    settings = at_home(CallbacksSettings(retry_seconds=0.0, give_up_seconds=1.0))
+
+    async def story():
+        with listening(lambda _: dead) as listener:
+            async with sending(database, settings) as store:
+                tasks = await asyncio.gather(*(subscribe(store, listener.url, settings) for _ in range(400)))
+                while (backlog := await store.outbox.backlog()).pending:
+                    store.outbox.news.clear()
+                    await store.outbox.news.wait()
+                assert backlog.failed == len(tasks)
+                assert await store.check() == []
+            untried = [task for task in tasks if task not in {one.json()["id"] for one in listener.heard.queue}]
+            assert len(untried) > 200
+
+    uvloop.run(story())
+
+
+def test_a_clock_that_leaps_days_ahead_ends_nothing_that_waits(database):
+    leap = 0.0
+
+    def clock():
+        return time.time() + leap
+
+    async def story():
+        nonlocal leap
+        down = True
+        away = b"HTTP/1.1 500 Away\r\nContent-Length: 0\r\n\r\n"
+        settings = at_home(CallbacksSettings(retry_seconds=0.01, retry_most_seconds=0.05))
+        with listening(lambda _: away if down else GOOD) as listener:
+            async with sending(database, settings, clock=clock) as store:
+                task = await subscribe(store, listener.url, settings)
+                await asyncio.to_thread(listener.next)
+                leap = 30 * 86400.0
+                await asyncio.to_thread(listener.next)
+                leap = -30 * 86400.0
+                await asyncio.to_thread(listener.next)
+                down = False
+                (only,) = await settled(store, task)
+                assert only.status is Status.DELIVERED
+            assert {one.headers["webhook-id"] for one in listener.heard.queue} == {f"{task}.1"}
 
     uvloop.run(story())
 

@@ -15,6 +15,7 @@ from tesk.store.rows import Callback, Move
 from tesk.tes.state import State
 
 HOST = "https://listener.example:443"
+OTHER = "https://other.example:443"
 LANE = lane_of(HOST, "local")
 
 
@@ -245,6 +246,80 @@ def test_who_waits_to_send_is_woken_by_a_move(database):
             await store.create(new)
             while not await store.outbox.lanes(limit=1):
                 await store.outbox.wait(10.0)
+
+    play(database, story)
+
+
+async def give_up(store, before, *, limit=1000, after=None, origin=HOST, now=None):
+    return await store.outbox.give_up(origin, now=now or time.time(), before=before, limit=limit, after=after)
+
+
+def test_what_a_host_was_not_told_of_in_time_fails_and_what_came_later_waits_on(database):
+    async def story(store):
+        old, new, elsewhere = (
+            subscribed(created=10.0),
+            subscribed(created=time.time()),
+            subscribed(host=OTHER, created=1.0),
+        )
+        for each in (old, new, elsewhere):
+            await store.create(each)
+        await store.cancel(old.id, LOCAL, 20.0)
+        assert await give_up(store, 15.0) == (1, None)
+        shown = (await store.outbox.subscription(old.id, LOCAL)).deliveries
+        assert [(one.status, one.tries) for one in shown] == [("failed", 0), ("pending", 0), ("pending", 0)]
+        assert "nobody answers" in shown[0].error
+        assert [move.sequence for one in await take(store) if one.task_id == old.id for move in one.moves] == [2, 3]
+        assert (await store.outbox.backlog()).failed == 1
+        assert await give_up(store, 15.0) == (0, None)
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_what_is_given_up_whole_waits_no_more_and_can_be_sent_again_by_hand(database):
+    async def story(store):
+        new = subscribed(created=10.0)
+        await store.create(new)
+        assert await give_up(store, 15.0) == (1, None)
+        assert list(await store.outbox.lanes(limit=9)) == []
+        assert (await store.outbox.backlog()).oldest is None
+        assert await store.outbox.redeliver(new.id, LOCAL, time=time.time()) == 1
+        (one,) = await take(store)
+        await deliver(store, one)
+        # The next move is told again.
+        await store.cancel(new.id, LOCAL, time.time())
+        assert [move.sequence for one in await take(store) for move in one.moves] == [2, 3]
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_what_somebody_has_taken_is_not_given_up_before_his_time_is_over(database):
+    async def story(store):
+        new = subscribed(created=10.0)
+        await store.create(new)
+        (one,) = await take(store)
+        assert await give_up(store, 15.0) == (0, None)
+        await deliver(store, one)
+        assert [d.status for d in (await store.outbox.subscription(new.id, LOCAL)).deliveries] == ["delivered"]
+        assert await store.check() == []
+
+    play(database, story)
+
+
+def test_a_host_is_gone_through_in_pages_lane_by_lane_and_each_task_once(database):
+    async def story(store):
+        whose = ("", "ann", "b c") * 4
+        news = [subscribed(who, created=10.0 + number % 2) for number, who in enumerate(whose)]
+        news += [subscribed(host=f"{HOST}1", created=10.0)]  # 443 and 4431 begin alike
+        await asyncio.gather(*map(store.create, news))
+        counts, after = [], None
+        while counts == [] or after is not None:
+            many, after = await give_up(store, 15.0, limit=5, after=after)
+            counts.append(many)
+        assert counts == [5, 5, 2]
+        assert [one.lane for one in await store.outbox.lanes(limit=9)] == [lane_of(f"{HOST}1", "local")]
+        assert await store.check() == []
 
     play(database, story)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from tesk.callbacks.line import Line, connect
 from tesk.callbacks.target import Target
 from tesk.callbacks.verdict import Verdict
-from tesk.store.outbox import Outgoing
+from tesk.store.outbox import Outgoing, Place
 
 _FAILURES = 10
 """So many in a row, with no good answer between, and nothing but probes goes there."""
@@ -33,6 +33,8 @@ class Host:
         """Tasks that were taken for it, and when."""
         self.until = 0.0
         """Not to be called before."""
+        self.looked_up_to: Place | None = None
+        """How far the look for what has waited too long has come."""
         self._failures = 0
         self._successes = 0
         self._idle: list[Line] = []

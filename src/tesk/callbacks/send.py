@@ -26,6 +26,10 @@ _HOLD_SECONDS = 120.0
 _FRESH_SECONDS = 60.0
 """What was taken longer ago is given back, lest another server has it already when it is sent."""
 _RECORDED_AT_ONCE = 128
+_GIVEN_UP_AT_ONCE = 1000
+_GIVE_UP_SECONDS = 60.0
+_LEAP_SECONDS = 3600.0
+"""A clock that is set forward by more makes no delivery older: a day too far would end all that waits."""
 _AGAIN_SECONDS = 2.0
 _SHOWN = 512
 
@@ -44,6 +48,7 @@ class Sender:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._begun = (clock(), time.monotonic())
         self._calls = Calls(settings, clock)
         self._hosts: dict[str, Host] = {}
         self._users: Counter[str] = Counter()
@@ -58,6 +63,7 @@ class Sender:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._look())
                 loops.create_task(self._record())
+                loops.create_task(self._give_up())
         finally:
             for each in self._sending:
                 each.cancel()
@@ -168,7 +174,7 @@ class Sender:
             if began - began_all > _FRESH_SECONDS or host.until > began:
                 break
             answer, error = await self._calls.post(host, out, move)
-            verdict = judge(answer, move, now=moment, settings=self._settings, chance=random.random())
+            verdict = judge(answer, move, now=self._age_clock(), settings=self._settings, chance=random.random())
             host.note(verdict, loop.time())
             latency = loop.time() - began
             self._metrics.called(verdict.status.value, latency)
@@ -187,6 +193,38 @@ class Sender:
                 wait = verdict.wait_seconds
                 break
         self._write_down(out, tuple(tries), max(wait, host.until - loop.time()))
+
+    # -- give up -----------------------------------------------------------------------------------------------------------------
+
+    async def _give_up(self) -> None:
+        """Let fail what has waited too long for hosts that get probes alone; whatever else waits has its own last try."""
+        seconds = min(_GIVE_UP_SECONDS, max(0.1, self._settings.give_up_seconds / 100))
+        while True:
+            await asyncio.sleep(seconds)
+            for origin in [origin for origin, host in self._hosts.items() if host.is_open]:
+                try:
+                    await self._give_up_of(origin, self._hosts[origin])
+                except Unavailable as gone:
+                    _log.warning("Callbacks that have waited too long cannot be given up yet: %s", gone)
+
+    async def _give_up_of(self, origin: str, host: Host) -> None:
+        many, given_up = 0, 1
+        while given_up:
+            given_up, host.looked_up_to = await self._outbox.give_up(
+                origin,
+                now=self._clock(),
+                before=self._age_clock() - self._settings.give_up_seconds,
+                limit=_GIVEN_UP_AT_ONCE,
+                after=host.looked_up_to,
+            )
+            many += given_up
+        if many:
+            _log.warning("%d callbacks for %s have failed: nobody has answered there for too long", many, origin)
+
+    def _age_clock(self) -> float:
+        """Seconds since the epoch, as the age of a delivery is told by."""
+        at, monotonic = self._begun
+        return min(self._clock(), at + time.monotonic() - monotonic + _LEAP_SECONDS)
 
     # -- write down ----------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -119,6 +119,14 @@ class Subscription(Struct, frozen=True, kw_only=True):
     deliveries: tuple[Delivery, ...]
 
 
+class Place(NamedTuple):
+    """How far a look through the tasks that wait for a host has come."""
+
+    lane: str
+    due: float
+    task_id: str
+
+
 class Backlog(Struct, frozen=True, kw_only=True):
     """How much waits, has failed, and since when the listener that waits longest has heard nothing; seconds since the epoch."""
 
@@ -146,6 +154,14 @@ class Outbox(Protocol):
 
     async def record(self, sent: Sequence[Sent]) -> None:
         """Say what became of what was taken: durable on return. Nothing is believed of what somebody else has taken since."""
+
+    async def give_up(
+        self, origin: str, *, now: float, before: float, limit: int, after: Place | None = None
+    ) -> tuple[int, Place | None]:
+        """Let fail what a host was not told of moves up to a time, of the next `limit` tasks that wait for it.
+
+        Returns how many deliveries, and the place to go on from, None at the end. What is taken is left alone.
+        """
 
     async def subscription(self, task_id: str, caller: Caller) -> Subscription | None:
         """Return what a task's listener was told, None where the caller sees no such task, or nobody is told of it."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tesk.caller import Caller
-from tesk.store.outbox import Backlog, Delivery, Due, Outgoing, Pending, Sent, Status, Subscription
+from tesk.store.outbox import Backlog, Delivery, Due, Outgoing, Pending, Place, Sent, Status, Subscription, lane_of
 from tesk.store.rows import STATES
 from tesk.store.shape import Row
 from tesk.store.sql import Scalar
@@ -37,10 +37,34 @@ REOPEN = """
     AND CASE WHEN CAST(:sequence AS integer) IS NULL THEN status = 'failed' ELSE sequence = CAST(:sequence AS integer) END
 """
 
+# The next tasks that wait for a host, in the order of the index.
+WAITING = """
+    SELECT c.id, c.lane, c.due FROM callback c
+    WHERE c.due IS NOT NULL AND c.lane < :end AND (c.lane, c.due, c.id) > (:lane, :after, :id)
+    ORDER BY c.lane, c.due, c.id LIMIT :limit
+"""
+
+# Whoever was never tried shall say why, too.
+GIVEN_UP = """
+    status = 'failed', error = CASE WHEN tries = 0 THEN 'not sent in time: nobody answers at this host' ELSE error END
+"""
+
 BACKLOG = """
     SELECT coalesce(sum(open), 0), (SELECT count(*) FROM delivery WHERE status = 'failed'), min(since)
     FROM callback WHERE due IS NOT NULL
 """
+
+
+def waiting(origin: str, limit: int, after: Place | None) -> dict[str, Scalar]:
+    """Return the parameters of WAITING."""
+    lane, moment, task_id = after or (lane_of(origin, ""), -1e18, "")
+    # Behind the blank of a lane comes the owner.
+    return {"end": f"{origin}!", "lane": lane, "after": moment, "id": task_id, "limit": limit}
+
+
+def following(rows: Sequence[Row], limit: int) -> Place | None:
+    """Return where to go on behind what WAITING selected: id, lane and due time first."""
+    return Place(rows[-1][1], rows[-1][2], rows[-1][0]) if len(rows) == limit else None
 
 
 def due(row: Row) -> Due:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tesk.caller import Caller
 from tesk.store import tellings
-from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Sent, Subscription
+from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Place, Sent, Subscription
 from tesk.store.postgres.database import Database
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
@@ -68,6 +68,26 @@ _REDELIVER = f"""
     SELECT count(*), (SELECT max(pg_notify('tesk', 'D')::text) FROM changed) FROM opened
 """
 
+_GIVE_UP = f"""
+    WITH waiting AS ({tellings.WAITING}), held AS (
+        SELECT c.id FROM callback c JOIN waiting w ON w.id = c.id
+        WHERE (c.claim IS NULL OR c.due <= :now) AND EXISTS (
+            SELECT 1 FROM delivery d WHERE d.id = c.id AND d.status = 'pending' AND d.time <= :before
+        ) ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
+    ), failed AS (
+        UPDATE delivery SET {tellings.GIVEN_UP}
+        WHERE id IN (SELECT id FROM held) AND status = 'pending' AND time <= :before RETURNING id
+    ), changed AS (
+        UPDATE callback c SET
+            claim = NULL,
+            open = c.open - f.many,
+            due = CASE WHEN c.open > f.many THEN c.due END,
+            since = CASE WHEN c.open > f.many THEN c.since END
+        FROM (SELECT id, count(*) AS many FROM failed GROUP BY id) f WHERE c.id = f.id
+    )
+    SELECT w.id, w.lane, w.due, (SELECT count(*) FROM failed) FROM waiting w ORDER BY w.lane, w.due, w.id
+"""
+
 
 class PostgresOutbox:
     """See `Outbox`."""
@@ -125,6 +145,13 @@ class PostgresOutbox:
                 "errors": [each.error for _, each in tries],
             },
         )
+
+    async def give_up(
+        self, origin: str, *, now: float, before: float, limit: int, after: Place | None = None
+    ) -> tuple[int, Place | None]:
+        asked = {**tellings.waiting(origin, limit, after), "before": before, "now": now}
+        rows = await self._database.rows(_GIVE_UP, asked)
+        return (rows[0][3] if rows else 0), tellings.following(rows, limit)
 
     async def subscription(self, task_id: str, caller: Caller) -> Subscription | None:
         return tellings.subscription(await self._database.rows(tellings.SUBSCRIPTION, {"id": task_id}), caller)

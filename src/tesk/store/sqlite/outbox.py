@@ -1,6 +1,7 @@
 """Deliveries on one SQLite file: one server has it, so that who sends what stands in its memory alone."""
 
 import json
+import math
 import sqlite3
 import time as clock
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,7 +9,7 @@ from itertools import count
 
 from tesk.caller import Caller
 from tesk.store import tellings
-from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Sent, Status, Subscription
+from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Place, Sent, Status, Subscription
 from tesk.store.shape import Row
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
@@ -17,6 +18,12 @@ from tesk.store.sqlite.writer import Writer
 _TAKE = """
     SELECT id, lane, url FROM callback
     WHERE lane = :lane AND due IS NOT NULL AND (due <= :now OR due > :far) ORDER BY due LIMIT :limit
+"""
+
+_OLD = f"""
+    SELECT w.id, w.lane, w.due, EXISTS (
+        SELECT 1 FROM delivery d WHERE d.id = w.id AND d.status = 'pending' AND d.time <= :before
+    ) FROM ({tellings.WAITING}) w
 """
 
 
@@ -68,6 +75,26 @@ class SqliteOutbox:
         for one in believed:
             self._taken.pop(one.task_id, None)
 
+    async def give_up(
+        self,
+        origin: str,
+        *,
+        now: float,  # noqa: ARG002  who has taken what stands in memory
+        before: float,
+        limit: int,
+        after: Place | None = None,
+    ) -> tuple[int, Place | None]:
+        rows = await self._many(_OLD, {**tellings.waiting(origin, limit, after), "before": before})
+        old = [task_id for task_id, _, _, is_old in rows if is_old and task_id not in self._taken]
+        # Nobody takes them meanwhile.
+        self._taken |= dict.fromkeys(old, (next(self._claims), math.inf))
+        try:
+            many = await self._writer().run(lambda connection: _give_up(connection, old, before)) if old else 0
+        finally:
+            for task_id in old:
+                self._taken.pop(task_id, None)
+        return many, tellings.following(rows, limit)
+
     async def subscription(self, task_id: str, caller: Caller) -> Subscription | None:
         return tellings.subscription(self._rows(tellings.SUBSCRIPTION, {"id": task_id}), caller)
 
@@ -106,6 +133,19 @@ def _record(connection: sqlite3.Connection, sent: Sequence[Sent]) -> None:
                 "UPDATE callback SET open = 0, due = NULL, since = NULL, ended = 1 WHERE id = ?", (one.task_id,)
             )
             connection.execute("UPDATE task SET lane = NULL WHERE id = ?", (one.task_id,))
+
+
+def _give_up(connection: sqlite3.Connection, task_ids: Sequence[str], before: float) -> int:
+    asked = {"ids": json.dumps(task_ids), "before": before}
+    late = "status = 'pending' AND time <= :before"
+    of_these = "id IN (SELECT value FROM json_each(:ids))"
+    connection.execute(
+        f"UPDATE callback SET open = open - (SELECT count(*) FROM delivery d WHERE d.id = callback.id AND {late}) "
+        f"WHERE {of_these}",
+        asked,
+    )
+    connection.execute(f"UPDATE callback SET due = NULL, since = NULL WHERE open = 0 AND {of_these}", asked)
+    return connection.execute(f"UPDATE delivery SET {tellings.GIVEN_UP} WHERE {late} AND {of_these}", asked).rowcount
 
 
 def _reopen(connection: sqlite3.Connection, task_id: str, time: float, sequence: int | None) -> int:
