@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tesk.api.batch import Batch
 from tesk.api.browser import Door, door
 from tesk.api.create import Check, Create, Subscribe
 from tesk.api.deliveries import Deliveries
@@ -72,6 +73,7 @@ def create_app(
     ours = Extensions(
         store, settings, parameters_=supported, backend=backend, live=live, callbacks=subscribe is not None
     )
+    batch = Batch(store, create, settings, metrics=metrics)
     deliveries = Deliveries(store)
     logs = Logs(store, live, closing)
     health = Health(store, alive, metrics)
@@ -94,6 +96,7 @@ def create_app(
     for base in BASES:
         routes.append(route("GET", base + "/service-info", tes.service_info, label="/service-info", open_to_all=True))
     routes += [
+        route("POST", OURS + "/tasks:batch", batch.create),
         route("GET", OURS + "/tasks/{id}", ours.task),
         route("GET", OURS + "/tasks/{id}/logs/{executor}", logs.logs),
         route("GET", OURS + "/tasks/{id}/deliveries", deliveries.show),

@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from tesk import operations
 from tesk.api.deadline import Deadlines
-from tesk.api.exchange import BUG, JSON, Answer, Exchange, refusal
+from tesk.api.exchange import BODY_SETTING, BUG, JSON, Answer, Exchange, refusal
 from tesk.caller import LOCAL, Caller
 from tesk.errors import BadRequest, Overloaded, Problem, RequestError, Unavailable, UnsupportedMedia
 from tesk.settings import Settings
@@ -28,7 +28,7 @@ _CLOSED_SECONDS = 5.0
 _BODY_SECONDS = 60.0
 """How long a body may be on its way."""
 _KEY_LENGTH = 255
-_LARGE_BYTES = 256 * 1024
+LARGE_BYTES = 256 * 1024
 """A larger body is read beside the loop: a strange one of 8 MiB takes seconds, in which others are to be served."""
 
 
@@ -36,7 +36,7 @@ Check = Callable[[Accepted, Caller], Sequence[Problem]]
 """Says what a caller asks of the backend and may not, or can never have."""
 Subscribe = Callable[[str, Caller], Callback]
 """Judges a callback's URL. Raises BadRequest where it must not be called."""
-_URL = b"tesk-callback-url"
+URL_HEADER = b"tesk-callback-url"
 
 
 class Create:
@@ -55,7 +55,7 @@ class Create:
         self.deadlines = Deadlines()
         self._store = store
         self._settings = settings
-        self._short_bytes = min(_LARGE_BYTES, settings.server.body_limit_bytes)
+        self._short_bytes = min(LARGE_BYTES, settings.server.body_limit_bytes)
         self._metrics = metrics
         self._check = check
         self._subscribe = subscribe
@@ -66,7 +66,7 @@ class Create:
 
     async def create(self, exchange: Exchange) -> None:
         """Answer 429 before anything is read, or stored, where too much is under way."""
-        if self._is_closed():
+        if self.is_closed():
             raise Overloaded("the server takes no more tasks right now: send this one again", retry_after_seconds=2)
         self._pending += 1
         try:
@@ -76,15 +76,15 @@ class Create:
 
     async def _create(self, exchange: Exchange) -> None:
         headers = exchange.headers
-        _require_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
+        require_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
         raw = await self._body(exchange)
         caller = exchange.caller or LOCAL
-        accept_it = partial(self._accept, raw, caller)
-        accepted = accept_it() if len(raw) < _LARGE_BYTES else await asyncio.to_thread(accept_it)
-        header = headers.get(_URL)
-        callback = self._callback(accepted, header, caller)
-        key = _idempotency_key(headers.get(b"idempotency-key"))
-        ids = self._ids or await self._make_ids()
+        accept_it = partial(self.accept, raw, caller)
+        accepted = accept_it() if len(raw) < LARGE_BYTES else await asyncio.to_thread(accept_it)
+        header = headers.get(URL_HEADER)
+        callback = self.callback(accepted, header, caller)
+        key = idempotency_key(headers.get(b"idempotency-key"))
+        ids = await self.ids()
         try:
             with self.deadlines.within(PATIENCE_SECONDS):
                 created = await operations.create_task(
@@ -108,12 +108,12 @@ class Create:
 
     def _again(self, caller: Caller, header: bytes | None, body: bytes, answer: Answer) -> bool:
         """Take a task whose head is that of one that was taken before. False: it is not plain, and goes the long way."""
-        if self._ids is None or len(body) > self._short_bytes or self._is_closed():
+        if self._ids is None or len(body) > self._short_bytes or self.is_closed():
             return False
         began = time.perf_counter()
         try:
-            accepted = self._accept(body, caller)
-            callback = self._callback(accepted, header, caller)
+            accepted = self.accept(body, caller)
+            callback = self.callback(accepted, header, caller)
         except RequestError:
             return False  # the long way says what is wrong
         future = operations.create_task(
@@ -135,17 +135,19 @@ class Create:
         self._closed_until = time.monotonic() + _CLOSED_SECONDS
         return slow("the task may have been stored, or not")
 
-    def _is_closed(self) -> bool:
+    def is_closed(self) -> bool:
+        """Say whether too much is under way."""
         return self._pending >= self._settings.server.pending_limit or time.monotonic() < self._closed_until
 
-    def _accept(self, raw: bytes, caller: Caller) -> Accepted:
+    def accept(self, raw: bytes, caller: Caller) -> Accepted:
+        """Return a good task. Raises BadRequest with all that is wrong with it, here too."""
         limit = self._settings.limits.content_bytes
         accepted = accept(raw, parameters=self._supported, content_limit_bytes=limit)
         if self._check is not None and (problems := self._check(accepted, caller)):
             raise bad_task(problems)
         return accepted
 
-    def _callback(self, accepted: Accepted, header: bytes | None, caller: Caller) -> Callback | None:
+    def callback(self, accepted: Accepted, header: bytes | None, caller: Caller) -> Callback | None:
         """Return where the task's moves are told: the header is for clients that can send no unknown field."""
         url = accepted.callback_url or (header.decode("latin-1").strip() if header else None)
         if url is None or self._subscribe is None:
@@ -153,16 +155,13 @@ class Create:
         return self._subscribe(url, caller)
 
     async def _body(self, exchange: Exchange) -> bytes:
-        try:
-            with self.deadlines.within(_BODY_SECONDS):
-                return await exchange.body(self._settings.server.body_limit_bytes)
-        except TimeoutError:
-            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+        return await body_in_time(self.deadlines, exchange, self._settings.server.body_limit_bytes)
 
-    async def _make_ids(self) -> Ids:
-        newest = await self._store.newest_id()
+    async def ids(self) -> Ids:
+        """Return what makes the ids of tasks."""
         if self._ids is None:
-            self._ids = Ids(newest)
+            newest = await self._store.newest_id()
+            self._ids = self._ids or Ids(newest)
         return self._ids
 
 
@@ -202,17 +201,34 @@ def slow(what: str) -> Unavailable:
     return Unavailable(f"the database takes too long; {what}", retry_after_seconds=int(_CLOSED_SECONDS))
 
 
-def _require_json(content_type: bytes | None, encoding: bytes | None) -> None:
-    """Refuse what a form of a web page could send, and what we cannot read."""
+async def body_in_time(
+    deadlines: Deadlines, exchange: Exchange, limit_bytes: int, setting: str = BODY_SETTING
+) -> bytes:
+    """Return the body. Raises TooLarge, which names the setting, and BadRequest where it is too long on its way."""
+    try:
+        with deadlines.within(_BODY_SECONDS):
+            return await exchange.body(limit_bytes, setting)
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+
+
+def require_json(
+    content_type: bytes | None, encoding: bytes | None, *, what: str = "a task is", also: Collection[bytes] = ()
+) -> bytes:
+    """Refuse what a form of a web page could send, and what we cannot read; return the kind, `application/json` say."""
     kind = (content_type or b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+    plain = kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+    if not plain and kind not in also:
         said = "no Content-Type" if content_type is None else f"Content-Type {kind[:80].decode('latin-1')!r}"
-        raise UnsupportedMedia(f"a task is sent with Content-Type application/json; this came with {said}")
+        kinds = " or ".join(each.decode() for each in (b"application/json", *also))
+        raise UnsupportedMedia(f"{what} sent with Content-Type {kinds}; this came with {said}")
     if encoding is not None and encoding.lower() != b"identity":
-        raise UnsupportedMedia("a task is sent as it is, without Content-Encoding")
+        raise UnsupportedMedia(f"{what} sent as it is, without Content-Encoding")
+    return b"application/json" if plain else kind
 
 
-def _idempotency_key(given: bytes | None) -> str | None:
+def idempotency_key(given: bytes | None) -> str | None:
+    """Return an Idempotency-Key. Raises BadRequest for one that is none."""
     if given is None:
         return None
     key = given.decode("latin-1").strip()

@@ -25,6 +25,9 @@ JSON: Final[Headers] = [
 ]
 
 
+BODY_SETTING: Final = "server.body_limit_bytes"
+"""What bounds a body, where nothing else is said."""
+
 _BODILESS = (204, 304)
 
 BUG: Final = RequestError("the server has a fault; its log says which")
@@ -87,11 +90,11 @@ class Exchange:
         if offer is not None and not self.cors:
             offer(again)
 
-    async def body(self, limit_bytes: int) -> bytes:
-        """Return the body. Raises TooLarge as soon as that is known, Disconnected."""
+    async def body(self, limit_bytes: int, setting: str = BODY_SETTING) -> bytes:
+        """Return the body. Raises TooLarge, which names the setting, as soon as that is known; Disconnected."""
         length = self.headers.get(b"content-length")
         if length is not None and int(length) > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise _too_large(limit_bytes, setting)
         message = await self._next()
         body: bytes = message["body"]
         if not message["more_body"] and len(body) <= limit_bytes:
@@ -102,7 +105,7 @@ class Exchange:
             parts.append(message["body"])
             size += len(parts[-1])
         if size > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise _too_large(limit_bytes, setting)
         return b"".join(parts)
 
     async def _next(self) -> Message:
@@ -126,8 +129,8 @@ class Exchange:
             pass
 
 
-def _too_large(limit_bytes: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit_bytes} bytes (server.body_limit_bytes)")
+def _too_large(limit_bytes: int, setting: str) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit_bytes} bytes ({setting})")
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tesk.settings.callbacks import CallbacksSettings
 from tesk.settings.containers import ContainersSettings
@@ -30,6 +30,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...], says("Origins of web pages that may use the API, such as `https://portal.example.org`.")
     ] = ()
     body_limit_bytes: Annotated[Positive, says("Largest request body.")] = 8 * 1024 * 1024
+    batch_body_limit_bytes: Annotated[
+        Positive, says("Largest body of many tasks at once; each is also bounded alone.")
+    ] = 64 * 1024 * 1024
     pending_limit: Annotated[
         Positive, says("Submissions under way at once; more are answered 429 with Retry-After.")
     ] = 2000
@@ -128,8 +131,9 @@ class DefaultsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class LimitsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much one task may ask for."""
+    """How much one task may ask for, and how many come at once."""
 
+    batch_tasks: Annotated[int, Meta(ge=1, le=30_000), says("Most tasks in one batch.")] = 10_000
     attempts: Annotated[Positive, says("Attempts at a task that fails for reasons of the system.")] = 3
     attempts_in_all: Annotated[
         Positive, says("The end, also when the attempts were lost to our own stops and crashes.")

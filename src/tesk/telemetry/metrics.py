@@ -97,10 +97,10 @@ class Metrics:
             self._requests.add((route, method, str(code)))
             self._seconds.observe(seconds, (route,))
 
-    def submitted(self) -> None:
-        """Tell of a task that was stored."""
+    def submitted(self, tasks: int = 1) -> None:
+        """Tell of tasks that were stored."""
         with self._lock:
-            self._submissions.add()
+            self._submissions.add((), tasks)
 
     def committed(self, changes: int) -> None:
         """Tell of a batch of changes that shared a commit."""

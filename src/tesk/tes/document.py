@@ -306,12 +306,12 @@ class Reading:
         self._wrong(path, detail)
 
 
-def bad_task(problems: Sequence[Problem]) -> BadRequest:
+def bad_task(problems: Sequence[Problem], what: str = "this task") -> BadRequest:
     """Return what is answered to a task with problems, of which there is one at least."""
     count, listed = len(problems), tuple(problems[:MOST_PROBLEMS])
     first = listed[0]
     many = f"more than {MOST_COUNTED}" if count > MOST_COUNTED else str(count)
-    detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{many} problems with this task"
+    detail = f"{first.path or 'the body'} {first.detail}" if count == 1 else f"{many} problems with {what}"
     if count > MOST_PROBLEMS:
         detail += f", of which the first {MOST_PROBLEMS} are listed"
     return BadRequest(detail, listed)
