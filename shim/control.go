@@ -76,6 +76,7 @@ type status struct {
 	Started  float64 `json:"started,omitempty"`
 	Ended    float64 `json:"ended"`
 	Skipped  bool    `json:"skipped,omitempty"`
+	Told     bool    `json:"told,omitempty"`
 	Error    string  `json:"error,omitempty"`
 	Stdout   int64   `json:"stdout_bytes,omitempty"`
 	Stderr   int64   `json:"stderr_bytes,omitempty"`

@@ -23,6 +23,7 @@ type processes struct {
 	mutex sync.Mutex
 	pid   int // of the program; 0 before it runs
 	ended bool
+	told  bool          // a signal came for it while it ran: whatever it ends with may be that
 	first bool          // we are the first process of our namespace, so everybody in it is ours
 	gone  chan struct{} // closed when nobody is left
 }
@@ -64,6 +65,10 @@ func (p *processes) forward(number syscall.Signal) {
 	case p.pid == 0:
 		os.Exit(128 + int(number))
 	case p.ended:
+		return
+	}
+	p.told = p.told || number != syscall.SIGWINCH
+	switch {
 	case number == syscall.SIGTERM && p.first:
 		_ = syscall.Kill(-1, number)
 	case number == syscall.SIGTERM:
@@ -71,6 +76,13 @@ func (p *processes) forward(number syscall.Signal) {
 	default:
 		_ = syscall.Kill(p.pid, number)
 	}
+}
+
+// wasTold says whether somebody wanted the program to end before it did.
+func (p *processes) wasTold() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.told
 }
 
 // start runs a program; a signal that comes meanwhile is the program's. The error says why nothing runs, the code

@@ -85,7 +85,7 @@ func execute(c control, told *job, ours *processes) (status, int) {
 		}(s)
 	}
 	how := ours.wait()
-	ended := status{Started: started, Ended: now()}
+	ended := status{Started: started, Ended: now(), Told: ours.wasTold()}
 	if !ours.empty() {
 		say("processes of the program could not be ended")
 		for _, s := range streams {

@@ -56,7 +56,8 @@ class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
 
     `exit_code` is that of the program, 128 + signal where a signal ended it, 127 not found, 126 not executable. None:
     the program did not run, since it was not its turn (`skipped`) or for the reason in `error`. `error` beside a code says more about
-    it, for a person. `stdout_bytes` and `stderr_bytes`: how much the program wrote in all.
+    it, for a person. `told`: a signal came for the program before it ended. `stdout_bytes` and `stderr_bytes`: how much the
+    program wrote in all.
     """
 
     pod: str
@@ -66,6 +67,7 @@ class ShimStatus(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     started: float | None = None
     ended: float = 0.0
     skipped: bool = False
+    told: bool = False
     error: str | None = None
     stdout_bytes: int = 0
     stderr_bytes: int = 0
@@ -121,6 +123,7 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `stdout_bytes` and `stderr_bytes` are how much it wrote in all, 0 where that is not known.
     `exit_code` None: its shim went away without a word while the program ran (`killed`), or the program never ran, and
     `error` says why. `lost`: then not through the task or its image; its container went away while it waited for its turn.
+    `told`: a signal came for the program before it ended, so that its end may be somebody else's.
     """
 
     index: int
@@ -132,6 +135,7 @@ class ExecutorEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     killed: bool = False
     lost: bool = False
+    told: bool = False
     stdout_bytes: int = 0
     stderr_bytes: int = 0
 

@@ -46,7 +46,17 @@ def test_the_program_is_asked_to_end_and_waited_for(make, ready):
     os.kill(one.pid(process), signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (7, b"got it\n")
-    assert (one.status().exit_code, one.status().signal) == (7, None)
+    assert (one.status().exit_code, one.status().signal, one.status().told) == (7, None, True)
+
+
+@pytest.mark.parametrize("command", ["exit 7", "kill -9 $$"])
+def test_a_program_that_fails_by_itself_was_not_told_to(make, command):
+    one = make("sh", "-c", command)
+    process = one.start()
+    one.wait_for("here")
+    one.turn("run")
+    process.wait(30)
+    assert not one.status().told
 
 
 def test_all_processes_of_the_program_are_asked_to_end(make, ready):

@@ -285,12 +285,32 @@ def test_what_was_written_down_before_a_pod_was_deleted_counts() -> None:
     assert (seen.phase, seen.reason, seen.final) == (Phase.SYSTEM_FAILED, "image x: not found", True)
 
 
-def test_an_end_that_came_by_itself_counts_though_the_pod_was_deleted_afterwards() -> None:
-    def later(found):
-        found["metadata"]["deletionTimestamp"] = "2036-01-01T00:00:00Z"
+@pytest.mark.parametrize("clock", ["1996-01-01T00:00:00Z", "2036-01-01T00:00:00Z"])
+def test_a_failure_counts_though_the_pod_was_deleted_unless_its_program_was_told_to_end(clock) -> None:
+    """Whatever the clocks of the API server and of the node say of which came first."""
 
-    assert result(pod("failed", later)).phase is Phase.EXECUTOR_FAILED
-    assert result(pod("failed", deleted)).phase is Phase.PREEMPTED
+    def deleted(found):
+        found["metadata"]["deletionTimestamp"] = clock
+
+    def told(found):
+        for each in found["status"]["containerStatuses"]:
+            end = each["state"]["terminated"]
+            end["message"] = end.get("message", "").replace('"exit_code":3', '"exit_code":3,"told":true')
+
+    def killed(found):
+        for each in found["status"]["containerStatuses"]:
+            end = each["state"]["terminated"]
+            end["message"] = end.get("message", "").replace('"exit_code":3', '"killed":true')
+
+    def too_much(found):
+        end = next(each for each in found["status"]["containerStatuses"] if each["name"] == "executor-0")
+        end["state"]["terminated"]["reason"] = "OOMKilled"
+
+    assert result(pod("failed", deleted)).phase is Phase.EXECUTOR_FAILED
+    assert result(pod("failed", deleted, told)).phase is Phase.PREEMPTED
+    assert result(pod("failed", told)).phase is Phase.EXECUTOR_FAILED
+    assert result(pod("failed", deleted, killed)).phase is Phase.PREEMPTED
+    assert result(pod("failed", deleted, killed, too_much)).phase is Phase.EXECUTOR_FAILED
 
 
 def test_an_executor_that_ran_out_of_memory_ends_with_137_and_says_so() -> None:

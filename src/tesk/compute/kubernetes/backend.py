@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from math import inf
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Stream
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Piece, Stream
 from tesk.compute.kubernetes import layout as names
 from tesk.compute.kubernetes.api import Api
 from tesk.compute.kubernetes.cluster import Cluster, Needed, Resolve
+from tesk.compute.kubernetes.container_log import written
 from tesk.compute.kubernetes.credentials import find
 from tesk.compute.kubernetes.detect import detect_layout
 from tesk.compute.kubernetes.layout import Layout
@@ -21,13 +22,13 @@ from tesk.compute.kubernetes.pod_status import Reading, container, has_ended, re
 from tesk.compute.kubernetes.pods import Known, Pods, attempt_of
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.quotas import Quotas
-from tesk.compute.kubernetes.refusals import Invalid, NotFound, Refused
-from tesk.compute.kubernetes.results import observation, tails
+from tesk.compute.kubernetes.refusals import Refused
+from tesk.compute.kubernetes.results import observation
 from tesk.compute.kubernetes.rights import uses_queue
 from tesk.compute.kubernetes.watch import Mirror
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, StartError
-from tesk.pod import EXECUTOR, INPUTS, OUTPUTS
+from tesk.pod import INPUTS, OUTPUTS
 from tesk.settings import KubernetesSettings
 from tesk.transfer import Progress
 
@@ -211,7 +212,7 @@ class KubernetesBackend:
             phase=reading.phase,
             since=reading.since,
             waiting=reading.waiting,
-            incomplete=begins and not known.whole and reading.disturbed is None and not known.doomed,
+            incomplete=begins and not known.whole and not reading.disturbed and not known.doomed,
         )
 
     async def _known(self, attempt: AttemptId) -> Known | None:
@@ -377,24 +378,5 @@ class KubernetesBackend:
     def tells_all(self) -> bool:
         return self._mirror.synced.is_set() and self._mirror.age_seconds() < _DEAF_SECONDS
 
-    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
-        name = EXECUTOR.format(executor)
-        while (known := self._pods.get(attempt)) is not None:
-            if known.result is not None:
-                for text in tails(known.result, executor, stream):
-                    yield text.encode()
-                return
-            state = container(known.pod, name).state
-            if stream == "combined" and (state.running or state.terminated):
-                meta = known.pod.metadata
-                try:
-                    async for piece in self.api.logs(meta.namespace, meta.name, name, follow=follow):
-                        yield piece
-                    return
-                except (Invalid, NotFound):
-                    pass  # it is not there yet, or no more
-                except Refused as error:
-                    raise BackendUnavailable(f"The log cannot be read now: {error}") from error
-            if not follow:
-                return
-            await self._pods.news(attempt)
+    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[Piece]:
+        return written(self._pods, self.api, attempt, executor, stream=stream, follow=follow)

@@ -35,7 +35,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     """What a pod shows. Seconds since the epoch.
 
     `over`: nothing of it runs any more, or will. Then `reported` says that its report, if there is one, decides; what
-    stands in `phase`, `reason`, `final` and `ours` counts where there is none. `disturbed`: since when somebody wants it to end; what ended later is not its own end.
+    stands in `phase`, `reason`, `final` and `ours` counts where there is none. `disturbed`: somebody else than its own containers ends it.
     `verdict`: it can come to nothing, and its pod is to be deleted.
     `waiting`: why it does not run yet. `trouble`: what is wrong and since when, to be handed in again with the next
     reading. `until`: when this would be read otherwise though the pod stays as it is. `stuck`: since when all its containers wait for nothing
@@ -50,7 +50,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     final: bool = False
     ours: bool = False
     waiting: str | None = None
-    disturbed: float | None = None
+    disturbed: bool = False
     verdict: Verdict | None = None
     trouble: tuple[str, float] = ("", 0.0)
     until: float = inf
@@ -75,9 +75,8 @@ def read(
     if over:
         return _end(pod, now, verdict(pod) or said)
     progress = _progress(pod, now)
-    disturbed = disturbed_since(pod)
-    if disturbed is not None:
-        return Reading(phase=progress[0], since=progress[1], disturbed=disturbed, until=until)
+    if is_disturbed(pod):
+        return Reading(phase=progress[0], since=progress[1], disturbed=True, until=until)
     found = worst(_troubles(pod, events, settings))
     if found is None:
         return Reading(phase=progress[0], since=progress[1], waiting=_waiting(pod, settings), stuck=_stuck(pod))
@@ -129,17 +128,10 @@ def is_scheduled(pod: Pod) -> bool:
     return bool(pod.spec.node_name)
 
 
-def disturbed_since(pod: Pod) -> float | None:
-    """Return since when somebody else than its own containers ends a pod; None where nobody does."""
-    times = []
-    if (deletion := pod.metadata.deletion_timestamp) is not None:
-        times.append(deletion.timestamp() - (pod.metadata.deletion_grace_period_seconds or 0))
-    disruption = _condition(pod, "DisruptionTarget")
-    if disruption is not None and disruption.last_transition_time is not None:
-        times.append(disruption.last_transition_time.timestamp())
-    if pod.status.reason:
-        times.append(0.0)  # its node put an end to it, and does not say when
-    return min(times, default=None)
+def is_disturbed(pod: Pod) -> bool:
+    """Say whether somebody else than its own containers ends a pod: who deletes it, its node, a scheduler."""
+    deleted = pod.metadata.deletion_timestamp is not None
+    return deleted or bool(pod.status.reason) or _condition(pod, "DisruptionTarget") is not None
 
 
 # -- how far it is ------------------------------------------------------------------------------------------------------
@@ -276,7 +268,7 @@ def _end(pod: Pod, now: float, said: Verdict | None) -> Reading:
     everything = (*pod.status.init_container_statuses, *pod.status.container_statuses)
     ends = [end for status in everything if (end := _ended(status)) is not None]
     since = max((_seconds(end.finished_at, now) for end in ends), default=now)
-    disturbed = disturbed_since(pod)
+    disturbed = is_disturbed(pod)
     reported = _ended(container(pod, OUTPUTS)) is not None
     if said is not None:
         return Reading(
@@ -295,7 +287,7 @@ def _end(pod: Pod, now: float, said: Verdict | None) -> Reading:
     )
 
 
-def _why(pod: Pod, disturbed: float | None) -> tuple[Phase, str, bool]:
+def _why(pod: Pod, disturbed: bool) -> tuple[Phase, str, bool]:
     """Return why it ended, where it does not tell itself."""
     status = pod.status
     message = " ".join((status.message or "").split())
@@ -305,13 +297,13 @@ def _why(pod: Pod, disturbed: float | None) -> tuple[Phase, str, bool]:
         return Phase.PREEMPTED, _sentence(f"The pod was evicted from its node: {message}"), False
     for init in status.init_container_statuses:
         end = _ended(init)
-        if end is not None and end.exit_code != 0 and disturbed is None:
+        if end is not None and end.exit_code != 0 and not disturbed:
             return Phase.SYSTEM_FAILED, _sentence(f"{_init(init.name)} failed: {_said(end)}"), False
     if status.reason and _condition(pod, "DisruptionTarget") is None:
         # A kubelet's own no: OutOfcpu, NodeAffinity, NodeShutdown, Terminated, UnexpectedAdmissionError ...
         words = f"{status.reason}: {message}" if message else status.reason
         return Phase.PREEMPTED, _sentence(f"Its node did not keep the pod: {words}"), False
-    if disturbed is not None:
+    if disturbed:
         return Phase.PREEMPTED, _disturbance(pod, message), False
     end = _ended(container(pod, OUTPUTS))
     if end is None:

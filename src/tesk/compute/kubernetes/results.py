@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tesk.compute.backend import AttemptId, Observation, Phase, Stream
+from tesk.compute.backend import SEPARATE, AttemptId, Observation, Phase, Piece, Stream
 from tesk.compute.kubernetes.memo import Memo, memo
 from tesk.compute.kubernetes.objects import Pod
 from tesk.compute.kubernetes.pod_status import Reading, container, has_begun
@@ -35,7 +35,7 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
         )
     phase, reason, final = _judge(report, known)
     notes = tuple(_notes(pod, report, known))
-    if reading.disturbed is not None and not _came_before(report, phase, reading.disturbed):
+    if reading.disturbed and not _is_its_own(pod, report, phase):
         phase, reason, final, ours = reading.phase, reading.reason, reading.final, reading.ours
     else:
         ours = False
@@ -61,13 +61,16 @@ def observation(attempt: AttemptId, pod: Pod, reading: Reading, report: AttemptR
     )
 
 
-def tails(result: Observation, executor: int, stream: Stream) -> list[str]:
-    """Return what is known of an executor's stream at its end."""
-    if executor >= len(result.executor_logs):
-        return []
-    log = result.executor_logs[executor]
-    wanted = {"stdout": [log.stdout], "stderr": [log.stderr], "combined": [log.stdout, log.stderr]}[stream]
-    return [text for text in wanted if text]
+def tails(result: Observation, executor: int, stream: Stream) -> Iterator[Piece]:
+    """Yield what is known of an executor's stream at its end, and the end."""
+    log = result.executor_logs[executor] if executor < len(result.executor_logs) else ExecutorLog()
+    for name in SEPARATE:
+        if stream in ("combined", name):
+            data = ((log.stdout if name == "stdout" else log.stderr) or "").encode()
+            size = int(result.metadata.get(f"executors.{executor}.{name}_size_bytes", len(data)))
+            if data:
+                yield Piece(name, size - len(data), data)
+            yield Piece(name, size, b"")
 
 
 def facts(pod: Pod, known: Memo) -> dict[str, str]:
@@ -110,13 +113,21 @@ def _failed(end: ExecutorEnd, known: Memo) -> bool:
     return (end.killed or bool(end.exit_code)) and end.index not in known.ignored
 
 
-def _came_before(report: AttemptReport, phase: Phase, disturbed: float) -> bool:
-    """Say whether it ended by itself before somebody wanted its end: TERM makes programs fail."""
-    if phase not in (Phase.DONE, Phase.EXECUTOR_FAILED):
+def _is_its_own(pod: Pod, report: AttemptReport, phase: Phase) -> bool:
+    """Say whether it ended by itself though somebody wanted its end, too: TERM makes programs fail.
+
+    Not by times: those of a deletion are of the API server's clock, those of a program of its node's.
+    """
+    if phase is Phase.DONE:
+        return True
+    if phase is not Phase.EXECUTOR_FAILED or (report.outputs is not None and report.outputs.error is not None):
         return False
-    if report.outputs is not None and report.outputs.error is not None and phase is Phase.EXECUTOR_FAILED:
-        return False
-    return phase is Phase.DONE or all((end.ended or disturbed) < disturbed for end in report.executors)
+    return not any(end.told or (end.killed and not _took_too_much(pod, end)) for end in report.executors)
+
+
+def _took_too_much(pod: Pod, end: ExecutorEnd) -> bool:
+    over = container(pod, EXECUTOR.format(end.index)).state.terminated
+    return over is not None and over.reason == "OOMKilled"
 
 
 def _logs(pod: Pod, report: AttemptReport) -> Iterator[ExecutorLog]:
@@ -164,9 +175,7 @@ def _cut(end: ExecutorEnd) -> Iterator[tuple[str, int]]:
 
 def _notes(pod: Pod, report: AttemptReport, known: Memo) -> Iterator[str]:
     for end in report.executors:
-        over = container(pod, EXECUTOR.format(end.index)).state.terminated
-        killed = over is not None and over.reason == "OOMKilled"
-        if (killed and _code(pod, end) != 0) or _OUT_OF_MEMORY in (end.error or ""):
+        if (_took_too_much(pod, end) and _code(pod, end) != 0) or _OUT_OF_MEMORY in (end.error or ""):
             limit = f" (limit {known.ram_bytes / 1e9:.3g} GB)" if known.ram_bytes else ""
             yield f"executors[{end.index}]: out of memory{limit}."
         elif end.killed:

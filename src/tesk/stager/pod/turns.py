@@ -42,6 +42,7 @@ def read_end(
         stdout=stdout,
         stderr=stderr,
         error=error,
+        told=status.told,
         stdout_bytes=_size(status.stdout_bytes),
         stderr_bytes=_size(status.stderr_bytes),
     )
