@@ -2,6 +2,9 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
 
 from tesk import __version__
 from tesk.caller import Caller
@@ -9,16 +12,24 @@ from tesk.compute.plan import gpus_of
 from tesk.errors import NotFound
 from tesk.settings import DefaultsSettings, Settings
 from tesk.store.rendered import Rendered, RenderedPage, RenderedTask
-from tesk.store.rows import Callback, Created, ListQuery, NewTask
+from tesk.store.rows import Callback, Created, ListQuery, NewTask, task_of
 from tesk.store.store import Store
 from tesk.tes.ids import Ids, is_id
 from tesk.tes.messages import Organization, ServiceInfo, ServiceType
 from tesk.tes.parameters import ListTasks
+from tesk.tes.selection import CancelTasks, Filter
+from tesk.tes.state import State
 from tesk.tes.task import Resources
 from tesk.tes.validation import Accepted
 from tesk.tes.view import View
 
 _NOTHING = Resources()
+_CANCELABLE = (State.QUEUED, State.INITIALIZING, State.RUNNING)
+_PAGE = 256
+"""Tasks that are canceled in one transaction: others wait for it."""
+_ROUNDS = 3
+_AFTER = "~"
+"""Behind an id it is greater than that, and less than all greater ids."""
 
 
 def new_task(
@@ -112,6 +123,65 @@ async def cancel_task(store: Store, caller: Caller, task_id: str, now: float) ->
     """CancelTask: ask for the end of a task; one that has ended stays as it is. Raises NotFound."""
     if not is_id(task_id) or await store.cancel(task_id, caller, now) is None:
         raise no_task(task_id)
+
+
+class Canceled(Struct, frozen=True, kw_only=True):
+    """How many tasks a filter has matched, and for how many of them the end was asked for now."""
+
+    matched: int
+    canceled: int
+    dry_run: bool
+
+
+async def cancel_tasks(store: Store, caller: Caller, asked: CancelTasks, now: float) -> Canceled:
+    """Ask for the end of all that fit a filter, of tasks that are there when it begins: page by page, each a transaction.
+
+    May be repeated, also where it was broken off.
+    """
+    states = frozenset(asked.filter.state or _CANCELABLE)
+    # In the order of their lives, so that who moves on meanwhile is met later; what cannot be canceled is counted first.
+    order = sorted(states, key=lambda state: _CANCELABLE.index(state) if state in _CANCELABLE else -1)
+    matched = canceled = 0
+    for _ in range(_ROUNDS):
+        moved = 0
+        async for page in _matching(store, caller, asked.filter, order):
+            matched += len(page)
+            if page and not asked.dry_run:
+                moved += len(await store.cancel_all(page, caller, states, now))
+        canceled += moved
+        # Who went back to the queue meanwhile was missed.
+        order = [state for state in order if state in _CANCELABLE]
+        if not moved or asked.filter.ids is not None:
+            break
+    return Canceled(matched=matched, canceled=canceled, dry_run=asked.dry_run)
+
+
+async def _matching(
+    store: Store, caller: Caller, which: Filter, states: Sequence[State]
+) -> AsyncIterator[Sequence[str]]:
+    """Yield the ids of tasks that fit, some at a time."""
+    if which.ids is not None:
+        ids = [each for each in dict.fromkeys(which.ids) if is_id(each)]
+        for start in range(0, len(ids), _PAGE):
+            found = await store.tasks(ids[start : start + _PAGE], View.MINIMAL)
+            yield [each.id for each in found if each.state in states and caller.may_see(each.owner)]
+        return
+    newest = await store.newest_id()
+    for state in states:
+        before = None if newest is None else newest + _AFTER
+        while before is not None:
+            page = await store.list(
+                ListQuery(
+                    owner=None if caller.admin else caller.name,
+                    state=state,
+                    name_prefix=which.name_prefix,
+                    tags=which.tags,
+                    page_size=_PAGE,
+                    before=before,
+                )
+            )
+            yield [task_of(mark) for mark in page.marks]
+            before = page.next_before
 
 
 def get_service_info(settings: Settings, *, parameters: tuple[str, ...], storage: tuple[str, ...]) -> ServiceInfo:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tesk.api.batch import Batch
 from tesk.api.browser import Door, door
+from tesk.api.cancel import Cancel
 from tesk.api.create import Check, Create, Subscribe
 from tesk.api.deliveries import Deliveries
 from tesk.api.document import Document
@@ -75,7 +76,7 @@ def create_app(
     )
     batch = Batch(store, create, settings, metrics=metrics)
     deliveries = Deliveries(store)
-    logs = Logs(store, live, closing)
+    logs = Logs(store, live, closing, heartbeat_seconds=15.0)
     health = Health(store, alive, metrics)
 
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
@@ -97,8 +98,9 @@ def create_app(
         routes.append(route("GET", base + "/service-info", tes.service_info, label="/service-info", open_to_all=True))
     routes += [
         route("POST", OURS + "/tasks:batch", batch.create),
+        route("POST", OURS + "/tasks:cancel", Cancel(store).cancel),
         route("GET", OURS + "/tasks/{id}", ours.task),
-        route("GET", OURS + "/tasks/{id}/logs/{executor}", logs.logs),
+        route("GET", OURS + "/tasks/{id}/logs", logs.logs),
         route("GET", OURS + "/tasks/{id}/deliveries", deliveries.show),
         route("POST", OURS + "/tasks/{id}/deliveries:redeliver", deliveries.redeliver),
         route("GET", OURS + "/service-info", ours.service_info, open_to_all=True),

@@ -86,6 +86,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     content_bytes: int
     page_size: int
     wait_seconds: float
+    batch_tasks: int
+    batch_body_bytes: int
 
 
 class Abilities(Struct, frozen=True, kw_only=True):
@@ -105,6 +107,8 @@ class Abilities(Struct, frozen=True, kw_only=True):
     callback_public_keys: tuple[str, ...]
     idempotency_key: bool
     wait: bool
+    batch: bool
+    cancel_by_filter: bool
     limits: Limits
 
 
@@ -139,11 +143,15 @@ class Extensions:
                 callback_public_keys=keys.public,
                 idempotency_key=True,
                 wait=True,
+                batch=True,
+                cancel_by_filter=True,
                 limits=Limits(
                     body_bytes=server.body_limit_bytes,
                     content_bytes=settings.limits.content_bytes,
                     page_size=parameters.PAGE_SIZE_MOST,
                     wait_seconds=server.wait_limit_seconds,
+                    batch_tasks=settings.limits.batch_tasks,
+                    batch_body_bytes=server.batch_body_limit_bytes,
                 ),
             )
         )

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import TypeAlias
 
@@ -52,6 +52,14 @@ def parse(raw: bytes) -> Json:
         raise _syntax("it is nested too deeply") from error
     except ValueError as error:
         raise _syntax(str(error)) from error
+
+
+def repeated_keys(value: Json, path: str = "") -> Iterator[str]:
+    """Yield the path of every key that an object in what `parse` returned was given more than once."""
+    if isinstance(value, _Object):
+        yield from (_below(path, key) for key in value.repeated)
+        for key, each in value.items():
+            yield from repeated_keys(each, _below(path, key))
 
 
 def _syntax(what: str) -> BadRequest:
