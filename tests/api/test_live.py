@@ -9,7 +9,7 @@ import pytest
 
 from fakes.served import serve
 from tesk.api.hashing import hash_secret
-from tesk.compute.backend import AttemptId
+from tesk.compute.backend import AttemptId, Piece
 from tesk.settings import AuthSettings, Settings, Token
 from tesk.store.rows import Move, Results
 from tesk.tes.logs import ExecutorLog
@@ -38,10 +38,13 @@ class Speaking:
     async def logs(self, attempt, executor, *, stream, follow):
         self.asked.append((attempt, executor, stream, follow))
         try:
+            written = 0
             for piece in self.pieces:
-                yield piece
+                yield Piece("stdout", written, piece)
+                written += len(piece)
             if follow and self.more is not None:
                 await self.more.wait()
+            yield Piece("stdout", written, b"")
         finally:
             self.ended.set()
 
@@ -77,7 +80,7 @@ def test_what_an_executor_writes_is_shown_at_once(tmp_path) -> None:
     with serve(tmp_path, live=live) as served:
         task, _ = begun(served)
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        connection.request("GET", f"/tesk/v1/tasks/{task}/logs/0?follow=true")
+        connection.request("GET", f"/tesk/v1/tasks/{task}/logs?executor=0&follow=1")
         answer = connection.getresponse()
         assert answer.status == 200
         assert answer.read(8) == b"one\ntwo\n"
@@ -90,7 +93,7 @@ def test_what_an_executor_writes_is_shown_at_once(tmp_path) -> None:
 def test_what_is_not_followed_is_shown_as_far_as_it_is(tmp_path) -> None:
     with serve(tmp_path, live=Speaking(b"one\n", more=asyncio.Event())) as served:
         task, _ = begun(served)
-        assert served.get(f"/tesk/v1/tasks/{task}/logs/1?stream=stdout").body == b"one\n"
+        assert served.get(f"/tesk/v1/tasks/{task}/logs?executor=1&stream=stdout").body == b"one\n"
 
 
 def test_of_what_has_ended_the_kept_streams_are_shown(tmp_path) -> None:
@@ -98,16 +101,16 @@ def test_of_what_has_ended_the_kept_streams_are_shown(tmp_path) -> None:
         task, lease = begun(served)
         end(served, task, lease, ExecutorLog(stdout="out é\n", stderr="err\n"))
         logs = f"/tesk/v1/tasks/{task}/logs"
-        assert served.get(f"{logs}/0?stream=stderr&follow=true").body == b"err\n"
-        assert served.get(f"{logs}/0").body == "out é\nerr\n".encode()
-        assert served.get(f"{logs}/7").body == b""
+        assert served.get(f"{logs}?executor=0&stream=stderr&follow=true").body == b"err\n"
+        assert served.get(f"{logs}").body == "out é\nerr\n".encode()
+        assert served.get(f"{logs}?executor=7").body == b""
 
 
 def test_who_follows_a_task_that_waits_sees_it_begin(tmp_path) -> None:
     with serve(tmp_path, live=Speaking(b"words\n")) as served:
         task = served.ask("POST", "/v1/tasks", TASK).json()["id"]
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        connection.request("GET", f"/tesk/v1/tasks/{task}/logs/0?follow=true")
+        connection.request("GET", f"/tesk/v1/tasks/{task}/logs?executor=0&follow=1")
         answer = connection.getresponse()
 
         async def begin():
@@ -123,17 +126,17 @@ def test_streams_belong_to_who_owns_the_task(tmp_path) -> None:
     tokens = tuple(Token(name=name, token_hash=hash_secret(name * 8, "token")) for name in ("alice", "bob"))
     with serve(tmp_path, Settings(auth=AuthSettings(tokens=tokens)), live=Speaking(b"secret")) as served:
         task, _ = begun(served, Authorization="Bearer " + "alice" * 8)
-        target = f"/tesk/v1/tasks/{task}/logs/0"
+        target = f"/tesk/v1/tasks/{task}/logs"
         assert served.get(target).status == 401
         assert served.get(target, Authorization="Bearer " + "bob" * 8).status == 404
         assert served.get(target, Authorization="Bearer " + "alice" * 8).body == b"secret"
 
 
-@pytest.mark.parametrize("target", ["x", "-1", "0?stream=both", "0?follow=1"])
+@pytest.mark.parametrize("target", ["executor=x", "executor=-1", "stream=both", "follow=yes", "since=5", "since=1.x"])
 def test_what_is_asked_wrongly_is_named(tmp_path, target) -> None:
     with serve(tmp_path) as served:
         task, _ = begun(served)
-        answer = served.get(f"/tesk/v1/tasks/{task}/logs/{target}")
+        answer = served.get(f"/tesk/v1/tasks/{task}/logs?{target}")
         assert answer.status == 400
         assert answer.json()["detail"]
 

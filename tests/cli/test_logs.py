@@ -13,6 +13,7 @@ from fakes.served import serve as served_at
 from fakes.served import until
 from fakes.typed import Typed
 from tesk.cli.following import Printed
+from tesk.compute.backend import Piece
 from tesk.store.rows import Move, Results
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.state import State
@@ -85,8 +86,9 @@ class Backend:
     async def logs(self, attempt, executor, *, stream, follow):
         self.asked.append(attempt.number)
         piece, ended = self.streams[attempt.number - 1]
-        yield piece
+        yield Piece("stdout", 0, piece)
         await ended.wait()
+        yield Piece("stdout", len(piece), b"")
 
 
 async def set_(event):

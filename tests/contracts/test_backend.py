@@ -18,7 +18,7 @@ from fakes.attempts import (
     until_moving,
     wait_for_words,
 )
-from tesk.compute.backend import AttemptId, Phase
+from tesk.compute.backend import AttemptId, Phase, Piece
 from tesk.tes.task import Executor, Input, Output
 
 
@@ -370,9 +370,10 @@ def test_logs_can_be_followed_to_the_end_and_read_afterwards(backend) -> None:
             await place.start(attempt, plan(shell("echo one; read x < /data/go; echo two"), volumes=("/data",)))
             await until(place, attempt)
             pieces = [p async for p in place.logs(attempt, 0, stream="stdout", follow=False)]
-            assert b"".join(pieces) == b"one\ntwo\n"
+            assert b"".join(each.data for each in pieces) == b"one\ntwo\n"
+            assert pieces[-1] == Piece("stdout", 8, b"")
             errors = [p async for p in place.logs(attempt, 0, stream="stderr", follow=True)]
-            assert b"/data/go" in b"".join(errors)
+            assert b"/data/go" in b"".join(each.data for each in errors)
             await place.forget(attempt)
 
     asyncio.run(story())

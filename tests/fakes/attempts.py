@@ -150,7 +150,7 @@ async def wait_for_words(backend: Backend, attempt: AttemptId, words: bytes, exe
     written = b""
     async with asyncio.timeout(BOUND_SECONDS):
         async for piece in backend.logs(attempt, executor, stream="combined", follow=True):
-            written += piece
+            written += piece.data
             if words in written:
                 return
     raise AssertionError(f"it ended without saying {words!r}: {written!r}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
-from tesk.compute.backend import AttemptId, Capacity, Observation, Phase
+from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Piece
 from tesk.errors import BackendUnavailable, CannotRun
 from tesk.transfer import Progress
 
@@ -120,7 +120,7 @@ class ScriptedBackend:
         return self._capacity
 
     async def logs(self, attempt, executor, *, stream, follow):
-        yield b""
+        yield Piece(stream, 0, b"")
 
 
 class RefusingBackend(ScriptedBackend):

@@ -1,36 +1,39 @@
-"""What executors write, as they write it: `GET /tesk/v1/tasks/{id}/logs/{executor}`."""
+"""What executors write, as they write it, and what the system says of a task: `GET /tesk/v1/tasks/{id}/logs`."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from binascii import b2a_base64
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from msgspec import json
+from msgspec import Raw, Struct, json
 
 from tesk import operations
 from tesk.api.exchange import Exchange, Headers
+from tesk.api.position import Fresh, Position, Said
 from tesk.caller import LOCAL
-from tesk.compute.backend import SEPARATE, AttemptId, Stream
+from tesk.compute.backend import SEPARATE, AttemptId, Piece, Stream
 from tesk.errors import BackendUnavailable, BadRequest, Problem
-from tesk.store.rows import StoredExecutorLog, StoredTask
+from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes.ids import is_id
-from tesk.tes.state import TERMINAL
+from tesk.tes.state import TERMINAL, State
 from tesk.tes.view import View
 from tesk.transfer import Progress
 
-_STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr", "combined": "combined"}
-_FLAGS = {"": False, "false": False, "true": True}
+_STREAMS: dict[str, Said] = {each: each for each in ("stdout", "stderr", "combined", "system")}
+_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 _LOOK_SECONDS = 5.0
 """How long at most until a task that has begun meanwhile is seen."""
 _AGAIN_SECONDS = 0.5
-_PLAIN: Headers = [
-    (b"content-type", b"text/plain; charset=utf-8"),
+_KEPT: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-accel-buffering", b"no"),
 ]
+_PLAIN: Headers = [(b"content-type", b"text/plain; charset=utf-8"), *_KEPT]
+_EVENTS: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), *_KEPT]
 
 
 class Live(Protocol):
@@ -38,66 +41,177 @@ class Live(Protocol):
 
     async def progress(self, attempt: AttemptId) -> Progress | None: ...
     def waiting(self, attempt: AttemptId) -> str | None: ...
-    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]: ...
+    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[Piece]: ...
+
+
+class Logged(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event of a stream of logs: a piece as `text`, as `base64` where it is no whole UTF-8, or a `note` of ours.
+
+    `missed_bytes`: so many came before it and are not kept. `executor` None: it is said of the task.
+    """
+
+    attempt: int
+    executor: int | None
+    stream: Said
+    text: str = ""
+    base64: str = ""
+    missed_bytes: int = 0
+    note: str = ""
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """What is wanted. `executor` None: all in turn. `events`: as server-sent events, each with its position."""
+
+    stream: Said
+    executor: int | None
+    follow: bool
+    position: Position
+    events: bool
+
+
+class _Line:
+    """The answer to one follower. `heard` is the attempt of which it has been given something."""
+
+    def __init__(self, exchange: Exchange, asked: _Asked) -> None:
+        self._exchange = exchange
+        self._events = asked.events
+        self.position = asked.position
+        self.heard = 0
+
+    async def begin(self) -> None:
+        self._exchange.status = 200
+        headers = [*(_EVENTS if self._events else _PLAIN), *self._exchange.cors]
+        await self._exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def give(self, news: Iterable[Fresh]) -> None:
+        for fresh in news:
+            self.heard = self.position.attempt
+            if self._events:
+                await self._write(
+                    b"id: %b\nevent: log\ndata: %b\n\n" % (str(self.position).encode(), self._json(fresh))
+                )
+            elif fresh.data:
+                await self._write(fresh.data)
+
+    async def beat(self, seconds: float) -> None:
+        """Say that we are still here, for ever."""
+        while self._events:
+            await asyncio.sleep(seconds)
+            await self._write(b":\n\n")
+
+    async def end(self) -> None:
+        if self._events:
+            await self._write(b"event: end\ndata: {}\n\n")
+        await self._exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _write(self, data: bytes) -> None:
+        await self._exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def _json(self, fresh: Fresh) -> bytes:
+        try:
+            text, base64 = fresh.data.decode(), ""
+        except UnicodeDecodeError:
+            text, base64 = "", b2a_base64(fresh.data, newline=False).decode("ascii")
+        return json.encode(
+            Logged(
+                attempt=self.position.attempt,
+                executor=None if fresh.stream == "system" else self.position.executor,
+                stream=fresh.stream,
+                text=text,
+                base64=base64,
+                missed_bytes=fresh.missed_bytes,
+                note=fresh.note,
+            )
+        )
 
 
 class Logs:
     """Serves the streams of executors: live from the backend, or the tails that were kept. `closing` ends them all."""
 
-    def __init__(self, store: Store, live: Live | None, closing: asyncio.Event) -> None:
+    def __init__(self, store: Store, live: Live | None, closing: asyncio.Event, *, heartbeat_seconds: float) -> None:
         self._store = store
         self._live = live
         self._closing = closing
+        self._heartbeat_seconds = heartbeat_seconds
 
     async def logs(self, exchange: Exchange) -> None:
-        """Write one executor's stream to its end; without `follow`, as far as it is.
+        """Write what an attempt's executors write, to their end; without `follow`, as far as it is.
 
-        Kept streams are given where the attempt is over; `combined` is then stdout, and stderr after it. Where the server
-        ends, or the backend cannot be asked, the connection is broken off: who follows comes again.
+        Kept streams are given where the attempt is over. Where the server ends, or the backend cannot be asked, the
+        connection is broken off: who follows comes again, with where it was.
         """
         task_id: str = exchange.scope["path_params"]["id"]
-        executor, stream, follow = _asked(exchange)
-        if await self._task(exchange, task_id) is None:
+        asked = _asked(exchange)
+        task = await self._task(exchange, task_id)
+        if task is None:
             raise operations.no_task(task_id)
-        exchange.status = 200
-        await exchange.send({"type": "http.response.start", "status": 200, "headers": [*_PLAIN, *exchange.cors]})
+        line = _Line(exchange, asked)
+        await line.begin()
         loop = asyncio.get_running_loop()
         over = [loop.create_task(exchange.gone()), loop.create_task(self._closing.wait())]
-        writing = loop.create_task(self._write(exchange, task_id, executor, stream, follow=follow))
+        write = self._write_system if asked.stream == "system" else self._write
+        writing = loop.create_task(write(exchange, task, asked, line))
+        beating = loop.create_task(line.beat(self._heartbeat_seconds))
         try:
             await asyncio.wait((writing, *over), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in (writing, *over):
+            for each in (writing, beating, *over):
                 each.cancel()
-            await asyncio.gather(*over, return_exceptions=True)
+            await asyncio.gather(beating, *over, return_exceptions=True)
         whole = False
         with contextlib.suppress(asyncio.CancelledError, BackendUnavailable):
             await writing  # what it was told is told; a fault of our own is one
             whole = True
         if whole:
-            await exchange.send({"type": "http.response.body", "body": b""})
+            await line.end()
         else:
             await exchange.break_off()
 
-    async def _write(self, exchange: Exchange, task_id: str, executor: int, stream: Stream, *, follow: bool) -> None:
-        while (task := await self._task(exchange, task_id)) is not None:
-            if (kept := _kept(task, executor)) is not None:
-                await self._send(exchange, _text(kept, stream))
+    async def _write(self, exchange: Exchange, task: StoredTask, asked: _Asked, line: _Line) -> None:
+        executors = (asked.executor,) if asked.executor is not None else _in_turn(task, line.position)
+        for executor in executors:
+            if not await self._write_executor(exchange, task.id, executor, asked, line):
                 return
-            written = False
-            if self._live is not None and task.attempts and task.state not in TERMINAL:
-                attempt = AttemptId(task.id, task.attempts[-1].number)
-                async with contextlib.aclosing(_iterated(self._live, attempt, executor, stream, follow)) as pieces:
-                    async for piece in pieces:
-                        written = True
-                        await self._send(exchange, piece)
-            if not follow or written or task.state in TERMINAL:
-                return
-            await self._store.changed(task_id, task.state, _LOOK_SECONDS if not task.attempts else _AGAIN_SECONDS)
 
-    async def _send(self, exchange: Exchange, piece: bytes) -> None:
-        if piece:
-            await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+    async def _write_executor(
+        self, exchange: Exchange, task_id: str, executor: int, asked: _Asked, line: _Line
+    ) -> bool:
+        """Write one executor's streams to their end; say whether the next one's belong to the same attempt."""
+        stream: Stream = "combined" if asked.stream == "system" else asked.stream
+        while (task := await self._task(exchange, task_id)) is not None:
+            attempt = task.attempts[-1].number if task.attempts else 0
+            kept = tuple(_kept(task, executor, stream))
+            ended = bool(kept)
+            if kept:
+                line.position.at(attempt, executor)
+                for piece in kept:
+                    await line.give(line.position.fresh(piece))
+            elif line.heard and (attempt != line.heard or task.state is State.QUEUED):
+                return False  # it was lost, and another one follows
+            elif self._live is not None and attempt and task.state not in TERMINAL:
+                line.position.at(attempt, executor)
+                pieces = _iterated(self._live, AttemptId(task_id, attempt), executor, stream, asked.follow)
+                async with contextlib.aclosing(pieces):
+                    async for piece in pieces:
+                        ended = ended or not piece.data
+                        await line.give(line.position.fresh(piece))
+            await line.give(line.position.rest())
+            if ended or not asked.follow or task.state in TERMINAL:
+                return True
+            await self._store.changed(task_id, task.state, _AGAIN_SECONDS if attempt else _LOOK_SECONDS)
+        return False
+
+    async def _write_system(self, exchange: Exchange, first: StoredTask, asked: _Asked, line: _Line) -> None:
+        """Write `system_logs` of all attempts, a sentence a line, as moves bring them."""
+        task: StoredTask | None = first
+        while task is not None:
+            line.position.attempt = task.attempts[-1].number if task.attempts else 0
+            said = [word for each in task.attempts for word in json.decode(each.system_logs, type=list[str])]
+            await line.give(line.position.said("system", 0, "".join(f"{word}\n" for word in said).encode()))
+            if not asked.follow or task.state in TERMINAL:
+                return
+            await self._store.changed(task.id, task.state, _LOOK_SECONDS)
+            task = await self._task(exchange, task.id)
 
     async def _task(self, exchange: Exchange, task_id: str) -> StoredTask | None:
         return await self._store.get(task_id, exchange.caller or LOCAL, View.FULL) if is_id(task_id) else None
@@ -109,35 +223,87 @@ async def _iterated(
     executor: int,
     stream: Stream,
     follow: bool,
-) -> AsyncGenerator[bytes]:
+) -> AsyncGenerator[Piece]:
     async for piece in live.logs(attempt, executor, stream=stream, follow=follow):
         yield piece
 
 
-def _asked(exchange: Exchange) -> tuple[int, Stream, bool]:
-    """Return which executor, which stream, and whether on to its end. Raises BadRequest."""
+def _asked(exchange: Exchange) -> _Asked:
+    """Return what is asked for. Raises BadRequest."""
     query = parse_qs(exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    number = str(exchange.scope["path_params"]["executor"])
+    number = query.get("executor", [""])[-1]
     stream = _STREAMS.get(query.get("stream", ["combined"])[-1])
     follow = _FLAGS.get(query.get("follow", [""])[-1])
+    since = exchange.headers.get(b"last-event-id", b"").decode("latin-1") or query.get("since", [""])[-1]
+    executor = int(number) if number.isdecimal() and len(number) < 6 else None
+    position = Position.read(since, stream or "combined") if "." in since else _position(since, executor or 0, stream)
     problems = []
-    if not (number.isdecimal() and len(number) < 6):
+    if number and executor is None:
         problems.append(Problem("executor", "must be the number of an executor, from 0"))
     if stream is None:
         problems.append(Problem("stream", f"must be one of {', '.join(_STREAMS)}"))
     if follow is None:
-        problems.append(Problem("follow", "must be true or false"))
-    if problems or stream is None or follow is None:
+        problems.append(Problem("follow", "must be 1 or true, 0 or false"))
+    if position is None:
+        problems.append(
+            Problem(
+                "since",
+                "must be the id of an event of this stream or, but for combined, a number of bytes",
+            )
+        )
+    if problems or stream is None or follow is None or position is None:
         raise BadRequest("; ".join(f"{each.path} {each.detail}" for each in problems), tuple(problems))
-    return int(number), stream, follow
+    accept = exchange.headers.get(b"accept", b"")
+    return _Asked(
+        stream=stream,
+        executor=executor,
+        follow=follow,
+        position=position,
+        events=b"text/event-stream" in accept,
+    )
 
 
-def _kept(task: StoredTask, executor: int) -> StoredExecutorLog | None:
-    executors = task.attempts[-1].executors if task.attempts else ()
-    return executors[executor] if executor < len(executors) else None
+def _position(since: str, executor: int, stream: Said | None) -> Position | None:
+    """Return where a number of bytes of one stream is; which of two that come as one they were of, it does not say."""
+    if not since:
+        return Position(0, executor)
+    if stream in (None, "combined") or not (since.isdecimal() and len(since) < 16):
+        return None
+    return Position(0, executor, {stream: int(since)})
 
 
-def _text(log: StoredExecutorLog, stream: Stream) -> bytes:
-    names = SEPARATE if stream == "combined" else (stream,)
-    texts = [log.stdout if name == "stdout" else log.stderr for name in names]
-    return b"".join(json.decode(text, type=str).encode("utf-8", "replace") for text in texts if text)
+def _in_turn(task: StoredTask, position: Position) -> range:
+    """Return the executors of a task by number, from the one where a follower was."""
+    attempt = task.attempts[-1].number if task.attempts else 0
+    first = position.executor if position.attempt in (0, attempt) else 0
+    return range(first, len(json.decode(task.body, type=_Body).executors))
+
+
+class _Body(Struct, frozen=True):
+    """Of a task's body what is counted here."""
+
+    executors: tuple[Raw, ...]
+
+
+def _kept(task: StoredTask, executor: int, stream: Stream) -> Iterator[Piece]:
+    """Yield what is kept of an executor's streams, and their ends; nothing where nothing is kept yet."""
+    attempt = task.attempts[-1] if task.attempts else None
+    if attempt is None or executor >= len(attempt.executors):
+        return
+    log = attempt.executors[executor]
+    sizes = json.decode(attempt.log, type=_Sizes).metadata or {}
+    for name in SEPARATE:
+        if stream in ("combined", name):
+            text = log.stdout if name == "stdout" else log.stderr
+            data = json.decode(text, type=str).encode("utf-8", "replace") if text else b""
+            said = sizes.get(f"executors.{executor}.{name}_size_bytes", "")
+            size = max(int(said) if said.isdecimal() else 0, len(data))
+            if data:
+                yield Piece(name, size - len(data), data)
+            yield Piece(name, size, b"")
+
+
+class _Sizes(Struct, frozen=True):
+    """Of a TaskLog what tells how much was written, where not all is kept."""
+
+    metadata: dict[str, str] | None = None

@@ -18,6 +18,18 @@ Separate = Literal["stdout", "stderr"]
 SEPARATE: tuple[Separate, ...] = ("stdout", "stderr")
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of what an executor wrote to one stream. `start`: how many bytes of the stream came before it.
+
+    Without `data` it is the stream's end: no more will come of it.
+    """
+
+    stream: Stream
+    start: int
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class AttemptId:
     """One try at one task, counted from 1. A late word of a lost attempt carries its number and is not believed."""
@@ -166,8 +178,9 @@ class Backend(Protocol):
     def room(self) -> int | None:
         """Return how many more attempts may be started now, None where nothing but `capacity` bounds them."""
 
-    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+    def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[Piece]:
         """Yield what an executor has written so far (its tail at least); with `follow`, on to its end.
 
-        Where a stream of its own is known only at the end, it is what is yielded then. Raises BackendUnavailable.
+        `combined` comes as pieces of stdout and of stderr where the two are known apart. Where a stream of its own is
+        known only at the end, it is what is yielded then. Raises BackendUnavailable.
         """

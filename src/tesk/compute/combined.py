@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from tesk.compute.backend import Piece
 
-async def combined(*streams: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+
+async def combined(*streams: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     """Yield the pieces of all streams until each has ended. What one of them raises is raised."""
-    pieces: asyncio.Queue[bytes] = asyncio.Queue(1)
+    pieces: asyncio.Queue[Piece] = asyncio.Queue(1)
 
-    async def read(stream: AsyncIterator[bytes]) -> None:
+    async def read(stream: AsyncIterator[Piece]) -> None:
         async for piece in stream:
             await pieces.put(piece)
 

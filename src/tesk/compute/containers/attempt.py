@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from tesk.compute.backend import AttemptId, Observation, Phase, Separate
+from tesk.compute.backend import AttemptId, Observation, Phase, Piece, Separate
 from tesk.compute.containers import journal as journals
 from tesk.compute.containers.arrival import arrive
 from tesk.compute.containers.container import Ended, Execution
@@ -120,15 +120,15 @@ class Attempt:
         if self._execution is not None:
             self._execution.stop(grace_seconds)
 
-    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[bytes]:
+    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[Piece]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
         sent = 0
         while executor >= len(self.journal.logs) and not self.over.is_set():
             if executor == self.journal.step and (streams := self._streams) is not None:
                 written = streams.written(stream)
                 if written.size_bytes > sent:
-                    yield written.tail[sent - written.size_bytes :]
-                    sent = written.size_bytes
+                    new, sent = written.tail[sent - written.size_bytes :], written.size_bytes
+                    yield Piece(stream, sent - len(new), new)
             if not follow:
                 return
             await self._over_within(_FOLLOW_SECONDS)
@@ -137,7 +137,9 @@ class Attempt:
             text = ((log.stdout if stream == "stdout" else log.stderr) or "").encode()
             size = int(self.journal.metadata.get(f"executors.{executor}.{stream}_size_bytes", len(text)))
             if size > sent:
-                yield text[sent - size :]
+                new, sent = text[sent - size :], size
+                yield Piece(stream, sent - len(new), new)
+        yield Piece(stream, sent, b"")
 
     async def _do(self) -> None:
         if self.journal.pipes:

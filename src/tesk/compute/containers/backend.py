@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Separate, Stream, named
+from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Piece, Separate, Stream, named
 from tesk.compute.combined import combined
 from tesk.compute.containers import hooks
 from tesk.compute.containers import journal as journals
@@ -220,7 +220,7 @@ class ContainersBackend:
     async def capacity(self) -> Capacity | None:
         return capacity(self._settings, self._work, len(self._settings.gpus))
 
-    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[Piece]:
         if (ours := self._attempts.get(attempt)) is not None:
             names: tuple[Separate, ...] = SEPARATE if stream == "combined" else (stream,)
             async for piece in combined(*(ours.tail(executor, name, follow=follow) for name in names)):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 
 from msgspec.structs import replace
 
-from tesk.compute.backend import AttemptId, Observation, Phase, Separate
+from tesk.compute.backend import AttemptId, Observation, Phase, Piece, Separate
 from tesk.compute.local.bare import BareRun
 from tesk.compute.local.cgroup import Cgroup
 from tesk.compute.local.folder import Folder, Lost
@@ -114,7 +114,7 @@ class Attempt:
             else:
                 keeper.post(run.kill)
 
-    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[bytes]:
+    async def tail(self, executor: int, stream: Separate, *, follow: bool) -> AsyncIterator[Piece]:
         """Yield what an executor has written so far, as far as it is kept; with `follow` what it writes until its end."""
         sent = 0
         while executor >= len(self._ends) and not self.over.is_set():
@@ -122,8 +122,8 @@ class Attempt:
                 # The run's streams are the keeper's.
                 written = await self._machine.keeper.call((run.stdout if stream == "stdout" else run.stderr).written)
                 if written.size_bytes > sent:
-                    yield written.tail[sent - written.size_bytes :]
-                    sent = written.size_bytes
+                    new, sent = written.tail[sent - written.size_bytes :], written.size_bytes
+                    yield Piece(stream, sent - len(new), new)
             if not follow:
                 return
             await self._over_within(_FOLLOW_SECONDS)
@@ -131,7 +131,9 @@ class Attempt:
             ended = self._ends[executor]
             written = ended.stdout if stream == "stdout" else ended.stderr
             if written.size_bytes > sent:
-                yield written.tail[sent - written.size_bytes :]
+                new, sent = written.tail[sent - written.size_bytes :], written.size_bytes
+                yield Piece(stream, sent - len(new), new)
+        yield Piece(stream, sent, b"")
 
     @property
     def alone(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Separate, Stream, named
+from tesk.compute.backend import SEPARATE, AttemptId, Capacity, Observation, Phase, Piece, Separate, Stream, named
 from tesk.compute.combined import combined
 from tesk.compute.local import host, network
 from tesk.compute.local.attempt import Attempt
@@ -251,7 +251,7 @@ class LocalBackend:
     async def capacity(self) -> Capacity | None:
         return capacity(self._settings, self._work)
 
-    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[bytes]:
+    async def logs(self, attempt: AttemptId, executor: int, *, stream: Stream, follow: bool) -> AsyncIterator[Piece]:
         if (ours := self._attempts.get(attempt)) is not None:
             names: tuple[Separate, ...] = SEPARATE if stream == "combined" else (stream,)
             async for piece in combined(*(ours.tail(executor, name, follow=follow) for name in names)):
