@@ -10,73 +10,16 @@ import uvloop
 
 from fakes.databases import opened
 from fakes.listener import GOOD, listening
-from fakes.tasks import new_task
-from tesk.callbacks.send import Sender
-from tesk.callbacks.subscribe import Subscribe, at_home
-from tesk.caller import LOCAL, Caller
+from fakes.sending import QUICK, sending, settled, subscribe
+from tesk.callbacks.subscribe import at_home
+from tesk.caller import LOCAL
 from tesk.settings import CallbacksSettings
 from tesk.store.outbox import Sent, Status
-from tesk.telemetry.metrics import Metrics
-
-QUICK = at_home(
-    CallbacksSettings(
-        retry_seconds=0.05, retry_most_seconds=0.2, connect_seconds=2, answer_seconds=0.3, whole_seconds=1
-    )
-)
-
-
-class Watched:
-    """An outbox that says when something was written down. `news` is set then."""
-
-    def __init__(self, outbox):
-        self._outbox = outbox
-        self.news = asyncio.Event()
-
-    def __getattr__(self, name):
-        return getattr(self._outbox, name)
-
-    async def record(self, sent):
-        await self._outbox.record(sent)
-        self.news.set()
-
-    async def give_up(self, *of, **how):
-        told = await self._outbox.give_up(*of, **how)
-        self.news.set()
-        return told
-
-
-@contextlib.asynccontextmanager
-async def sending(database, settings=QUICK, clock=time.time):
-    """Yield a store whose outbox is sent."""
-    async with asyncio.timeout(60), opened(database) as store:
-        store.outbox = Watched(store.outbox)
-        task = asyncio.create_task(Sender(store.outbox, settings, Metrics(), clock=clock).run())
-        try:
-            yield store
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
 def database(tmp_path):
     return str(tmp_path / "tesk.db")
-
-
-async def subscribe(store, url, settings=QUICK, owner="local"):
-    new = new_task(owner, callback=Subscribe(settings)(url, Caller(owner)), created=time.time())
-    await store.create(new)
-    return new.id
-
-
-async def settled(store, task_id):
-    """What became of a task's deliveries, once none waits."""
-    while True:
-        store.outbox.news.clear()
-        found = await store.outbox.subscription(task_id, LOCAL)
-        if found.due is None:
-            return found.deliveries
-        await store.outbox.news.wait()
 
 
 def test_each_move_is_sent_once_and_in_order_to_a_good_listener(database):
@@ -307,6 +250,27 @@ def test_a_clock_that_leaps_days_ahead_ends_nothing_that_waits(database):
                 (only,) = await settled(store, task)
                 assert only.status is Status.DELIVERED
             assert {one.headers["webhook-id"] for one in listener.heard.queue} == {f"{task}.1"}
+
+    uvloop.run(story())
+
+
+def test_what_a_server_was_sending_when_it_was_stopped_is_sent_by_another_at_once(postgres_url):
+    settings = at_home(CallbacksSettings(answer_seconds=20, whole_seconds=20))
+
+    async def story():
+        came = threading.Semaphore(0)
+        with listening(lambda _: came.release()) as silent:
+            async with sending(postgres_url, settings) as store:
+                tasks = [await subscribe(store, silent.url, settings) for _ in range(20)]
+                for _ in range(settings.connections_per_host):
+                    assert await asyncio.to_thread(came.acquire, timeout=30)
+            silent.answer = lambda _: GOOD
+            began = time.monotonic()
+            async with sending(postgres_url, settings) as store:
+                for task in tasks:
+                    (only,) = await settled(store, task)
+                    assert only.status is Status.DELIVERED
+            assert time.monotonic() - began < 15
 
     uvloop.run(story())
 

@@ -9,7 +9,8 @@ from typing import NamedTuple, cast
 from httptools import HttpParserError, HttpResponseParser
 
 ANSWER_MOST_BYTES = 4096
-_HEADERS_MOST_BYTES = 32 * 1024
+_MOST_BYTES = 64 * 1024
+"""Of all that comes before the answer is whole: heads without end, and the words around a body."""
 
 
 class Answer(NamedTuple):
@@ -39,7 +40,8 @@ class Line(asyncio.Protocol):
     def _reset(self) -> None:
         self._parser = HttpResponseParser(self)
         self._body = bytearray()
-        self._head_bytes = 0
+        self._bytes = 0
+        self._head_done = False
         self._retry_after: float | None = None
 
     async def post(self, request: bytes, *, first_seconds: float, whole_seconds: float) -> Answer:
@@ -105,15 +107,17 @@ class Line(asyncio.Protocol):
             self.close()  # who speaks unasked is no listener
             return
         self._begun = True
-        if not self._body:
-            self._head_bytes += len(data)
+        self._bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
             self._break(f"the answer is no HTTP/1.1: {error}")
             return
-        if self._head_bytes > _HEADERS_MOST_BYTES and not self._parser.get_status_code():
-            self._break("the head of the answer is too long")
+        if self._bytes > _MOST_BYTES and not self._waiting.done():
+            if self._head_done:
+                self._answer(again=False)
+            else:
+                self._break("the head of the answer is too long")
 
     def eof_received(self) -> bool:
         return False
@@ -122,7 +126,7 @@ class Line(asyncio.Protocol):
         self.usable = False
         if self._waiting is None or self._waiting.done():
             return
-        if self._begun and self._parser.get_status_code() and self._ends_with_the_line:
+        if self._head_done and self._ends_with_the_line:
             self._answer(again=False)
         else:
             self._break(f"the connection broke before the answer{f': {exc}' if exc else ''}")
@@ -140,6 +144,9 @@ class Line(asyncio.Protocol):
             self._retry_after = _seconds(value)
         elif lowered in (b"content-length", b"transfer-encoding"):
             self._ends_with_the_line = False
+
+    def on_headers_complete(self) -> None:
+        self._head_done = self._parser.get_status_code() >= 200
 
     def on_body(self, data: bytes) -> None:
         self._body += data

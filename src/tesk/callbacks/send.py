@@ -1,6 +1,7 @@
 """Send what the outbox holds: fairly by lane, in order by task, as much at once as a host takes well."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -35,7 +36,7 @@ _SHOWN = 512
 
 
 class Sender:
-    """Sends until canceled. What is on its way then is sent again by whoever comes next.
+    """Sends until canceled. What is on its way then is given back, and sent again by whoever comes next.
 
     What is taken for a host waits in its queue until the host, the task's user and all together have a connection to spare,
     so whoever is slow or silent holds up what is his.
@@ -69,8 +70,14 @@ class Sender:
                 each.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
             for host in self._hosts.values():
+                for out, _ in host.queue:
+                    self._write_down(out, (), 0.0)
                 host.close()
             self._calls.close()
+            # Whoever comes next need not wait until our claims are over.
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(_AGAIN_SECONDS):
+                    await self._outbox.record(self._sent)
 
     # -- take ------------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +180,11 @@ class Sender:
             began, moment = loop.time(), self._clock()
             if began - began_all > _FRESH_SECONDS or host.until > began:
                 break
-            answer, error = await self._calls.post(host, out, move)
+            try:
+                answer, error = await self._calls.post(host, out, move)
+            except asyncio.CancelledError:
+                self._write_down(out, tuple(tries), 0.0)
+                raise
             verdict = judge(answer, move, now=self._age_clock(), settings=self._settings, chance=random.random())
             host.note(verdict, loop.time())
             latency = loop.time() - began
@@ -238,15 +249,16 @@ class Sender:
             await self._recorded.wait()
             self._recorded.clear()
             while self._sent:
-                batch = self._sent[:_RECORDED_AT_ONCE]
+                # Canceled meanwhile, nobody knows whether they were; twice is never right.
+                batch, self._sent = self._sent[:_RECORDED_AT_ONCE], self._sent[_RECORDED_AT_ONCE:]
                 try:
                     await self._outbox.record(batch)
                 except Unavailable as gone:
+                    self._sent = batch + self._sent
                     _log.warning("What became of callbacks cannot be written down yet: %s", gone)
                     await asyncio.sleep(_AGAIN_SECONDS)
-                    continue
-                del self._sent[: len(batch)]
-                self._freed.set()
+                else:
+                    self._freed.set()
 
 
 def _shown(body: bytes) -> str:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 from tesk.caller import Caller
+from tesk.errors import Unavailable
 from tesk.store import tellings
 from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Place, Sent, Subscription
 from tesk.store.postgres.database import Database
@@ -22,6 +23,11 @@ _TAKE = f"""
     ), pending AS ({tellings.PENDING.format("= ANY(ARRAY(SELECT id FROM picked))")})
     SELECT t.lane, t.url, t.id, d.sequence, d.previous, d.state, d.attempt, d.time, d.tries
     FROM taken t LEFT JOIN pending d ON d.id = t.id ORDER BY t.id, d.sequence
+"""
+
+_GIVE_BACK = """
+    UPDATE callback SET claim = NULL, due = :now WHERE lane = ANY(:lanes::text[]) AND due IS NOT NULL
+    AND claim = ANY(:claims::bigint[])
 """
 
 # Claims are looked at on locked rows first, so that what somebody else has taken since is not touched at all.
@@ -95,6 +101,8 @@ class PostgresOutbox:
     def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
         self._signals = signals
+        self._unheard: dict[int, Sequence[str]] = {}
+        """Claims, and on which lanes, of which nobody knows whether they were made: the database went away with the answer."""
 
     async def wait(self, timeout_seconds: float) -> None:
         await self._signals.wait_to_tell(timeout_seconds)
@@ -107,6 +115,11 @@ class PostgresOutbox:
     async def take(
         self, lanes: Sequence[str], *, now: float, each: int, hold_seconds: float = 120.0
     ) -> Sequence[Outgoing]:
+        if self._unheard:
+            lost = dict(self._unheard)
+            theirs = list({lane for each in lost.values() for lane in each})
+            await self._database.rows(_GIVE_BACK, {"lanes": theirs, "claims": [*lost], "now": now})
+            self._unheard = {claim: each for claim, each in self._unheard.items() if claim not in lost}
         claim = random.getrandbits(62)
         parameters: Parameters = {
             "lanes": [*lanes],
@@ -116,7 +129,11 @@ class PostgresOutbox:
             "claim": claim,
             "until": now + hold_seconds,
         }
-        rows = await self._database.rows(_TAKE, parameters)
+        try:
+            rows = await self._database.rows(_TAKE, parameters)
+        except Unavailable:
+            self._unheard[claim] = lanes
+            raise
         found = {row[2]: (row[0], row[1]) for row in rows}
         return tellings.outgoing(claim, found, [row[2:] for row in rows if row[3] is not None])
 
