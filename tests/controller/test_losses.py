@@ -11,7 +11,7 @@ from fakes.world import QUICK, World, play
 from tesk.compute.backend import AttemptId
 from tesk.controller.lease import Tenure
 from tesk.errors import LeaseLost
-from tesk.settings import ControllerSettings, LocalSettings
+from tesk.settings import ControllerSettings, LimitsSettings, LocalSettings
 from tesk.store.rows import Lease
 from tesk.store.sqlite.store import SqliteStore
 
@@ -97,6 +97,42 @@ def test_what_a_silent_server_of_this_host_left_is_emptied_and_done_here_once_it
     assert states == (["CANCELING", "CANCELED"] if asked else ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"])
     assert set(here.emptied) == {AttemptId(task, 1)}
     assert here.began.count(AttemptId(task, 2)) == (0 if asked else 1)
+
+
+class DiesStopping(ScriptedBackend):
+    """Its attempts end when they are asked to, and the server that asked hears no more of it."""
+
+    async def stop(self, attempt, grace_seconds):
+        self.stopped.append((attempt, grace_seconds))
+        self._tell()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("limit", "ends", "attempts"), [("0.2", "SYSTEM_ERROR", 1), ("600", "COMPLETE", 2)])
+def test_a_server_that_dies_while_it_has_an_attempt_end_leaves_word_of_whose_end_it_was(
+    tmp_path, limit, ends, attempts
+):
+    """By a time limit it is the task's, which is not tried again; by the server's own end it is no failure that counts."""
+    once = replace(QUICK, limits=LimitsSettings(attempts=1))
+    before, after = DiesStopping(script=("RUNNING",)), ScriptedBackend(script=WHOLE)
+
+    async def dies(world):
+        task = await world.submit(parameters={"time_limit_seconds": limit})
+        await world.until(task, "RUNNING")
+        if limit == "600":
+            world.controller.stop_all(5)
+        await before.until(lambda: before.stopped)
+        return task
+
+    task = play(tmp_path, before, dies, once)
+    after.show(AttemptId(task, 1), "PREEMPTED", reason="The pod was deleted by somebody else")
+
+    async def comes(world):
+        return await world.until(task), await world.logs(task)
+
+    state, logs = play(tmp_path, after, comes, once)
+    assert (state, len(logs)) == (ends, attempts)
+    assert any("longer than its time limit of 0.2 s" in said for said in logs[0]) == (ends == "SYSTEM_ERROR")
 
 
 def test_a_database_that_is_gone_for_a_while_stops_nothing_and_starts_nothing_twice(tmp_path):

@@ -86,7 +86,7 @@ def test_two_servers_of_one_place_leave_each_others_attempts_alone(tmp_path):
         backend.shared = True
         other = Told(script=("RUNNING",))
         other.shared = True
-        other._seen = backend._seen  # one cluster, seen by both
+        other._seen, other._moved = backend._seen, backend._moved  # one cluster, seen by both
         store = SqliteStore(tmp_path / "tesk.db")
         await store.open()
         try:

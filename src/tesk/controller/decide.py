@@ -29,6 +29,13 @@ class Why(Enum):
     SHUTDOWN = auto()
 
 
+STOPPING = {
+    Why.TIME_LIMIT: "Asked to end: its time limit is over",
+    Why.SHUTDOWN: "Asked to end: its server ends",
+}
+"""Written down before the attempt is asked: whoever comes after a server that died then must know whose end it was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Nothing of it is there and it should run."""
@@ -86,8 +93,8 @@ def decide(
 
     `seen` is of the task's current attempt. `asked` is the last stop that the backend was asked for, `shutdown` the stop
     that every attempt is to get because the server ends. `ran_seconds`: how long this server has had the attempt, by a
-    clock that nobody sets back. `chance`, from 0 to 1, spreads retries. `told` is what was written down already of why it waits. A move to RUNNING or to
-    QUEUED may be followed by another decision on the same observation.
+    clock that nobody sets back. `chance`, from 0 to 1, spreads retries. `told` is what was written down already of why it
+    waits and was asked to end, by whichever server. A move to RUNNING or to QUEUED may be followed by another decision on the same observation.
     """
     if task.state is State.CANCELING:
         return _cancel(task, seen, now, limits, asked=asked, shutdown=shutdown)
@@ -121,7 +128,10 @@ def decide(
         case Phase.SYSTEM_FAILED | Phase.PREEMPTED:
             if task.state is State.INITIALIZING and seen.executor_logs:
                 return _running(task, now)
-            return _lost(task, seen, now, limits, asked=asked, chance=chance)
+            why = (
+                asked.why if asked is not None else next((why for why, said in STOPPING.items() if said in told), None)
+            )
+            return _lost(task, seen, now, limits, why=why, chance=chance)
 
 
 def is_news(sentence: str, told: Collection[str]) -> bool:
@@ -178,15 +188,13 @@ def _go_on(
     return Stop(Why.TIME_LIMIT, limits.grace_seconds) if left <= 0 else Wait(now + left)
 
 
-def _lost(
-    task: Claimed, seen: Observation, now: float, limits: Limits, *, asked: Stop | None, chance: float
-) -> Decision:
-    if seen.phase is Phase.PREEMPTED and asked is not None and asked.why is Why.TIME_LIMIT:
+def _lost(task: Claimed, seen: Observation, now: float, limits: Limits, *, why: Why | None, chance: float) -> Decision:
+    if seen.phase is Phase.PREEMPTED and why is Why.TIME_LIMIT:
         note = f"Stopped: it ran longer than its time limit of {time_limit_seconds(task.task, limits):g} s"
         return _end(task, seen, now, State.SYSTEM_ERROR, notes=(*seen.notes, note))
     if seen.phase is Phase.SYSTEM_FAILED and seen.final:
         return _end(task, seen, now, State.SYSTEM_ERROR)
-    if seen.phase is Phase.PREEMPTED and seen.ours:
+    if seen.phase is Phase.PREEMPTED and (seen.ours or why is Why.SHUTDOWN):
         return _again(task, seen, now, seen.reason, due=now, limits=limits)
     failures = task.failures + 1
     if failures >= limits.attempts:

@@ -15,7 +15,7 @@ from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
 from tesk.controller.admission import Need, need
-from tesk.controller.decide import Forget, Limits, Start, Stop, Wait, decide, is_news, say
+from tesk.controller.decide import STOPPING, Forget, Limits, Start, Stop, Wait, decide, is_news, say
 from tesk.controller.lease import Tenure
 from tesk.errors import BackendUnavailable, CannotRun
 from tesk.store.rows import Claimed, Move
@@ -108,7 +108,7 @@ class Reconciler:
         if held.stale and not await self._refresh(held):
             return inf
         seen = await self._observe(held)
-        told = () if seen.waiting is None else await self._told(held)
+        told = await self._told(held) if seen.waiting is not None or seen.phase is Phase.PREEMPTED else ()
         before: Move | None = None
         for _ in range(_STEPS):
             decision = decide(
@@ -138,7 +138,9 @@ class Reconciler:
                     if failed is None:
                         return self._clock() + _SHORT_SECONDS
                     seen = failed
-                case Stop(_, grace):
+                case Stop(why, grace):
+                    if why in STOPPING and not await self._say(held, STOPPING[why]):
+                        return inf
                     async with asyncio.timeout(_CALL_SECONDS + grace):
                         await self._backend.stop(held.attempt, grace)
                     held.asked = decision
@@ -195,11 +197,19 @@ class Reconciler:
         except CannotRun as never:
             return self._failed(held, str(never), final=True)
         except BackendUnavailable as later:
-            if is_news(str(later), told := await self._told(held)):
-                held.told = (*told, str(later))
-                await self._record(held, say(held.claimed, str(later), self._clock()))
+            if is_news(str(later), await self._told(held)):
+                await self._say(held, str(later))
             raise
         return None
+
+    async def _say(self, held: Held, sentence: str) -> bool:
+        """Write a sentence into the attempt's `system_logs`, once; say whether the task is still held."""
+        told = await self._told(held)
+        if sentence in told:
+            return True
+        kept = await self._record(held, say(held.claimed, sentence, self._clock()))
+        held.told = (*told, sentence)
+        return kept
 
     async def _told(self, held: Held) -> tuple[str, ...]:
         """Return what stands in the attempt's `system_logs`, read once where another server may have written there."""
