@@ -40,9 +40,9 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def sending(database, settings=QUICK, clock=time.time):
+async def sending(database, settings=QUICK, clock=time.time, bound_seconds=60):
     """Yield a store whose outbox is sent."""
-    async with asyncio.timeout(60), opened(database) as store:
+    async with asyncio.timeout(bound_seconds), opened(database) as store:
         store.outbox = Watched(store.outbox)
         task = asyncio.create_task(Sender(store.outbox, settings, Metrics(), clock=clock).run())
         try:
