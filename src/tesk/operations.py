@@ -141,10 +141,11 @@ async def cancel_tasks(store: Store, caller: Caller, asked: CancelTasks, now: fl
     states = frozenset(asked.filter.state or _CANCELABLE)
     # In the order of their lives, so that who moves on meanwhile is met later; what cannot be canceled is counted first.
     order = sorted(states, key=lambda state: _CANCELABLE.index(state) if state in _CANCELABLE else -1)
+    newest = await store.newest_id()
     matched = canceled = 0
     for _ in range(_ROUNDS):
         moved = 0
-        async for page in _matching(store, caller, asked.filter, order):
+        async for page in _matching(store, caller, asked.filter, order, newest):
             matched += len(page)
             if page and not asked.dry_run:
                 moved += len(await store.cancel_all(page, caller, states, now))
@@ -157,7 +158,7 @@ async def cancel_tasks(store: Store, caller: Caller, asked: CancelTasks, now: fl
 
 
 async def _matching(
-    store: Store, caller: Caller, which: Filter, states: Sequence[State]
+    store: Store, caller: Caller, which: Filter, states: Sequence[State], newest: str | None
 ) -> AsyncIterator[Sequence[str]]:
     """Yield the ids of tasks that fit, some at a time."""
     if which.ids is not None:
@@ -166,7 +167,6 @@ async def _matching(
             found = await store.tasks(ids[start : start + _PAGE], View.MINIMAL)
             yield [each.id for each in found if each.state in states and caller.may_see(each.owner)]
         return
-    newest = await store.newest_id()
     for state in states:
         before = None if newest is None else newest + _AFTER
         while before is not None:

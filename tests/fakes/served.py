@@ -90,6 +90,7 @@ def serve(
     port=0,
     live=None,
     check=None,
+    subscribe=None,
 ):
     """Serve a store in `folder` until the block ends. `wrap` may put something between application and store."""
     settings = settings or Settings()
@@ -112,6 +113,7 @@ def serve(
             public_storage=(),
             live=live,
             check=check,
+            subscribe=subscribe,
             metrics=metrics,
             closing=closing,
         )
