@@ -1,6 +1,7 @@
 """A client that keeps some tasks under way: submits, waits by long polls for COMPLETE, submits the next. A process of its own.
 
-Arguments: port, tasks at once, tasks in all, the task as JSON. Prints tasks per second and the median seconds of one.
+Arguments: port, tasks at once, tasks in all, the task as JSON. Prints tasks per second and the median seconds of one. What stands
+for NUMBER in the task is another number in each of those at once.
 """
 
 import json
@@ -74,9 +75,8 @@ if __name__ == "__main__":
     port, at_once, amount = map(int, sys.argv[1:4])
     begun = time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
-        runs = [
-            pool.submit(_one_after_the_other, port, amount // at_once, sys.argv[4].encode()) for _ in range(at_once)
-        ]
+        bodies = [sys.argv[4].replace("NUMBER", str(number)).encode() for number in range(at_once)]
+        runs = [pool.submit(_one_after_the_other, port, amount // at_once, body) for body in bodies]
         times = [spent for run in runs for spent in run.result()]
     seconds = time.perf_counter() - begun
     print(json.dumps({"rate": len(times) / seconds, "median_seconds": statistics.median(times)}))
