@@ -12,7 +12,6 @@ from fakes.process import serving
 from fakes.served import serve as served_at
 from fakes.served import until
 from fakes.typed import Typed
-from tesk.cli.following import Printed
 from tesk.compute.backend import Piece
 from tesk.store.rows import Move, Results
 from tesk.tes.logs import ExecutorLog
@@ -86,9 +85,9 @@ class Backend:
     async def logs(self, attempt, executor, *, stream, follow):
         self.asked.append(attempt.number)
         piece, ended = self.streams[attempt.number - 1]
-        yield Piece("stdout", 0, piece)
+        yield Piece(stream, 0, piece)
         await ended.wait()
-        yield Piece("stdout", len(piece), b"")
+        yield Piece(stream, len(piece), b"")
 
 
 async def set_(event):
@@ -215,7 +214,7 @@ def test_who_follows_a_task_goes_on_where_the_server_went_away_and_sees_nothing_
         (
             "bad\n",
             "",
-            "executor 0 ended meanwhile; what it wrote last to stdout and stderr, each by itself: `tesk logs`\n",
+            "executor 0 ended meanwhile; what it wrote last is in its log, stdout and stderr each by itself\n",
         ),
     ],
 )
@@ -223,20 +222,3 @@ def test_what_an_executor_wrote_while_its_server_was_away_is_printed_where_it_ha
     with left_alone(tmp_path) as (process, task, port), served_at(tmp_path, port=port) as served:
         end(served, task, stdout="one\ntwo\n", stderr=stderr)
         assert (*process.communicate(timeout=30), process.returncode) == (rest, said, 0)
-
-
-def test_of_a_stream_that_starts_anew_only_the_rest_is_printed_and_all_where_its_beginning_is_gone():
-    wrote, said = [], []
-    printed = Printed(wrote.append, said.append)
-    printed.begins(1)
-    printed.heard(b"one\ntwo\n")
-    printed.begins(1)
-    for piece in (b"on", b"e\ntw", b"o\nthree\n"):
-        printed.heard(piece)
-    assert (b"".join(wrote), said) == (b"one\ntwo\nthree\n", [])
-    printed.begins(1)
-    printed.heard(b"one\nfour\n")
-    assert (wrote[-1], len(said)) == (b"one\nfour\n", 1)
-    printed.begins(2)
-    printed.heard(b"one\n")
-    assert (wrote[-1], printed.size_bytes, len(said)) == (b"one\n", 4, 1)

@@ -107,6 +107,7 @@ class Abilities(Struct, frozen=True, kw_only=True):
     callback_public_keys: tuple[str, ...]
     idempotency_key: bool
     wait: bool
+    logs: bool
     batch: bool
     cancel_by_filter: bool
     limits: Limits
@@ -143,6 +144,7 @@ class Extensions:
                 callback_public_keys=keys.public,
                 idempotency_key=True,
                 wait=True,
+                logs=True,
                 batch=True,
                 cancel_by_filter=True,
                 limits=Limits(

@@ -94,7 +94,7 @@ class Position:
             for piece in behind:
                 yield from self.said(piece.stream, piece.start, piece.data)
             return
-        words = f"executor {self.executor} ended meanwhile; what it wrote last to stdout and stderr is known apart now"
+        words = f"executor {self.executor} ended meanwhile; what it wrote last is in its log, stdout and stderr each by itself"
         yield Fresh(stream="combined", data=b"", note=words)
 
     def _proved(self, piece: Piece) -> tuple[int, bytes, str]:

@@ -5,7 +5,7 @@ import contextlib
 import time
 
 from tesk.cli.ending import STREAMS, print_streams
-from tesk.cli.following import attempt_of, follow
+from tesk.cli.following import follow
 from tesk.cli.output import talk
 from tesk.cli.session import Session, add_server_argument
 from tesk.cli.wait import PATIENCE
@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
     """Print executors as they go on, of a later attempt too; False where the server is not ours, and does not tell."""
+    if not session.abilities.get("logs"):
+        return False
     task = session.ask(session.calls.get(task_id, "BASIC"))
     every = range(len(list_of(task, "executors")))
     if args.executor is not None and args.executor not in every:
@@ -67,17 +69,11 @@ def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
     if text_of(task, "state") in _BEFORE and (why := why_it_waits(session, task_id)):
         talk(f"task {task_id} waits: {why}")
     while True:
-        attempt = attempt_of(task)
-        for executor in every if args.executor is None else (args.executor,):
-            try:
-                follow(session, task_id, executor, args.stream or "combined", attempt)
-            except NotFound:
-                return False
+        follow(session, task_id, args.executor, args.stream or "combined")
         state = _state_behind(session.patient(PATIENCE), task_id)
         if state not in _BEFORE:
             break
         talk(f"task {task_id} is tried again")
-        task = session.ask(session.calls.get(task_id, "BASIC"))
     if state == "RUNNING":
         talk(f"task {task_id} is still RUNNING: its executors have ended, and its outputs are on their way")
     return True

@@ -2,12 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tesk.client.address import parse
 from tesk.client.answers import Document, text_of
-from tesk.client.calls import Call, Calls, Patience, T
+from tesk.client.calls import Call, Calls, T
+from tesk.client.patience import Patience
+from tesk.client.sent import Sent
 from tesk.client.sockets import Sockets
+from tesk.client.subscription import Subscription
 from tesk.errors import NotFound, Unreachable
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -39,10 +42,24 @@ class Session:
         self.calls = Calls(address, patience or Patience(busy=60, gone=0))
         self.origin = address.origin
         self._sockets = Sockets(address.origin)
+        self._abilities: Document | None = None
+
+    @property
+    def abilities(self) -> Document:
+        """What the server can do beside TES, {} where it is not ours; asked once."""
+        if self._abilities is None:
+            self._abilities = self.ask(self.calls.abilities())
+        return self._abilities
+
+    def follow(self, subscription: Subscription, ticks: Callable[[], float]) -> Iterator[Sent | None]:
+        """As `Sockets.follow`."""
+        return self._sockets.follow(subscription, ticks)
 
     def patient(self, patience: Patience) -> "Session":
         """Return a session with the same server that tries for longer."""
-        return Session(self._args, patience)
+        session = Session(self._args, patience)
+        session._abilities = self._abilities
+        return session
 
     def ask(self, call: Call[T]) -> T:
         """Run a call to its end."""

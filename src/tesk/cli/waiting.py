@@ -4,13 +4,16 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from tesk.cli.hearing import hear_ends
 from tesk.cli.output import moving, printable, talk
 from tesk.cli.session import Session
 from tesk.client.answers import Document, list_of, text_of, words_of
-from tesk.errors import ClientError, NotEnded, RequestError
+from tesk.client.ends import MOST_TASKS, Ends
+from tesk.client.subscription import Trouble
+from tesk.errors import ClientError, NotEnded, RequestError, StrangeAnswer, Unreachable
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _CLEAR = "\r\x1b[K"
@@ -124,9 +127,60 @@ def why_it_waits(session: Session, task_id: str) -> str:
 
 def wait_for(session: Session, task_id: str, timeout_seconds: float | None = None) -> str:
     """Return the state in which a task ended. Raises NotEnded at the timeout."""
+    return wait_for_all(session, [task_id], timeout_seconds)[task_id]
+
+
+def wait_for_all(session: Session, task_ids: Sequence[str], timeout_seconds: float | None = None) -> dict[str, str]:
+    """Return the states in which tasks ended, by their ids. Raises NotEnded at the timeout.
+
+    One stream tells of all where the server has it. Else they are waited for in turn.
+    """
+    until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    ends = Ends(task_ids)
+    if session.abilities.get("events") and len(ends.states) <= MOST_TASKS:
+        if _hear(session, ends, until):
+            return ends.states
+        if until is not None and time.monotonic() >= until:
+            task_id, state = ends.still()
+            raise NotEnded(f"task {task_id} is still {state or 'not seen'} after {timeout_seconds:g} s")
+    for task_id in ends.states:
+        left = None if until is None else max(0.001, until - time.monotonic())
+        ends.states[task_id] = _wait_in_turn(session, task_id, left, timeout_seconds)
+    return ends.states
+
+
+def _hear(session: Session, ends: Ends, until: float | None) -> bool:
+    """Wait on one stream of events; say whether all have ended."""
+    task_ids = list(ends.states)
+    alone = task_ids[0] if len(task_ids) == 1 else ""
+    spinner = Spinner(f"{alone or len(task_ids)} ...")
+    story = _Story(session, alone, spinner)
+
+    def told(state: str) -> None:
+        if alone:
+            story.state(state)
+        else:
+            spinner.text = f"{ends.ended} of {len(task_ids)} tasks have ended"
+
+    def away(error: Trouble, seconds: float) -> None:
+        spinner.say(f"{error}; asking again for {seconds:.0f} s")
+
+    subscription = session.calls.events(tasks=task_ids, after="0", told=away)
+    with spinner.turning():
+        try:
+            hear_ends(session, subscription, ends, told=told, look=story.look if alone else None, until=until)
+        except (RequestError, Unreachable, StrangeAnswer) as error:
+            # What stands between may keep a stream back, or know no such address: a long poll passes everywhere.
+            gone = isinstance(error, Unreachable) and not subscription.is_mute
+            if subscription.heard_any or gone:
+                raise
+    return ends.over
+
+
+def _wait_in_turn(session: Session, task_id: str, left_seconds: float | None, timeout_seconds: float | None) -> str:
     spinner = Spinner(f"{task_id} ...")
     story = _Story(session, task_id, spinner)
-    until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    until = None if left_seconds is None else time.monotonic() + left_seconds
     look = _FIRST_LOOK_SECONDS
     with spinner.turning():
         while True:

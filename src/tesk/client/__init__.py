@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tesk.client.calls import Patience
     from tesk.client.client import AsyncClient, Client
+    from tesk.client.patience import Patience
     from tesk.client.results import ServedTask, ServiceInfo
 
 __all__ = ["AsyncClient", "Client", "Patience", "ServedTask", "ServiceInfo"]
@@ -13,7 +13,7 @@ __all__ = ["AsyncClient", "Client", "Patience", "ServedTask", "ServiceInfo"]
 _WHERE = {
     "AsyncClient": "tesk.client.client",
     "Client": "tesk.client.client",
-    "Patience": "tesk.client.calls",
+    "Patience": "tesk.client.patience",
     "ServedTask": "tesk.client.results",
     "ServiceInfo": "tesk.client.results",
 }

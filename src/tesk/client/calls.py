@@ -7,8 +7,8 @@ are written once. Documents stay as the server sent them; `tesk.client.client` g
 import json
 import os
 import random
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -16,6 +16,8 @@ from tesk import __version__
 from tesk.client.address import Address
 from tesk.client.answers import Document, document_of, error_of
 from tesk.client.http1 import Request, Response
+from tesk.client.patience import Patience
+from tesk.client.subscription import Subscription, Told, untold
 from tesk.errors import NotEnded, NotFound, RequestError, StrangeAnswer, Unreachable
 from tesk.tes.state import TERMINAL
 
@@ -35,19 +37,8 @@ Call: TypeAlias = Generator[Request | Pause, Response | None, T]
 LONG_POLL_SECONDS = 30.0
 FIRST_POLL_SECONDS = 0.2
 LAST_POLL_SECONDS = 10.0
-_SILENT_PROGRAM_SECONDS = 1e6
-"""A program may compute for days and write nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long, in seconds of pauses, a request is tried again.
-
-    `busy`: the server said 429 or 503, or broke the connection. `gone`: nobody listens there (a restart, perhaps).
-    """
-
-    busy: float = 60.0
-    gone: float = 5.0
+_RESTART_SECONDS = 10.0
+"""A server that is away for less is only begun anew."""
 
 
 class Calls:
@@ -165,16 +156,43 @@ class Calls:
         """Ask for something below `/tesk/v1` of a server that is TESK. What is posted must do no harm twice."""
         return document_of((yield from self._retried(self._request(method, f"{self._address.root}/tesk/v1{target}"))))
 
+    def abilities(self) -> Call[Document]:
+        """Return what a server that is TESK can do, {} where it is another's."""
+        try:
+            return (yield from self.extension("/service-info"))
+        except (RequestError, StrangeAnswer):
+            return {}
+
     def logs(
-        self, task_id: str, executor: int, *, stream: str, follow: bool, heard: Callable[[bytes], None]
-    ) -> Call[None]:
-        """Hear what an executor of a server that is TESK writes, to its end with `follow`. Never tried again: it would be heard twice."""
-        asked = urlencode({"stream": stream, "follow": str(follow).lower()})
-        target = f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/logs/{executor}?{asked}"
-        answer = yield replace(self._request("GET", target, silence_seconds=_SILENT_PROGRAM_SECONDS), heard=heard)
-        assert answer is not None
-        if answer.status >= 400:
-            raise error_of(self._address.origin, answer)
+        self, task_id: str, *, executor: int | None = None, stream: str = "combined", told: Told = untold
+    ) -> Subscription:
+        """Return what executors of a server that is TESK write, as events, to their end."""
+        query = urlencode({"follow": "1", "stream": stream} | ({} if executor is None else {"executor": str(executor)}))
+        target = f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/logs?{query}"
+        request = self._request("GET", target)
+        return Subscription(self._address.origin, request, self._patience, ends=False, told=told)
+
+    def events(
+        self,
+        *,
+        tasks: Sequence[str] = (),
+        states: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+        name_prefix: str = "",
+        after: str = "",
+        told: Told = untold,
+    ) -> Subscription:
+        """Return the moves of tasks of a server that is TESK, as events, for ever; see docs/stop-polling.md.
+
+        `after` "0": from the beginning; "": from now on. What is not given filters nothing.
+        """
+        asked = {"tasks": list(tasks), "states": list(states), "tags": dict(tags or {}), "name_prefix": name_prefix}
+        body = body_of({name: value for name, value in (asked | {"after": after}).items() if value})
+        headers = (("Content-Type", "application/json"),)
+        request = self._request("POST", f"{self._address.root}/tesk/v1/events", headers, body)
+        return Subscription(
+            self._address.origin, request, self._patience, ends=False, told=told, told_after=_RESTART_SECONDS
+        )
 
     # -- below them ----------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ import msgspec
 
 from tesk.client.address import parse
 from tesk.client.answers import Document
-from tesk.client.calls import Call, Calls, Patience
+from tesk.client.calls import Call, Calls
+from tesk.client.patience import Patience
 from tesk.client.results import ServedTask, ServiceInfo, served_task, service_info
 from tesk.client.sockets import Sockets
 from tesk.client.streams import Streams

@@ -88,6 +88,11 @@ class Reader:
         else:
             raise Unreachable(f"{self.origin} broke the connection before it had answered", sent=True)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the head of the answer is there."""
+        return self._begun
+
     def response(self) -> Response:
         """Return the whole answer, once `done`."""
         return Response(self._parser.get_status_code(), self._headers, bytes(self._body))

@@ -2,10 +2,13 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
 
 from tesk.client.calls import Call, Pause, T
 from tesk.client.http1 import Origin, Reader, Request, Response, render
-from tesk.errors import Unreachable
+from tesk.client.sent import Sent
+from tesk.client.subscription import Subscription, Trouble
+from tesk.errors import StrangeAnswer, Unreachable
 
 CONNECT_SECONDS = 10.0
 
@@ -57,6 +60,35 @@ class Streams:
             else:
                 outgoing.close()
         return reader.response()
+
+    async def follow(self, subscription: Subscription) -> AsyncIterator[Sent]:
+        """Yield the events of a stream as they come. Raises what `Subscription.broke` raises."""
+        while True:
+            trouble: Trouble | None
+            try:
+                incoming, outgoing = await self._connect()
+                pieces: list[bytes] = []
+                reader = Reader(self._origin, pieces.append)
+                try:
+                    outgoing.write(render(self._origin, subscription.request()))
+                    while not reader.done:
+                        reader.feed(await asyncio.wait_for(incoming.read(65536), subscription.silence_seconds))
+                        data = b"".join(pieces)
+                        pieces.clear()
+                        for sent in subscription.heard(data) if data else ():
+                            yield sent
+                except TimeoutError as error:
+                    raise subscription.silent() from error
+                except OSError as error:
+                    raise Unreachable(f"{self._origin} broke the connection: {error}", sent=True) from error
+                finally:
+                    outgoing.close()
+                trouble = subscription.ended(reader.response())
+            except (Unreachable, StrangeAnswer) as error:
+                trouble = error
+            if trouble is None:
+                return
+            await asyncio.sleep(subscription.broke(trouble))
 
     async def close(self) -> None:
         """Close what is open."""
