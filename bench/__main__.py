@@ -7,7 +7,19 @@ from pathlib import Path
 
 from bench.table import Figure, render, save
 
-AREAS = ("submissions", "reads", "runs", "copies", "footprint", "stager", "transfers", "objects", "engines", "commands")
+AREAS = (
+    "submissions",
+    "reads",
+    "runs",
+    "copies",
+    "footprint",
+    "stager",
+    "transfers",
+    "objects",
+    "engines",
+    "commands",
+    "callbacks",
+)
 
 
 CLUSTER_AREAS = ("pods", "fleet")

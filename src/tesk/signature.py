@@ -137,8 +137,13 @@ def _symmetric(secret: bytes) -> _Key:
             f"must be {_SECRET} and then {_SIZES.start} to {_SIZES.stop - 1} bytes in Base64; this has {len(secret)} bytes"
         )
 
+    begun = hmac.new(secret, digestmod=hashlib.sha256)
+
     def sign(content: bytes) -> bytes:
-        return hmac.digest(secret, content, hashlib.sha256)
+        # hmac.digest lets go of the interpreter for two microseconds of work, and waits to get it back.
+        own = begun.copy()
+        own.update(content)
+        return own.digest()
 
     return _Key("v1", sign, lambda content, given: hmac.compare_digest(sign(content), given), "")
 

@@ -20,8 +20,9 @@ from tesk.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 _LANES = 1000
-_LOOK_SECONDS = 0.005
-"""No two looks are nearer: what comes meanwhile is found by the same one."""
+_LOOK_SECONDS = 0.002
+_BUSY_SECONDS = 0.005
+"""No two looks are nearer, while there is something to send: what comes meanwhile is found by the same one."""
 _IDLE_SECONDS = 30.0
 _HOLD_SECONDS = 120.0
 _FRESH_SECONDS = 60.0
@@ -90,7 +91,8 @@ class Sender:
             except Unavailable as gone:
                 _log.warning("Callbacks wait for the database: %s", gone)
                 following = loop.time() + _AGAIN_SECONDS
-            await asyncio.sleep(_LOOK_SECONDS)
+            busy = any(host.queue for host in self._hosts.values())
+            await asyncio.sleep(_BUSY_SECONDS if busy else _LOOK_SECONDS)
             for name in [name for name, host in self._hosts.items() if host.close_idle(loop.time())]:
                 del self._hosts[name]
             seconds = max(0.0, min(_IDLE_SECONDS, following - loop.time()))
