@@ -272,12 +272,12 @@ def test_events_come_in_one_order_for_all_and_without_holes_for_each(database):
         assert len(events) == 7
         assert [event.position for event in events] == sorted({event.position for event in events})
         for new in news:
-            own = await store.events(after=0, limit=100, task_id=new.id)
+            own = await store.events(after=0, limit=100, task_ids=(new.id,))
             assert own == [event for event in events if event.task_id == new.id]
             assert [event.sequence for event in own] == list(range(1, len(own) + 1))
             assert [event.previous_state for event in own] == [None, *(event.state for event in own[:-1])]
         assert [event.task_id for event in await store.events(after=0, limit=100, owner="ben")] == [news[1].id] * 3
-        assert await store.events(after=0, limit=100, owner="ann", task_id=news[1].id) == []
+        assert await store.events(after=0, limit=100, owner="ann", task_ids=(news[1].id,)) == []
         assert await store.events(after=events[2].position, limit=2) == events[3:5]
         assert await store.events(after=events[-1].position, limit=2) == []
 

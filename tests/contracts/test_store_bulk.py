@@ -79,7 +79,7 @@ def test_of_many_those_are_canceled_that_are_the_callers_and_in_one_of_the_state
         assert set(await store.cancel_all(ids, LOCAL, ACTIVE, 6.0)) == {task.id for task in others}
         states = {task.id: task.state for task in await store.tasks(ids, View.MINIMAL)}
         assert [states[one] for one in ids] == [State.CANCELING] * 2 + [State.CANCELED] * 5
-        told = [event.state for event in await store.events(after=0, limit=100, task_id=mine[2].id)]
+        told = [event.state for event in await store.events(after=0, limit=100, task_ids=(mine[2].id,))]
         assert told == [State.QUEUED, State.CANCELING, State.CANCELED]
         assert set(await store.canceling(lease)) == {mine[0].id, mine[1].id}
         assert await store.check() == []

@@ -205,7 +205,7 @@ def test_two_moves_in_one_have_two_events_and_one_of_them_never_happens_alone(da
         assert await told(store, new.id) == [State.QUEUED, State.INITIALIZING]
         assert await store.move(lease, move(State.RUNNING, State.COMPLETE))
         assert not await store.move(lease, move(State.RUNNING, State.COMPLETE))
-        events = await store.events(after=0, limit=1000, task_id=new.id)
+        events = await store.events(after=0, limit=1000, task_ids=(new.id,))
         assert [(event.sequence, event.previous_state, event.state) for event in events[1:]] == [
             (2, State.QUEUED, State.INITIALIZING),
             (3, State.INITIALIZING, State.RUNNING),
@@ -247,7 +247,7 @@ def test_a_retry_is_queued_without_claim_and_begins_a_new_tasklog_when_due(datab
         await store.move(lease, Move(task_id=task, attempt=2, old=again.state, new=State.QUEUED, time=102.0))
         assert (await store.begin(lease, task, 103.0)).failures == 1
         assert await notes(store, task) == [["lost"], [], []]
-        attempts = [event.attempt for event in await store.events(after=0, limit=99, task_id=task)]
+        attempts = [event.attempt for event in await store.events(after=0, limit=99, task_ids=(task,))]
         assert attempts == [0, 1, 1, 1, 2, 2, 3]
         assert await store.check() == []
 

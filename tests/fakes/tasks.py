@@ -62,4 +62,4 @@ async def running(store, lease, **of_task):
 
 async def told(store, task_id):
     """The states that were announced of a task, in order."""
-    return [event.state for event in await store.events(after=0, limit=1000, task_id=task_id)]
+    return [event.state for event in await store.events(after=0, limit=1000, task_ids=(task_id,))]

@@ -97,7 +97,7 @@ class World:
 
     async def states(self, task_id):
         """Return the states of a task's events, having looked that no sequence number is missing."""
-        events = await self.store.events(after=0, limit=1000, task_id=task_id)
+        events = await self.store.events(after=0, limit=1000, task_ids=(task_id,))
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         return [event.state.value for event in events]
 

@@ -169,7 +169,7 @@ class Extensions:
         task = await self._store.get(task_id, caller, View.FULL) if is_id(task_id) else None
         if task is None:
             raise operations.no_task(task_id)
-        events = await self._store.events(after=0, limit=_EVENTS, task_id=task_id)
+        events = await self._store.events(after=0, limit=_EVENTS, task_ids=(task_id,))
         told = await self._store.outbox.subscription(task_id, caller)
         details = TaskDetails(
             id=task.id,

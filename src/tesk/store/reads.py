@@ -116,13 +116,28 @@ def some(named: str, view: View) -> str:
     return details(f"SELECT {HEAD}, {_RESOURCES} FROM task t WHERE t.id {named}", view)
 
 
-def events(*, owner: bool, task: bool, visible: str) -> str:
-    """Return what selects events after `:after`; `visible` is a condition on the position that the database adds."""
-    return f"""
-        SELECT position, id, sequence, previous, state, attempt, time FROM event
-        WHERE position > :after {"AND owner = :owner" if owner else ""} {"AND id = :id" if task else ""} {visible}
-        ORDER BY position LIMIT :limit
+def events(*, owner: bool, named: str, visible: str) -> str:
+    """Return what selects events after `:after`, of all tasks or those whose ids fit the condition `named`.
+
+    `visible` is a condition on the position that the database adds. `+`: of named tasks it is their index that is walked.
     """
+    of_tasks = f"AND id {named}" if named else ""
+    return f"""
+        SELECT position, id, owner, sequence, previous, state, attempt, time FROM event
+        WHERE {"+" if named else ""}position > :after {"AND owner = :owner" if owner else ""} {of_tasks} {visible}
+        ORDER BY {"+" if named else ""}position LIMIT :limit
+    """
+
+
+def span(visible: str) -> str:
+    """Return what selects the lowest and the highest position of events, 0 where there are none."""
+    return f"""
+        SELECT coalesce((SELECT min(position) FROM event), 0),
+            coalesce((SELECT max(position) FROM event WHERE position > 0 {visible}), 0)
+    """
+
+
+LABELS = "SELECT id, body FROM body WHERE id {}"
 
 
 class PageQuery(NamedTuple):

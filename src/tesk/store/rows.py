@@ -72,6 +72,13 @@ class StoredAttempt(Struct, frozen=True, kw_only=True):
     executors: tuple[StoredExecutorLog, ...]
 
 
+class Labels(Struct, frozen=True, kw_only=True):
+    """What people call a task."""
+
+    name: str = ""
+    tags: dict[str, str] = {}
+
+
 class StoredTask(Struct, frozen=True, kw_only=True):
     """One task as it stands. Of what has a default here, as much is filled as the view asked for.
 

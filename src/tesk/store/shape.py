@@ -13,6 +13,7 @@ from tesk.store.rows import (
     ENDLESS,
     STATES,
     Claimed,
+    Labels,
     ListQuery,
     Mark,
     NewTask,
@@ -37,6 +38,7 @@ Row = Sequence[Any]
 _PLAIN = Extension()
 _encode = msgspec.json.Encoder().encode
 _task = msgspec.json.Decoder(Task).decode
+_labels = msgspec.json.Decoder(Labels).decode
 _extension = msgspec.json.Decoder(Extension).decode
 
 NO_ATTEMPT = StoredAttempt(number=1, log=b'{"outputs":[]}', system_logs=b"[]", executors=())
@@ -164,17 +166,23 @@ def _attempt(row: Row, executors: list[Row]) -> StoredAttempt:
 
 
 def event(row: Row) -> Event:
-    """Make an event of (position, id, sequence, previous, state, attempt, time)."""
-    position, task_id, sequence, previous, state, attempt, time = row
+    """Make an event of (position, id, owner, sequence, previous, state, attempt, time)."""
+    position, task_id, owner, sequence, previous, state, attempt, time = row
     return Event(
         position=position,
         task_id=task_id,
+        owner=owner,
         sequence=sequence,
         previous_state=None if previous is None else STATES[previous],
         state=STATES[state],
         attempt=attempt,
         time=time,
     )
+
+
+def labels(body: bytes) -> Labels:
+    """Make the labels of a task of its body."""
+    return _labels(body)
 
 
 def room_parameters(room: Room) -> dict[str, Value]:

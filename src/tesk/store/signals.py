@@ -15,6 +15,7 @@ class Signals:
         self._work = asyncio.Event()
         self._cancels = False
         self._to_tell = asyncio.Event()
+        self._news = asyncio.Event()
 
     def expect(self, task_id: str) -> asyncio.Future[None]:
         """Return a future that is done at the next change of the task from now on. Give it back with `dismiss`."""
@@ -32,6 +33,7 @@ class Signals:
 
     def changed(self, task_ids: Iterable[str]) -> None:
         """Wake those who wait for these tasks."""
+        self._news.set()
         for task_id in task_ids:
             for future in self._waiting.get(task_id, ()):
                 if not future.done():
@@ -39,6 +41,7 @@ class Signals:
 
     def changed_soon(self, task_ids: Iterable[str]) -> None:
         """Wake those who wait for these tasks in a moment, in which they may go on: one answer then tells of both."""
+        self._news.set()
         for task_id in task_ids:
             if task_id in self._waiting:
                 asyncio.get_running_loop().call_later(_SOON_SECONDS, self.changed, (task_id,))
@@ -53,6 +56,7 @@ class Signals:
         """Wake who waits for work, or who does so next; with `cancels` there may be something to cancel."""
         self._cancels |= cancels
         self._work.set()
+        self._news.set()
 
     async def wait_for_work(self, timeout_seconds: float) -> bool:
         """Return when there may be work, at once if that was said since the last return, or at the timeout.
@@ -80,3 +84,12 @@ class Signals:
         except TimeoutError:
             return
         self._to_tell.clear()
+
+    async def wait_for_news(self, timeout_seconds: float) -> None:
+        """Return when some task may have moved, at once if that was said since the last return, or at the timeout."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()

@@ -10,6 +10,7 @@ from tesk.store.rows import (
     ENDLESS,
     Claimed,
     Created,
+    Labels,
     Lease,
     ListQuery,
     Mark,
@@ -91,9 +92,18 @@ class Store(Protocol):
         """Do the same for many in one transaction, for those only that are in one of `states`; return which have moved."""
 
     async def events(
-        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+        self, *, after: int, limit: int, owner: str | None = None, task_ids: Sequence[str] | None = None
     ) -> Sequence[Event]:
         """Return events after a position in the order of commits. None that appears later is below one that was returned."""
+
+    async def span(self) -> tuple[int, int]:
+        """Return the position of the oldest event that is kept, and of the newest; 0 where there are none."""
+
+    async def labels(self, task_ids: Sequence[str]) -> dict[str, Labels]:
+        """Return the names and tags of these tasks; those that are gone are left out."""
+
+    async def moved(self, timeout_seconds: float) -> None:
+        """Return when some task may have moved, also by another server, or at the timeout. For one caller at a time."""
 
     async def counts(self) -> dict[State, int]:
         """Return how many tasks are in each state that is not terminal."""

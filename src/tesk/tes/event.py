@@ -13,6 +13,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
     position: int
     task_id: str
+    owner: str
     sequence: int
     previous_state: State | None
     state: State

@@ -21,6 +21,7 @@ from tesk.store.rows import (
     STATES,
     Claimed,
     Created,
+    Labels,
     Lease,
     ListQuery,
     Mark,
@@ -228,11 +229,25 @@ class PostgresStore:
         return rows
 
     async def events(
-        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+        self, *, after: int, limit: int, owner: str | None = None, task_ids: Sequence[str] | None = None
     ) -> Sequence[Event]:
-        statement = reads.events(owner=owner is not None, task=task_id is not None, visible=statements.VISIBLE)
-        rows = await self._database.rows(statement, {"after": after, "limit": limit, "owner": owner, "id": task_id})
-        return [shape.event(row) for row in rows]
+        named = "" if task_ids is None else "= ANY(:ids::text[])"
+        statement = reads.events(owner=owner is not None, named=named, visible=statements.VISIBLE)
+        parameters: Parameters = {"after": after, "limit": limit, "owner": owner, "ids": [*(task_ids or ())]}
+        return [shape.event(row) for row in await self._database.rows(statement, parameters)]
+
+    async def span(self) -> tuple[int, int]:
+        oldest, newest = (await self._database.rows(reads.span(statements.VISIBLE), {}))[0]
+        return oldest, newest
+
+    async def labels(self, task_ids: Sequence[str]) -> dict[str, Labels]:
+        rows = await self._database.rows(reads.LABELS.format("= ANY(:ids::text[])"), {"ids": [*task_ids]})
+        return {task_id: shape.labels(body) for task_id, body in rows}
+
+    async def moved(self, timeout_seconds: float) -> None:
+        await self._signals.wait_for_news(
+            timeout_seconds if self._database.listening else min(timeout_seconds, _DEAF_SECONDS)
+        )
 
     async def counts(self) -> dict[State, int]:
         return {STATES[state]: count for state, count in await self._database.rows(reads.COUNTS, {})}

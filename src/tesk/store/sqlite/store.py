@@ -21,6 +21,7 @@ from tesk.store.rows import (
     STATES,
     Claimed,
     Created,
+    Labels,
     Lease,
     ListQuery,
     Mark,
@@ -45,6 +46,7 @@ from tesk.tes.view import View
 
 _T = TypeVar("_T")
 
+_NAMED = "IN (SELECT value FROM json_each(:ids))"
 _DIRECT = 256
 """Largest page that is read in the event loop itself: quicker than to cross to a thread and back, and a few ms at most."""
 
@@ -143,7 +145,7 @@ class SqliteStore:
         return await self._sized(query.page_size, partial(_page, query))
 
     async def tasks(self, task_ids: Sequence[str], view: View) -> Sequence[StoredTask]:
-        statement = reads.some("IN (SELECT value FROM json_each(:ids))", view)
+        statement = reads.some(_NAMED, view)
         rows = await self._sized(len(task_ids), partial(_rows, statement, {"ids": json.dumps(task_ids)}))
         return (shape.minimal if view is View.MINIMAL else shape.detailed)(rows)
 
@@ -167,11 +169,25 @@ class SqliteStore:
         return moved
 
     async def events(
-        self, *, after: int, limit: int, owner: str | None = None, task_id: str | None = None
+        self, *, after: int, limit: int, owner: str | None = None, task_ids: Sequence[str] | None = None
     ) -> Sequence[Event]:
-        statement = reads.events(owner=owner is not None, task=task_id is not None, visible="")
-        rows = self._rows(statement, {"after": after, "limit": limit, "owner": owner, "id": task_id})
+        named = "" if task_ids is None else _NAMED
+        statement = reads.events(owner=owner is not None, named=named, visible="")
+        parameters = {"after": after, "limit": limit, "owner": owner, "ids": json.dumps(task_ids)}
+        rows = await self._sized(min(limit, len(task_ids or ()) or limit), partial(_rows, statement, parameters))
         return [shape.event(row) for row in rows]
+
+    async def span(self) -> tuple[int, int]:
+        oldest, newest = self._rows(reads.span(""), {})[0]
+        return oldest, newest
+
+    async def labels(self, task_ids: Sequence[str]) -> dict[str, Labels]:
+        statement = reads.LABELS.format(_NAMED)
+        rows = await self._sized(len(task_ids), partial(_rows, statement, {"ids": json.dumps(task_ids)}))
+        return {task_id: shape.labels(body) for task_id, body in rows}
+
+    async def moved(self, timeout_seconds: float) -> None:
+        await self._signals.wait_for_news(timeout_seconds)
 
     async def counts(self) -> dict[State, int]:
         return {STATES[state]: count for state, count in await self._many(reads.COUNTS, {})}
@@ -244,7 +260,7 @@ class SqliteStore:
         return [shape.claimed(row) for row in rows]
 
     async def standing(self, task_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
-        statement = reads.STANDING.format("IN (SELECT value FROM json_each(:ids))")
+        statement = reads.STANDING.format(_NAMED)
         rows = await self._sized(len(task_ids), partial(_rows, statement, {"ids": json.dumps(task_ids)}))
         return {row[0]: (STATES[row[1]], row[2]) for row in rows}
 
