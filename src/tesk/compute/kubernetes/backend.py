@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from math import inf
 
 from tesk.compute.backend import AttemptId, Capacity, Observation, Phase, Piece, Stream
 from tesk.compute.kubernetes import layout as names
@@ -18,13 +17,13 @@ from tesk.compute.kubernetes.layout import Layout
 from tesk.compute.kubernetes.loops import kept
 from tesk.compute.kubernetes.memo import FORGOTTEN, Verdict
 from tesk.compute.kubernetes.objects import Pod, path_of
-from tesk.compute.kubernetes.pod_status import Reading, container, has_ended, read
+from tesk.compute.kubernetes.pod_status import container, has_ended
 from tesk.compute.kubernetes.pods import Known, Pods, attempt_of
 from tesk.compute.kubernetes.policy import Policy
 from tesk.compute.kubernetes.quotas import Quotas
 from tesk.compute.kubernetes.refusals import Refused
-from tesk.compute.kubernetes.results import observation
 from tesk.compute.kubernetes.rights import uses_queue
+from tesk.compute.kubernetes.sight import LEAST_GRACE_SECONDS, SYNC_SECONDS, Sight
 from tesk.compute.kubernetes.watch import Mirror
 from tesk.compute.plan import Plan
 from tesk.errors import BackendUnavailable, StartError
@@ -36,16 +35,8 @@ _log = logging.getLogger(__name__)
 
 _FIRST_SECONDS = 10.0
 """How long the first list is waited for at the start; later the server goes on without."""
-_SYNC_SECONDS = 5.0
 _DEAF_SECONDS = 150.0
-_STUCK_SECONDS = 15.0
-"""When containers wait for so long and do not say for what, events are looked at; then every so often."""
-_EVENTS_SECONDS = 30.0
 _GONE_SECONDS = 60.0
-_LEAST_GRACE_SECONDS = 1.0
-"""None at all would be a forced deletion: the object would say that it ended before it did."""
-_REPORT_SECONDS = 60.0
-"""How long a kubelet is asked for the report of a pod that is over."""
 _REAP_SECONDS = 10.0
 _UNSEEN_SECONDS = 30.0
 """How long the mirror may say nothing of a pod that was made: then it may be gone, and was never seen."""
@@ -78,7 +69,6 @@ class KubernetesBackend:
     ) -> None:
         """`api`: how the cluster is reached, if not by the settings. Raises StartError where no cluster is known."""
         self._settings = settings
-        self._unseen_seconds = unseen_seconds
         self.api = api or Api(find(settings.kubeconfig, settings.context))
         self._pods = Pods(jobs=uses_queue(settings))
         self._quotas = Quotas(self._pods.tell)
@@ -91,6 +81,7 @@ class KubernetesBackend:
             changed=self._changed,
             gone=self._gone,
         )
+        self._sight = Sight(self._pods, self._cluster, self._mirror, settings, unseen_seconds=unseen_seconds)
         self._layout_lock = asyncio.Lock()
         self._starting = 0
         self._loops: list[asyncio.Task[None]] = []
@@ -125,7 +116,7 @@ class KubernetesBackend:
         except (BackendUnavailable, TimeoutError) as error:
             _log.warning("The cluster does not answer yet; tasks wait until it does: %s", error or "it took too long")
         self._loops = [asyncio.create_task(kept(self._mirror.run)), asyncio.create_task(kept(self._reap))]
-        await self._synced(_FIRST_SECONDS, must=False)
+        await self._sight.synced(_FIRST_SECONDS, must=False)
 
     async def close(self) -> None:
         for loop in self._loops:
@@ -144,15 +135,6 @@ class KubernetesBackend:
             if self._cluster.layout is None:
                 self._cluster.layout = await detect_layout(self.api, self._cluster.namespace, self._settings)
             return self._cluster.layout
-
-    async def _synced(self, seconds: float, *, must: bool = True) -> None:
-        if self._mirror.synced.is_set():
-            return
-        try:
-            await asyncio.wait_for(self._mirror.synced.wait(), seconds)
-        except TimeoutError:
-            if must:
-                raise BackendUnavailable("The pods of the cluster could not be listed yet.") from None
 
     def owns(self, place: str) -> bool:
         # Servers before the first release named no cluster: what they began is ended, and made anew.
@@ -195,48 +177,10 @@ class KubernetesBackend:
 
     # -- look -----------------------------------------------------------------------------------------------------------------
     async def observe(self, attempt: AttemptId) -> Observation:
-        known = await self._known(attempt)
+        known = await self._sight.known(attempt)
         if known is None:
             return await self._without_pod(attempt)
-        if known.result is not None:
-            return known.result
-        reading = await self._read(attempt, known)
-        if reading.over:
-            return await self._conclude(attempt, known, reading)
-        if reading.verdict is not None and not known.doomed:
-            await self._cluster.condemn(known.pod, reading.verdict, _LEAST_GRACE_SECONDS)
-            known.doomed = True
-        begins = reading.phase in (Phase.WAITING, Phase.STAGING)
-        return Observation(
-            attempt=attempt,
-            phase=reading.phase,
-            since=reading.since,
-            waiting=reading.waiting,
-            incomplete=begins and not known.whole and not reading.disturbed and not known.doomed,
-        )
-
-    async def _known(self, attempt: AttemptId) -> Known | None:
-        """Return what is known, None only where the cluster says that there is no such pod."""
-        known = self._pods.get(attempt)
-        if known is not None and known.unseen_since is not None:
-            known = await self._seen(attempt, known, known.unseen_since)
-        if known is None:
-            await self._synced(_SYNC_SECONDS)
-            if (known := self._pods.get(attempt)) is None:
-                pod = await self._cluster.find(attempt)
-                known = self._pods.get(attempt) if pod is None else self._pods.found(attempt, pod)
-        return known
-
-    async def _seen(self, attempt: AttemptId, known: Known, since: float) -> Known | None:
-        """Look for a pod that came and went while nobody watched: no list and no watch will ever tell of it."""
-        if time.monotonic() - since < self._unseen_seconds:
-            return known
-        pod = await self._cluster.find(attempt)
-        if pod is None or pod.metadata.uid != known.pod.metadata.uid:
-            self._pods.gone(known.pod)
-        else:
-            known.unseen_since = time.monotonic()
-        return self._pods.get(attempt)
+        return await self._sight.look(attempt, known)
 
     async def _without_pod(self, attempt: AttemptId) -> Observation:
         if await self._cluster.has_job(attempt):
@@ -245,47 +189,6 @@ class KubernetesBackend:
             )
         self._pods.queued.discard(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
-
-    async def _read(self, attempt: AttemptId, known: Known) -> Reading:
-        reading = self._reading(known)
-        stuck = reading.stuck
-        if stuck is not None and not reading.over:
-            since_asked = time.monotonic() - known.asked
-            if self._now() - stuck >= _STUCK_SECONDS and since_asked >= _EVENTS_SECONDS:
-                known.events = await self._cluster.events(known.pod)
-                known.asked = time.monotonic()
-                reading = self._reading(known)
-            again = max(stuck + _STUCK_SECONDS, self._now() + _EVENTS_SECONDS * bool(known.asked))
-            self._pods.tell_at(attempt, again - self.api.ahead_seconds)
-        known.trouble, known.waiting = reading.trouble, reading.waiting
-        if reading.until < inf:
-            self._pods.tell_at(attempt, reading.until - self.api.ahead_seconds)
-        return reading
-
-    def _now(self) -> float:
-        """The time by the clock of the cluster, which all times of its pods are of."""
-        return time.time() + self.api.ahead_seconds
-
-    def _reading(self, known: Known) -> Reading:
-        return read(
-            known.pod,
-            now=self._now(),
-            settings=self._settings,
-            events=known.events,
-            trouble=known.trouble,
-            said=known.said,
-        )
-
-    async def _conclude(self, attempt: AttemptId, known: Known, reading: Reading) -> Observation:
-        known.over_since = known.over_since or time.monotonic()
-        report = None
-        if reading.reported:
-            patient = time.monotonic() - known.over_since < _REPORT_SECONDS
-            report = await self._cluster.report(known.pod, attempt, patient=patient)
-        if known.result is None:
-            known.result = observation(attempt, known.pod, reading, report)
-            self._pods.tell(attempt)
-        return known.result
 
     def waiting(self, attempt: AttemptId) -> str | None:
         known = self._pods.get(attempt)
@@ -304,20 +207,20 @@ class KubernetesBackend:
 
     # -- end ------------------------------------------------------------------------------------------------------------------
     async def stop(self, attempt: AttemptId, grace_seconds: float) -> None:
-        known = await self._known(attempt)
+        known = await self._sight.known(attempt)
         if known is None:
             await self._cluster.delete_job(attempt)
             self._pods.queued.discard(attempt)
             return
-        if known.result is None and not self._reading(known).over:
+        if known.result is None and not self._sight.reading(known).over:
             known.said = _STOPPED
             # Without a grace this server ends, too, so it writes first.
             end = self._cluster.stop if grace_seconds > 0 else self._cluster.condemn
-            await end(known.pod, _STOPPED, max(_LEAST_GRACE_SECONDS, grace_seconds))
+            await end(known.pod, _STOPPED, max(LEAST_GRACE_SECONDS, grace_seconds))
 
     async def forget(self, attempt: AttemptId, place: str | None = None) -> None:  # noqa: ARG002  ours have one place
         self._quotas.forget(attempt)
-        known = await self._known(attempt)
+        known = await self._sight.known(attempt)
         if known is None:
             await self._cluster.delete_job(attempt)
             self._pods.queued.discard(attempt)
@@ -337,10 +240,10 @@ class KubernetesBackend:
         """Have what runs end, and return its pod; None where it went away altogether."""
         uid = known.pod.metadata.uid
         asked, until = False, time.monotonic() + _GONE_SECONDS
-        while not self._reading(known).over:
+        while not self._sight.reading(known).over:
             if not asked:
                 known.said = _STOPPED
-                await self._cluster.stop(known.pod, _STOPPED, _LEAST_GRACE_SECONDS)
+                await self._cluster.stop(known.pod, _STOPPED, LEAST_GRACE_SECONDS)
                 asked = True
             if time.monotonic() >= until:
                 raise BackendUnavailable(f"The pod of attempt {attempt} is still being ended.")
@@ -352,7 +255,7 @@ class KubernetesBackend:
         return known.pod
 
     async def existing(self) -> AsyncIterator[AttemptId]:
-        await self._synced(_SYNC_SECONDS)
+        await self._sight.synced(SYNC_SECONDS)
         jobs = await self._cluster.jobs()
         # A pod that is kept for people would go with its Job.
         kept = {attempt_of(pod) for pod in self._pods.kept.values()}
