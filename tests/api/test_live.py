@@ -141,6 +141,67 @@ def test_what_is_asked_wrongly_is_named(tmp_path, target) -> None:
         assert answer.json()["detail"]
 
 
+def events(body):
+    """Return the events of a stream: the id and what is told, the last one's kind for both."""
+    seen = []
+    for block in body.decode().strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n"))
+        if lines["event"] == "log":
+            seen.append((lines["id"], json.loads(lines["data"])))
+        else:
+            seen.append((lines["event"],) * 2)
+    return seen
+
+
+def test_each_piece_names_where_it_ends_and_who_comes_back_with_it_hears_the_rest(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(b"one\n", b"t\xff\n")) as served:
+        task, _ = begun(served)
+        target, accept = f"/tesk/v1/tasks/{task}/logs?follow=1", {"Accept": "text/event-stream"}
+        (first, one), (_, two), end_ = events(served.ask("GET", target, headers=accept).body)
+        assert one == {"attempt": 1, "executor": 0, "stream": "stdout", "text": "one\n"}
+        assert two == {"attempt": 1, "executor": 0, "stream": "stdout", "base64": "dP8K"}
+        assert end_ == ("end", "end")
+        again = events(served.ask("GET", target, headers=accept | {"Last-Event-ID": first}).body)
+        assert [told for _, told in again] == [two, "end"]
+        assert served.get(f"{target}&since={first}").body == b"t\xff\n"
+        assert served.get(f"{target}&stream=stdout&since=5").body == b"\xff\n"
+        assert served.get(f"{target}&stream=stdout&since=99").body == b""
+
+
+def test_executors_are_shown_in_turn_from_where_a_follower_was(tmp_path) -> None:
+    with serve(tmp_path, live=Speaking(b"one\n")) as served:
+        task = served.ask("POST", "/v1/tasks", TASK | {"executors": TASK["executors"] * 3}).json()["id"]
+
+        async def begin():
+            lease = await served.store.acquire("here", "test", 60)
+            assert await served.store.begin(lease, task, time.time())
+
+        served.run(begin())
+        logs = f"/tesk/v1/tasks/{task}/logs?follow=1"
+        assert served.get(logs).body == b"one\n" * 3
+        assert served.get(f"{logs}&executor=2").body == b"one\n"
+        assert served.get(f"{logs}&since=1.1.o2").body == b"e\none\n"
+        assert served.get(f"{logs}&since=7.1.o2").body == b"one\n" * 3
+
+
+def test_what_the_system_says_is_shown_as_it_is_said(tmp_path) -> None:
+    with serve(tmp_path) as served:
+        task, lease = begun(served)
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        connection.request("GET", f"/tesk/v1/tasks/{task}/logs?stream=system&follow=1")
+        answer = connection.getresponse()
+        notes = Results(notes=("The disk was é full.",))
+        move = Move(task_id=task, attempt=1, old=State.INITIALIZING, new=State.RUNNING, time=time.time(), results=notes)
+        assert served.run(served.store.move(lease, move))
+        sentence = "The disk was é full.\n".encode()
+        assert answer.read(len(sentence)) == sentence
+        done = Move(task_id=task, attempt=1, old=State.RUNNING, new=State.COMPLETE, time=time.time())
+        assert served.run(served.store.move(lease, done))
+        assert answer.read() == b""
+        connection.close()
+        assert served.get(f"/tesk/v1/tasks/{task}/logs?stream=system&since=4").body == sentence[4:]
+
+
 def test_why_a_task_waits_is_shown(tmp_path) -> None:
     with serve(tmp_path, live=Speaking(why="0/3 nodes are available: insufficient memory")) as served:
         task, lease = begun(served)

@@ -82,6 +82,7 @@ class _Line:
         self._exchange.status = 200
         headers = [*(_EVENTS if self._events else _PLAIN), *self._exchange.cors]
         await self._exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._write(b"")  # the head would wait for what follows it
 
     async def give(self, news: Iterable[Fresh]) -> None:
         for fresh in news:

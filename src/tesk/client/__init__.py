@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tesk.client.client import AsyncClient, Client
     from tesk.client.patience import Patience
-    from tesk.client.results import ServedTask, ServiceInfo
+    from tesk.client.results import ServedTask, ServiceInfo, TaskEvent
 
-__all__ = ["AsyncClient", "Client", "Patience", "ServedTask", "ServiceInfo"]
+__all__ = ["AsyncClient", "Client", "Patience", "ServedTask", "ServiceInfo", "TaskEvent"]
 
 _WHERE = {
     "AsyncClient": "tesk.client.client",
@@ -16,6 +16,7 @@ _WHERE = {
     "Patience": "tesk.client.patience",
     "ServedTask": "tesk.client.results",
     "ServiceInfo": "tesk.client.results",
+    "TaskEvent": "tesk.client.results",
 }
 
 

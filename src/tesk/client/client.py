@@ -1,8 +1,9 @@
 """`Client` and `AsyncClient`: one TES server, typed. Both drive the same calls."""
 
+import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,8 +12,10 @@ import msgspec
 from tesk.client.address import parse
 from tesk.client.answers import Document
 from tesk.client.calls import Call, Calls
+from tesk.client.ends import moved
 from tesk.client.patience import Patience
-from tesk.client.results import ServedTask, ServiceInfo, served_task, service_info
+from tesk.client.results import ServedTask, ServiceInfo, TaskEvent, served_task, service_info, task_event
+from tesk.client.sent import Sent
 from tesk.client.sockets import Sockets
 from tesk.client.streams import Streams
 from tesk.tes.state import State
@@ -91,6 +94,38 @@ class Client:
         """Return the task (BASIC) once it has ended; `told` hears each state. Raises NotEnded at the timeout."""
         return self._sockets.drive(_wait(self._calls, task_id, timeout_seconds, told))
 
+    def events(
+        self,
+        *,
+        tasks: Sequence[str] = (),
+        states: Sequence[State] = (),
+        tags: Mapping[str, str] | None = None,
+        name_prefix: str = "",
+        after: str = "",
+    ) -> Iterator[TaskEvent]:
+        """Yield moves as they happen, for ever, each once, over connections that break. A server that is TESK has them.
+
+        `after` is the `position` of an event, to go on behind it; "0": from the beginning, "": from now on. What is not
+        given filters nothing. Raises NotFound where the server has no events, Unreachable when it is gone for too long.
+        """
+        subscription = self._calls.events(tasks=tasks, states=states, tags=tags, name_prefix=name_prefix, after=after)
+        for sent in self._sockets.follow(subscription):
+            if sent is not None and (event := _event(sent)) is not None:
+                yield event
+
+    def ended(self, tasks: Sequence[str]) -> Iterator[TaskEvent]:
+        """Yield the last event of each task as it ends, on one connection; those that have ended come at once.
+
+        Raises what `events` raises.
+        """
+        left = set(tasks)
+        for event in self.events(tasks=tasks, after="0") if left else ():
+            if event.ended and event.id in left:
+                left.discard(event.id)
+                yield event
+                if not left:
+                    return
+
 
 class AsyncClient:
     """A TES 1.1 server, asked from asyncio: what `Client` does, for one event loop."""
@@ -151,6 +186,40 @@ class AsyncClient:
     ) -> ServedTask:
         """As `Client.wait`."""
         return await self._streams.drive(_wait(self._calls, task_id, timeout_seconds, told))
+
+    async def events(
+        self,
+        *,
+        tasks: Sequence[str] = (),
+        states: Sequence[State] = (),
+        tags: Mapping[str, str] | None = None,
+        name_prefix: str = "",
+        after: str = "",
+    ) -> AsyncGenerator[TaskEvent]:
+        """As `Client.events`."""
+        subscription = self._calls.events(tasks=tasks, states=states, tags=tags, name_prefix=name_prefix, after=after)
+        async with contextlib.aclosing(self._streams.follow(subscription)) as stream:
+            async for sent in stream:
+                if (event := _event(sent)) is not None:
+                    yield event
+
+    async def ended(self, tasks: Sequence[str]) -> AsyncGenerator[TaskEvent]:
+        """As `Client.ended`."""
+        left = set(tasks)
+        if not left:
+            return
+        async with contextlib.aclosing(self.events(tasks=tasks, after="0")) as events:
+            async for event in events:
+                if event.ended and event.id in left:
+                    left.discard(event.id)
+                    yield event
+                    if not left:
+                        return
+
+
+def _event(sent: Sent) -> TaskEvent | None:
+    move = moved(sent)
+    return task_event(sent.id, move) if move else None
 
 
 def _service_info(calls: Calls) -> Call[ServiceInfo]:

@@ -43,6 +43,26 @@ class ServedTask(Struct, frozen=True, kw_only=True):
         return codes[-1] if codes else None
 
 
+class TaskEvent(Struct, frozen=True, kw_only=True):
+    """One move of a task, as a server that is TESK tells it. `position` is where to go on from, behind it.
+
+    `sequence` counts the task's own moves from 1, without holes. A state that we do not know is UNKNOWN.
+    """
+
+    position: str
+    id: str
+    state: State
+    previous_state: State | None = None
+    sequence: int = 0
+    attempt: int = 0
+    time: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Say whether it was the task's last."""
+        return self.state in TERMINAL
+
+
 class ServiceType(Struct, frozen=True, kw_only=True):
     """Which API, in which version."""
 
@@ -69,6 +89,15 @@ def served_task(document: Document) -> ServedTask:
     if lenient.get("state") not in State.__members__:
         lenient["state"] = State.UNKNOWN
     return _typed(lenient, ServedTask)
+
+
+def task_event(position: str, document: Document) -> TaskEvent:
+    """Return a move. Raises StrangeAnswer that names the field."""
+    lenient = _given(document) | {"position": position}
+    for name in lenient.keys() & {"state", "previous_state"}:
+        if lenient[name] not in State.__members__:
+            lenient[name] = State.UNKNOWN
+    return _typed(lenient, TaskEvent)
 
 
 def service_info(document: Document) -> ServiceInfo:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from tesk.client.calls import Call, Pause, T
 from tesk.client.http1 import Origin, Reader, Request, Response, render
@@ -61,7 +61,7 @@ class Streams:
                 outgoing.close()
         return reader.response()
 
-    async def follow(self, subscription: Subscription) -> AsyncIterator[Sent]:
+    async def follow(self, subscription: Subscription) -> AsyncGenerator[Sent]:
         """Yield the events of a stream as they come. Raises what `Subscription.broke` raises."""
         while True:
             trouble: Trouble | None
