@@ -1,11 +1,9 @@
 """Callbacks: how many and how soon, beside a loop that POSTs the same bodies and records nothing; what they cost a submission."""
 
 import contextlib
-import json
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -34,10 +32,10 @@ def measure() -> list[Figure]:
 
 
 def _sent(kind: str, database: Callable[[], str], url: str) -> list[Figure]:  # one that is new, or empty
-    sent = in_turn(
-        lambda: float(tell(database(), url, "rate", MANY)), lambda: float(tell("", url, "rate", MANY)), ROUNDS
-    )
-    late = in_turn(lambda: lateness(database(), url), lambda: lateness("", url), ROUNDS)
+    def both(what: str, many: int) -> tuple[float, float, float]:
+        return in_turn(lambda: tell(database(), url, what, many), lambda: tell("", url, what, many), ROUNDS)
+
+    sent, late = both("rate", MANY), both("pace", PACED)
     return [
         Figure(f"callbacks sent, signed and recorded, {kind}, beside a bare aiohttp loop", *sent[:2], "/s", sent[2], ">=", 0.6),
         Figure(
@@ -66,23 +64,7 @@ def hook(folder: Path) -> Iterator[servers.Server]:
         yield server
 
 
-def lateness(database: str, url: str) -> float:
-    """Return the milliseconds within which 99 of 100 moves had come, 1,000 a second."""
-    came(url)
-    begun = json.loads(tell(database, url, "pace", PACED))
-    heard = came(url)
-    late = sorted(heard[webhook_id] - moment for webhook_id, moment in begun.items())
-    return late[len(late) * 99 // 100] * 1e3
-
-
-def came(url: str) -> dict[str, float]:
-    """Return when each came to the listener since the last time."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        found: dict[str, float] = json.loads(answer.read())
-    return found
-
-
-def tell(database: str, url: str, what: str, many: int) -> str:
-    """Tell from a process of its own; return what it prints."""
+def tell(database: str, url: str, what: str, many: int) -> float:
+    """Tell from a process of its own; return what it says."""
     command = [sys.executable, "-m", "bench.tell", database, url, what, str(many)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
