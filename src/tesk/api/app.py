@@ -17,6 +17,7 @@ from tesk.api.cancel import Cancel
 from tesk.api.create import Check, Create, Subscribe
 from tesk.api.deliveries import Deliveries
 from tesk.api.document import Document
+from tesk.api.events import Events
 from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
 from tesk.api.gate import Endpoint, Gate
@@ -76,7 +77,8 @@ def create_app(
     )
     batch = Batch(store, create, settings, metrics=metrics)
     deliveries = Deliveries(store)
-    logs = Logs(store, live, closing, heartbeat_seconds=15.0)
+    events = Events(store, closing, settings.server, metrics)
+    logs = Logs(store, live, closing, heartbeat_seconds=settings.server.heartbeat_seconds)
     health = Health(store, alive, metrics)
 
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
@@ -100,6 +102,9 @@ def create_app(
         route("POST", OURS + "/tasks:batch", batch.create),
         route("POST", OURS + "/tasks:cancel", Cancel(store).cancel),
         route("GET", OURS + "/tasks/{id}", ours.task),
+        route("GET", OURS + "/events", events.some),
+        route("POST", OURS + "/events", events.named),
+        route("GET", OURS + "/tasks/{id}/events", events.task),
         route("GET", OURS + "/tasks/{id}/logs", logs.logs),
         route("GET", OURS + "/tasks/{id}/deliveries", deliveries.show),
         route("POST", OURS + "/tasks/{id}/deliveries:redeliver", deliveries.redeliver),

@@ -17,6 +17,9 @@ OFFER: Final = "tesk.offer"
 CUT: Final = "tesk.cut"
 """Where in its scope a connection says how it is closed."""
 
+ABORT: Final = "tesk.abort"
+"""Where in its scope a connection says how it is ended with what was not taken yet."""
+
 JSON: Final[Headers] = [
     (b"content-type", b"application/json"),
     # Whose task it is depends on who asks, and tasks move.
@@ -122,6 +125,12 @@ class Exchange:
         else:
             close()
             await self.gone()
+
+    def cut(self) -> None:
+        """End the connection, whatever was not taken yet: the client sees that the answer is not whole."""
+        abort: Callable[[], None] | None = self.scope.get(ABORT)
+        if abort is not None:
+            abort()
 
     async def gone(self) -> None:
         """Return when the client has gone away. The body has been read."""

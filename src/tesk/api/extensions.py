@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from tesk import __version__, operations
 from tesk.api.deliveries import shown_url
+from tesk.api.events import TaskEvent, shown
 from tesk.api.exchange import Exchange
 from tesk.api.live import Live
 from tesk.caller import LOCAL
@@ -16,7 +17,6 @@ from tesk.signature import Keys
 from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
-from tesk.tes.event import Event
 from tesk.tes.ids import is_id
 from tesk.tes.state import State
 from tesk.tes.times import rfc3339
@@ -28,17 +28,6 @@ _EVENTS = 1000
 
 _PROGRESS_SECONDS = 5.0
 _ACTIVE = frozenset({State.INITIALIZING, State.RUNNING})
-
-
-class TaskEvent(Struct, frozen=True, kw_only=True):
-    """One move. `position` is its place among all events of the server, `sequence` among the task's own."""
-
-    position: int
-    sequence: int
-    previous_state: str | None
-    state: str
-    attempt: int
-    time: str
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
@@ -103,6 +92,7 @@ class Abilities(Struct, frozen=True, kw_only=True):
     backend_parameters: tuple[str, ...]
     authentication: tuple[str, ...]
     callbacks: bool
+    events: bool
     callback_signatures: tuple[str, ...]
     callback_public_keys: tuple[str, ...]
     idempotency_key: bool
@@ -140,6 +130,7 @@ class Extensions:
                 backend_parameters=parameters_,
                 authentication=("basic",) * bool(auth.users) + ("bearer",) * auth.by_token,
                 callbacks=tells,
+                events=True,
                 callback_signatures=keys.kinds,
                 callback_public_keys=keys.public,
                 idempotency_key=True,
@@ -180,7 +171,7 @@ class Extensions:
             ram_gb=task.ram_bytes / 1e9,
             disk_gb=task.disk_bytes / 1e9,
             warnings=task.extension.warnings,
-            events=tuple(_event(event) for event in events),
+            events=tuple(map(shown, events)),
             callback_url=None if told is None else shown_url(told, caller.name),
             transfer=_transfer(await self._progress(task)),
             waiting=self._waiting(task),
@@ -218,15 +209,4 @@ def _transfer(moving: Progress | None) -> Transfer | None:
         bytes_per_second=moving.bytes_per_second,
         seconds=moving.seconds,
         trouble=moving.trouble,
-    )
-
-
-def _event(event: Event) -> TaskEvent:
-    return TaskEvent(
-        position=event.position,
-        sequence=event.sequence,
-        previous_state=event.previous_state,
-        state=event.state,
-        attempt=event.attempt,
-        time=rfc3339(event.time),
     )

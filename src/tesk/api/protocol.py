@@ -14,7 +14,7 @@ from functools import partial
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from tesk.api.exchange import CUT, OFFER, Again, Headers, refusal
+from tesk.api.exchange import ABORT, CUT, OFFER, Again, Headers, refusal
 from tesk.errors import BadRequest
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -215,6 +215,7 @@ class Protocol(HttpToolsProtocol):
         if head:
             offer = partial(self._offer, head, self.cycle)
             self.scope[OFFER] = offer  # type: ignore[typeddict-unknown-key]  # a scope may hold more
+        self.scope[ABORT] = self.cut  # type: ignore[typeddict-unknown-key]  # likewise
         self.scope[CUT] = self.transport.close  # type: ignore[typeddict-unknown-key]  # likewise
 
     def on_message_complete(self) -> None:

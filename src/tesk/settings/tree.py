@@ -37,6 +37,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Positive, says("Submissions under way at once; more are answered 429 with Retry-After.")
     ] = 2000
     wait_limit_seconds: Annotated[Seconds, says("Longest `?wait=` on one task.")] = 60.0
+    streams_limit: Annotated[Positive, says("Streams of events that one process holds open.")] = 20_000
+    heartbeat_seconds: Annotated[Seconds, says("How often a stream on which nothing happens shows that it lives.")] = (
+        15.0
+    )
+    slow_seconds: Annotated[
+        Seconds, says("A client that takes nothing of a stream for so long is cut off; it may go on where it was.")
+    ] = 30.0
 
 
 class InfoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

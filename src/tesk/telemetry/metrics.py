@@ -88,7 +88,9 @@ class Metrics:
         self._batches = Histogram("tesk_store_commit_changes", "Changes that shared a commit.", _SIZES)
         self._callbacks = Counter("tesk_callbacks_total", "Callbacks sent, by what became of them.", ("status",))
         self._callback_seconds = Histogram("tesk_callback_duration_seconds", "Time to a listener's answer.", _QUICK)
+        self._dropped = Counter("tesk_event_streams_dropped_total", "Streams of events that nobody read.", ())
         self._held: Callable[[], int] = lambda: 0
+        self._following: Callable[[], int] = lambda: 0
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         """Tell of a request that was answered."""
@@ -123,6 +125,15 @@ class Metrics:
             self._callbacks.add((status,))
             self._callback_seconds.observe(seconds)
 
+    def dropped(self) -> None:
+        """Tell of a stream of events whose client did not take it."""
+        with self._lock:
+            self._dropped.add(())
+
+    def follows(self, following: Callable[[], int]) -> None:
+        """Tell who is to be asked how many streams of events are open."""
+        self._following = following
+
     def holds(self, held: Callable[[], int]) -> None:
         """Tell who is to be asked how many tasks this server holds."""
         self._held = held
@@ -143,6 +154,7 @@ class Metrics:
                 self._batches,
                 self._callbacks,
                 self._callback_seconds,
+                self._dropped,
             ):
                 lines += [f"# HELP {each.name} {each.says}", f"# TYPE {each.name} {each.kind}", *each.lines()]
         lines += ["# HELP tesk_tasks Tasks that have not ended.", "# TYPE tesk_tasks gauge"]
@@ -153,6 +165,8 @@ class Metrics:
                 lines += [f"# HELP {own} {says}", f"# TYPE {own} gauge", f"{own} {waiting[name]:g}"]
         lines += ["# HELP tesk_tasks_held Tasks that this server holds, and has read.", "# TYPE tesk_tasks_held gauge"]
         lines += [f"tesk_tasks_held {self._held()}"]
+        lines += ["# HELP tesk_event_streams Streams of events that are open.", "# TYPE tesk_event_streams gauge"]
+        lines += [f"tesk_event_streams {self._following()}"]
         lines += ["# HELP tesk_info The version of the server.", "# TYPE tesk_info gauge"]
         lines += [f"tesk_info{_braces(('version',), (version,))} 1", ""]
         return "\n".join(lines)

@@ -55,14 +55,14 @@ def list_tasks(query: bytes) -> ListTasks:
 
 
 def _get_task(query: bytes) -> GetTask:
-    given = _Given(query)
+    given = Given(query)
     parameters = GetTask(view=given.view(), wait_seconds=given.seconds("wait"))
     given.refuse()
     return parameters
 
 
 def _list_tasks(query: bytes) -> ListTasks:
-    given = _Given(query)
+    given = Given(query)
     parameters = ListTasks(
         view=given.view(),
         state=given.state(),
@@ -80,7 +80,7 @@ _get_task_again = lru_cache(maxsize=1024)(_get_task)
 _list_tasks_again = lru_cache(maxsize=1024)(_list_tasks)
 
 
-class _Given:
+class Given:
     """A query string while it is read. What it does not know is left alone."""
 
     def __init__(self, query: bytes) -> None:
@@ -100,6 +100,9 @@ class _Given:
             self._wrong(name, "is given more than once")
         return values[0] if values else None
 
+    def many(self, name: str) -> list[str]:
+        return self._values.get(name, [])
+
     def view(self) -> View:
         text = self.one("view")
         if text is None:
@@ -115,6 +118,13 @@ class _Given:
         if text not in _STATES:
             self._wrong("state", f"must be a state of TES ({', '.join(_STATES)}), not {shown(text)}")
         return _STATES.get(text)
+
+    def states(self) -> list[State]:
+        texts = self.many("state")
+        for text in texts:
+            if text not in _STATES:
+                self._wrong("state", f"must be a state of TES ({', '.join(_STATES)}), not {shown(text)}")
+        return [_STATES[text] for text in texts if text in _STATES]
 
     def page_size(self) -> int:
         text = self.one("page_size")

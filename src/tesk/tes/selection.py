@@ -1,18 +1,16 @@
 """Which tasks are to be canceled: from the body of a request to values, or to what is wrong with it. Pure."""
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 
-from tesk.errors import BadRequest, Problem
-from tesk.tes.document import parse, repeated_keys, shown
+from tesk.errors import Problem
 from tesk.tes.parameters import TAGS_MOST
 from tesk.tes.state import State
+from tesk.tes.strict import halves, read
 
 IDS_MOST = 10_000
-_WHERE = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
 class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,19 +42,7 @@ class CancelTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def cancel_tasks(raw: bytes) -> CancelTasks:
     """Read a body. Raises BadRequest: for what is not known, too, since a filter that is misread cancels too much."""
-    document = parse(raw)
-    problems = [Problem(path, "is given more than once") for path in repeated_keys(document)]
-    try:
-        asked = msgspec.convert(document, CancelTasks)
-    except msgspec.ValidationError as error:
-        found = _WHERE.match(str(error))
-        problems.append(Problem(found[2], found[1]) if found else Problem("", str(error)))
-    else:
-        problems += _wrong(asked)
-    if problems:
-        detail = "; ".join(f"{each.path or 'the body'}: {each.detail}" for each in problems[:3])
-        raise BadRequest(detail, tuple(problems))
-    return asked
+    return read(raw, CancelTasks, _wrong)
 
 
 def _wrong(asked: CancelTasks) -> Iterable[Problem]:
@@ -78,8 +64,6 @@ def _wrong(asked: CancelTasks) -> Iterable[Problem]:
         if which.name_prefix or which.tag_key:
             yield Problem("filter.ids", "may stand with `state`, not with `name_prefix` or tags")
     for name in ("name_prefix", "tag_key", "tag_value", "ids"):
-        for text in (which.name_prefix,) if name == "name_prefix" else getattr(which, name) or ():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                yield Problem(f"filter.{name}", f"holds half of a character, {shown(text)}")
+        yield from halves(
+            f"filter.{name}", (which.name_prefix,) if name == "name_prefix" else getattr(which, name) or ()
+        )

@@ -1,0 +1,161 @@
+"""The moves of tasks as they happen, as server-sent events: `/tesk/v1/events`, and `/tesk/v1/tasks/{id}/events` of one."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from msgspec import Struct, structs
+
+from tesk import operations
+from tesk.api.create import body_in_time, require_json
+from tesk.api.deadline import Deadlines
+from tesk.api.exchange import Exchange, Headers
+from tesk.api.tail import Follower, Tail, sent
+from tesk.caller import LOCAL
+from tesk.errors import Unavailable
+from tesk.settings import ServerSettings
+from tesk.store.store import Store
+from tesk.telemetry.metrics import Metrics
+from tesk.tes import messages
+from tesk.tes.event import Event
+from tesk.tes.following import Wanted, position, wanted, wanted_of
+from tesk.tes.ids import is_id
+from tesk.tes.state import TERMINAL
+from tesk.tes.times import rfc3339
+from tesk.tes.view import View
+
+_TASK_MOST = 1000
+"""Events of one task that are shown; a task has a handful for each attempt."""
+_END = b"event: end\ndata: {}\n\n"
+_BEGIN = b"retry: 1000\n\n"
+_EVENT_STREAM = b"text/event-stream"
+_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class TaskEvent(Struct, frozen=True, kw_only=True):
+    """One move. `position` is its place among all events of the server, `sequence` among the task's own."""
+
+    position: int
+    sequence: int
+    previous_state: str | None
+    state: str
+    attempt: int
+    time: str
+
+
+class TaskEvents(Struct, frozen=True, kw_only=True):
+    """All moves of one task."""
+
+    events: tuple[TaskEvent, ...]
+
+
+class _Slow(Exception):  # noqa: N818  it is no error of ours
+    """A client does not take what it asked for."""
+
+
+class Events:
+    """Serves events of one store. `closing` ends all streams: clients come again."""
+
+    def __init__(self, store: Store, closing: asyncio.Event, settings: ServerSettings, metrics: Metrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._tail = Tail(store, closing, limit=settings.streams_limit)
+        self._deadlines = Deadlines()
+        metrics.follows(lambda: len(self._tail))
+
+    async def some(self, exchange: Exchange) -> None:
+        """Stream what a query asks for."""
+        await self._asked(exchange, *wanted(exchange.scope["query_string"]))
+
+    async def named(self, exchange: Exchange) -> None:
+        """Stream what a body asks for: ten thousand ids fit no URL."""
+        require_json(exchange.headers.get(b"content-type"), exchange.headers.get(b"content-encoding"), what="this is")
+        body = await body_in_time(self._deadlines, exchange, self._settings.body_limit_bytes)
+        await self._asked(exchange, *wanted_of(body))
+
+    async def task(self, exchange: Exchange) -> None:
+        """Show one task's events; as a stream, where that is accepted, until the task has ended."""
+        task_id: str = exchange.scope["path_params"]["id"]
+        caller = exchange.caller or LOCAL
+        task = await self._store.get(task_id, caller, View.MINIMAL) if is_id(task_id) else None
+        if task is None:
+            raise operations.no_task(task_id)
+        if _EVENT_STREAM not in exchange.headers.get(b"accept", b""):
+            events = await self._store.events(after=0, limit=_TASK_MOST, task_ids=(task_id,))
+            await exchange.answer(200, messages.encode(TaskEvents(events=tuple(map(shown, events)))))
+            return
+        after = _last(exchange) or 0
+        if task.state in TERMINAL:
+            past = await self._store.events(after=after, limit=_TASK_MOST, task_ids=(task_id,))
+            await exchange.answer(200, b"".join((*map(sent, past), _END)), _HEADERS)
+            return
+        follower = await self._tail.join(Wanted(tasks=frozenset((task_id,))), after, to_the_end=True)
+        await self._stream(exchange, follower, b"")
+
+    async def _asked(self, exchange: Exchange, which: Wanted, text: str) -> None:
+        caller = exchange.caller or LOCAL
+        which = which if caller.admin else structs.replace(which, owner=caller.name)
+        # Who was cut off says it by the header, beside what they asked for at first.
+        last = _last(exchange)
+        after = position(text, "after") if last is None else last
+        oldest, newest = await self._store.span()
+        gap = b""
+        if after and (after > newest or after < oldest - 1):
+            gap = b'event: gap\ndata: {"after":%d,"oldest":%d}\n\n' % (after, oldest)
+            after = min(after, newest)
+        await self._stream(exchange, await self._tail.join(which, after), gap)
+
+    async def _stream(self, exchange: Exchange, follower: Follower, first: bytes) -> None:
+        gone = asyncio.create_task(exchange.gone())
+        gone.add_done_callback(lambda _: follower.leave())
+        try:
+            exchange.status = 200
+            headers = [*_HEADERS, *exchange.cors]
+            await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._write(exchange, _BEGIN + first)
+            async with contextlib.aclosing(self._tail.follow(follower, self._settings.heartbeat_seconds)) as pieces:
+                await self._write_all(exchange, pieces)
+            if follower.ended and follower.to_the_end:
+                await self._write(exchange, _END)
+            await exchange.send({"type": "http.response.body", "body": b""})
+        except _Slow:
+            self._metrics.dropped()
+            exchange.cut()
+        except Unavailable:
+            exchange.cut()
+        finally:
+            self._tail.leave(follower)
+            gone.cancel()
+
+    async def _write_all(self, exchange: Exchange, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            await self._write(exchange, piece)
+
+    async def _write(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._settings.slow_seconds):
+                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise _Slow from None
+
+
+def shown(event: Event) -> TaskEvent:
+    """Return an event as it is shown of one task."""
+    return TaskEvent(
+        position=event.position,
+        sequence=event.sequence,
+        previous_state=event.previous_state,
+        state=event.state,
+        attempt=event.attempt,
+        time=rfc3339(event.time),
+    )
+
+
+def _last(exchange: Exchange) -> int | None:
+    return position(exchange.headers.get(b"last-event-id", b"").decode("latin-1"), "Last-Event-ID")
