@@ -12,7 +12,7 @@ from fakes.tasks import ended, many, new_task
 from tesk.caller import LOCAL, Caller
 from tesk.errors import Overloaded
 from tesk.store.reads import LOOKED_AT
-from tesk.store.rows import ListQuery, task_of
+from tesk.store.rows import Labels, ListQuery, task_of
 from tesk.tes.logs import ExecutorLog, OutputFileLog
 from tesk.tes.state import State
 from tesk.tes.task import Extension
@@ -280,6 +280,51 @@ def test_events_come_in_one_order_for_all_and_without_holes_for_each(database):
         assert await store.events(after=0, limit=100, owner="ann", task_ids=(news[1].id,)) == []
         assert await store.events(after=events[2].position, limit=2) == events[3:5]
         assert await store.events(after=events[-1].position, limit=2) == []
+
+    play(database, story)
+
+
+def test_events_of_named_tasks_and_how_far_all_go(database):
+    news = [new_task(owner) for owner in ("ann", "ben", "ann")]
+
+    async def story(store):
+        assert await store.span() == (0, 0)
+        await many(store, news)
+        await store.cancel(news[2].id, LOCAL, 9.0)
+        events = await store.events(after=0, limit=100)
+        assert await store.span() == (events[0].position, events[-1].position)
+        assert [event.owner for event in events[:3]] == ["ann", "ben", "ann"]
+        named = (news[0].id, news[2].id, "nobody")
+        both = [event for event in events if event.task_id in named]
+        assert await store.events(after=0, limit=100, task_ids=named) == both
+        assert await store.events(after=both[1].position, limit=1, task_ids=named) == both[2:3]
+        assert await store.events(after=0, limit=100, owner="ben", task_ids=named) == []
+
+    play(database, story)
+
+
+def test_tasks_are_known_by_what_people_call_them(database):
+    task = new_task(name="align", tags={"run": "7"})
+    plain = new_task()
+
+    async def story(store):
+        await many(store, [task, plain])
+        labels = await store.labels((task.id, plain.id, "nobody"))
+        assert labels == {task.id: Labels(name="align", tags={"run": "7"}), plain.id: Labels()}
+
+    play(database, story)
+
+
+def test_who_follows_all_tasks_is_woken_by_any(database):
+    new = new_task()
+
+    async def story(store):
+        async with asyncio.timeout(20):
+            for act in (lambda: store.create(new), lambda: store.cancel(new.id, LOCAL, 1.0)):
+                await store.moved(0.01)
+                waiter = asyncio.ensure_future(store.moved(60))
+                await act()
+                await waiter
 
     play(database, story)
 

@@ -96,7 +96,7 @@ PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST"),
     (
         b"access-control-allow-headers",
-        b"Authorization, Content-Type, Idempotency-Key, If-None-Match, TESK-Callback-URL",
+        b"Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, TESK-Callback-URL",
     ),
     (b"access-control-allow-private-network", b"true"),
     (b"access-control-max-age", b"600"),
