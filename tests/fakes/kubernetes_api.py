@@ -129,7 +129,9 @@ class KubernetesApi:
     def bookmark(self):
         self.version += 1
         for queue in self.watchers:
-            queue.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.version)}}})
+            # As a real one says it: null for what each pod has.
+            bare = {"metadata": {"resourceVersion": str(self.version), "creationTimestamp": None}}
+            queue.put_nowait({"type": "BOOKMARK", "object": bare | {"spec": {"containers": None}, "status": {}}})
 
     async def end_watches(self, how=None):
         """End all watches: as a server does by itself (None), with CUT, or with an object that is an ERROR."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from tesk.compute.kubernetes.credentials import Access
-from tesk.compute.kubernetes.objects import Line, Page, Rule, Status, WatchEvent
+from tesk.compute.kubernetes.objects import Line, Marked, Page, Rule, Status, WatchEvent
 from tesk.compute.kubernetes.refusals import Gone, Unanswered, no
 from tesk.compute.kubernetes.wire import Call, Wire
 
@@ -184,7 +184,10 @@ class Api:
                     if line.type == "ERROR":
                         status = msgspec.json.decode(line.object, type=Status)
                         raise no(status.code, status, None)
-                    event = WatchEvent(line.type, decode(line.object))
+                    said = line.object
+                    if line.type == "BOOKMARK":  # beside its version there is null where each real one has a list
+                        said = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(said, type=Marked)))
+                    event = WatchEvent(line.type, decode(said))
                 except msgspec.MsgspecError as error:
                     raise Unanswered(
                         f"the API server of the cluster said in a watch what is no event: {error}"

@@ -234,6 +234,12 @@ class Line(Struct, frozen=True):
     object: Raw
 
 
+class Marked(Struct, frozen=True):
+    """What counts of a bookmark's object."""
+
+    metadata: Raw = Raw(b"{}")
+
+
 class WatchEvent(Struct, Generic[T], frozen=True):
     """What a watch says: ADDED, MODIFIED, DELETED, or BOOKMARK, whose object has only its `resource_version`."""
 
