@@ -1,6 +1,7 @@
 """Who follows what tasks do: `curl -N` shows a task's life, and a server that is killed costs nobody an event."""
 
 import subprocess
+from contextlib import closing
 
 import pytest
 
@@ -10,13 +11,18 @@ from fakes.stubborn import Client
 
 
 @pytest.fixture
+def client(server):
+    with closing(Client(server.url)) as client:
+        yield client
+
+
+@pytest.fixture
 def server(tmp_path):
     with running(tmp_path) as server:
         yield server
 
 
-def test_curl_shows_the_life_of_a_task(server):
-    client = Client(server.url)
+def test_curl_shows_the_life_of_a_task(server, client):
     task = client.submit("true")
     client.until(task, "COMPLETE")
     said = subprocess.run(
@@ -31,8 +37,7 @@ def test_curl_shows_the_life_of_a_task(server):
     assert said.endswith("event: end\ndata: {}\n\n")
 
 
-def test_a_server_that_is_killed_costs_who_follows_no_event(server):
-    client = Client(server.url)
+def test_a_server_that_is_killed_costs_who_follows_no_event(server, client):
     heard, last = [], "0"
     tasks = [client.submit("sleep", "0.3") for _ in range(12)]
     for kill in (True, True, False):
