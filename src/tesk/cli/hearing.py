@@ -64,9 +64,10 @@ def hear_ends(
             told(state)
             looks.anew()
         now = time.monotonic()
-        if not asked and (now >= silent or (sent is not None and not move)):
+        gap = sent is not None and sent.kind == "gap"
+        if gap or (not asked and (now >= silent or (sent is not None and not move))):
             asked, silent = True, inf
-            for task_id in ends.unseen():
+            for task_id in ends.left() if gap else ends.unseen():
                 state = text_of(session.ask(session.calls.get(task_id, "MINIMAL")), "state")
                 if ends.told(task_id, state):
                     told(state)

@@ -1,10 +1,13 @@
 """`tesk list`: tasks, newest first."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 
 from tesk.cli.output import add_output_argument, print_document, print_table, talk
 from tesk.cli.session import Session, add_server_argument
+from tesk.cli.wait import PATIENCE
+from tesk.cli.watching import Watch
 from tesk.client.answers import Document, text_of
 from tesk.tes.state import State
 
@@ -22,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY[=VALUE]",
         help="only with this tag; all of several must be there",
     )
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="then print each task again as its state changes, until Ctrl-C"
+    )
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most N tasks (50); 0: all")
 
 
@@ -29,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Print them."""
     pairs = (each.partition("=") for each in args.tag)
     tags = tuple((key, value) for key, _, value in pairs)
+    if args.watch:
+        return _watch(args, tags)
     more = False
 
     def pages() -> Iterator[list[Document]]:
@@ -50,4 +58,34 @@ def run(args: argparse.Namespace) -> int:
         print_table(pages(), args.format)
     if more:
         talk(f"(there are more than {args.limit}; --limit 0 shows all)")
+    return 0
+
+
+def _watch(args: argparse.Namespace, tags: tuple[tuple[str, str], ...]) -> int:
+    """Print them, and each again as it changes."""
+    session = Session(args)
+    if not session.can("events"):
+        talk(f"{session.origin} does not tell what changes, as TESK does; looking again every few seconds")
+    watch = Watch(
+        session.patient(PATIENCE),
+        view="MINIMAL" if args.format == "name" else "BASIC",
+        limit=args.limit,
+        state=args.state,
+        name_prefix=args.name,
+        tags=tags,
+    )
+
+    def pages() -> Iterator[list[Document]]:
+        for page in watch.pages():
+            yield page
+            sys.stdout.flush()
+
+    if args.format in ("table", "wide"):
+        print_table(pages(), args.format)
+    for page in pages() if args.format not in ("table", "wide") else ():
+        for task in page:
+            if args.format == "name":
+                print(text_of(task, "id"), text_of(task, "state"))
+            else:
+                print_document(task, args.format)
     return 0

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _follow(session: Session, task_id: str, args: argparse.Namespace) -> bool:
     """Print executors as they go on, of a later attempt too; False where the server is not ours, and does not tell."""
-    if not session.abilities.get("logs"):
+    if not session.can("logs"):
         return False
     task = session.ask(session.calls.get(task_id, "BASIC"))
     every = range(len(list_of(task, "executors")))

@@ -44,12 +44,11 @@ class Session:
         self._sockets = Sockets(address.origin)
         self._abilities: Document | None = None
 
-    @property
-    def abilities(self) -> Document:
-        """What the server can do beside TES, {} where it is not ours; asked once."""
+    def can(self, ability: str) -> bool:
+        """Say whether the server, where it is ours, has an ability beside TES; asked once."""
         if self._abilities is None:
             self._abilities = self.ask(self.calls.abilities())
-        return self._abilities
+        return bool(self._abilities.get(ability))
 
     def follow(self, subscription: Subscription, ticks: Callable[[], float]) -> Iterator[Sent | None]:
         """As `Sockets.follow`."""

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Wait for all; the exit code is that of the first one that is not 0."""
     session = Session(args)
     ids = session.ids(args.ids)
-    if not session.abilities.get("events"):
+    if not session.can("events"):
         for task_id in ids:
             session.ask(session.calls.get(task_id, "MINIMAL"))  # a wrong id, or no server, is said at once
     session = session.patient(PATIENCE)

@@ -137,7 +137,7 @@ def wait_for_all(session: Session, task_ids: Sequence[str], timeout_seconds: flo
     """
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     ends = Ends(task_ids)
-    if session.abilities.get("events") and len(ends.states) <= MOST_TASKS:
+    if session.can("events") and len(ends.states) <= MOST_TASKS:
         if _hear(session, ends, until):
             return ends.states
         if until is not None and time.monotonic() >= until:

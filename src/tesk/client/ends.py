@@ -32,6 +32,10 @@ class Ends:
         """Return those of which nothing was heard yet."""
         return [task_id for task_id, state in self.states.items() if not state] if self._unseen else []
 
+    def left(self) -> list[str]:
+        """Return those that have not ended."""
+        return [task_id for task_id, state in self.states.items() if state not in TERMINAL]
+
     def still(self) -> tuple[str, str]:
         """Return the first that has not ended, and its state."""
         return next(each for each in self.states.items() if each[1] not in TERMINAL)
