@@ -23,12 +23,11 @@ from tesk.api.create import (
     body_in_time,
     idempotency_key,
     require_json,
-    slow,
 )
 from tesk.api.exchange import BODY_SETTING, JSON, Exchange
 from tesk.api.places import Outcome, Places, problems_in
 from tesk.caller import LOCAL, Caller
-from tesk.errors import BadRequest, Overloaded, Problem, RequestError, TooLarge, Unavailable
+from tesk.errors import BadRequest, Overloaded, Problem, RequestError, TooLarge
 from tesk.settings import Settings
 from tesk.store.rows import Callback, NewTask
 from tesk.store.store import Store
@@ -43,8 +42,11 @@ _FLAGS = {"": False, "false": False, "true": True}
 _AT_ONCE = 4
 """Batches in memory at a time."""
 _TURNS = 2
-_SLICE = 128
-"""Tasks of one slice: a few milliseconds of the loop, and of the store."""
+_SLICE = 512
+"""Tasks of one slice, which is one commit: some ten milliseconds of the store."""
+_SLICE_BYTES = 4 * 1024 * 1024
+_BREATH = 64
+"""Tasks that are read at a stretch: a millisecond, in which nobody else is served."""
 _WHOLE_SECONDS = 30.0
 """How long the store may take for all of a batch in one transaction."""
 _Numbered = tuple[str, bytes]
@@ -148,33 +150,26 @@ class Batch:
 
     async def _store_all(self, way: "_Way", news: Sequence[NewTask]) -> dict[str, RequestError]:
         """Store tasks; return why those are not stored that are not. Once the store takes no more, nothing is tried."""
-        if not news:
-            return {}
         try:
             if way.ended is not None:
                 raise way.ended
-            known = await self._store.standing([new.id for new in news]) if way.repeated else {}
+            if way.repeated and news:
+                known = await self._store.standing([new.id for new in news])
+                news = [new for new in news if new.id not in known]
+            if news:
+                await self._store_whole(news, PATIENCE_SECONDS)
         except RequestError as error:
             way.ended = error
             return dict.fromkeys([new.id for new in news], error)
-        stored = {new.id: self._store.create(new) for new in news if new.id not in known}
+        return {}
+
+    async def _store_whole(self, news: Sequence[NewTask], patience_seconds: float) -> None:
         try:
-            with self._create.deadlines.within(PATIENCE_SECONDS):
-                await asyncio.gather(*stored.values(), return_exceptions=True)
+            with self._create.deadlines.within(patience_seconds):
+                created = await self._store.create_all(news)
         except TimeoutError:
-            way.ended = self._create.too_slow()
-        refused, fresh = dict[str, RequestError](), 0
-        for task_id, future in stored.items():
-            wrong: BaseException | None = way.ended if future.cancelled() else future.exception()
-            if wrong is None:
-                fresh += not future.result().repeated
-            elif isinstance(wrong, RequestError):
-                refused[task_id] = wrong
-                way.ended = wrong if isinstance(wrong, Overloaded | Unavailable) else way.ended
-            else:
-                raise wrong
-        self._metrics.submitted(fresh)
-        return refused
+            raise self._create.too_slow() from None
+        self._metrics.submitted(sum(not each.repeated for each in created))
 
     # -- all or none -------------------------------------------------------------------------------------------------------
 
@@ -193,13 +188,8 @@ class Batch:
         if problems:
             raise bad_task(problems, "this batch, of which all tasks are stored or none")
         async with self._turns:
-            try:
-                with self._create.deadlines.within(_WHOLE_SECONDS):
-                    created = await self._store.create_all(news)
-            except TimeoutError:
-                raise slow("the tasks may have been stored, all of them, or none") from None
-        self._metrics.submitted(sum(not each.repeated for each in created))
-        await exchange.answer(200, _list([messages.create_task(each.id) for each in created]))
+            await self._store_whole(news, _WHOLE_SECONDS)
+        await exchange.answer(200, _list([messages.create_task(new.id) for new in news]))
 
 
 class _Reading:
@@ -216,9 +206,18 @@ class _Reading:
 
     async def slice(self, tasks: Sequence[_Numbered]) -> list[NewTask | RequestError]:
         """Return each as it is to be stored, or what is wrong with it. Large ones are read beside the loop."""
-        if sum(len(raw) for _, raw in tasks) < LARGE_BYTES:
-            return [self._read(*each) for each in tasks]
-        return await asyncio.to_thread(lambda: [self._read(*each) for each in tasks])
+        read = list[NewTask | RequestError]()
+        for start in range(0, len(tasks), _BREATH):
+            some = tasks[start : start + _BREATH]
+            if any(len(raw) > LARGE_BYTES for _, raw in some):
+                read += await asyncio.to_thread(self._read_all, some)
+            else:
+                read += self._read_all(some)
+                await asyncio.sleep(0)
+        return read
+
+    def _read_all(self, tasks: Sequence[_Numbered]) -> list[NewTask | RequestError]:
+        return [self._read(*each) for each in tasks]
 
     def _read(self, task_id: str, raw: bytes) -> NewTask | RequestError:
         limit = self._settings.server.body_limit_bytes
@@ -246,10 +245,10 @@ class _Way:
 
 
 def _sliced(tasks: Sequence[_Numbered]) -> Iterator[Sequence[_Numbered]]:
-    """Part tasks into slices; a large task has one of its own."""
+    """Part tasks into slices."""
     start = size = 0
     for end, (_, raw) in enumerate(tasks):
-        if end - start == _SLICE or (end > start and size + len(raw) >= LARGE_BYTES):
+        if end - start == _SLICE or (end > start and size + len(raw) > _SLICE_BYTES):
             yield tasks[start:end]
             start, size = end, 0
         size += len(raw)

@@ -18,6 +18,8 @@ _ROWS = 64
 Each statement that is stepped lets other threads have the interpreter and then waits for it; a row each would be slow
 while the event loop is busy.
 """
+_ROWS_OF_MANY = 512
+"""The same for batches, whose tasks are read meanwhile."""
 
 
 def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Created | Exception]:
@@ -80,8 +82,10 @@ def create(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Crea
 
 def insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert rows, many by each statement."""
-    for at in range(0, len(rows), _ROWS):
-        some = rows[at : at + _ROWS]
+    at = 0
+    while at < len(rows):
+        some = rows[at : at + (_ROWS_OF_MANY if len(rows) - at >= _ROWS_OF_MANY else _ROWS)]
+        at += len(some)
         statement = f"INSERT INTO {into} VALUES {', '.join([places] * len(some))}"
         connection.execute(statement, [value for row in some for value in row])
 
