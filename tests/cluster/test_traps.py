@@ -280,7 +280,7 @@ def test_trap_15_an_evicted_pod_is_lost_through_no_fault_of_the_task(pods_namesp
         attempt = new_attempt()
         await backend.start(attempt, small(shell("echo ready; sleep 1000")))
         await wait_for_words(backend, attempt, b"ready")
-        pod = await backend.api.get(path(backend, attempt), Pod)
+        pod = await backend.api.get(path(backend, attempt), Bare)
         assert pod.metadata.annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
         eviction = {
             "apiVersion": "policy/v1",

@@ -343,3 +343,10 @@ def test_nothing_is_missed_of_a_pod_that_went_before_any_program_ran() -> None:
     states = tuple(replace(each, state=over) for each in seen.status.container_statuses if each.name != "inputs")
     early = result(replace(seen, status=replace(seen.status, container_statuses=states)))
     assert (early.phase, early.notes) == (Phase.PREEMPTED, ())
+
+
+def test_of_what_stands_in_annotations_only_our_own_is_kept() -> None:
+    def written(found):
+        found["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = "[...]"
+
+    assert pod("done", written).metadata.annotations.keys() == {MEMO}

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 CONDITIONS: Final = frozenset({"DisruptionTarget", "PodScheduled"})
 """Those of a pod's conditions that are read."""
+OURS: Final = "tesk/"
+"""How the names of those of a pod's annotations begin that are read; what networks and meshes write there is none of them."""
 _SHORT = 4
 
 
@@ -118,7 +120,7 @@ class PodStatus(Struct, frozen=True, rename="camel", gc=False):
 
 
 class Pod(Struct, frozen=True, gc=False):
-    """A pod, as it is kept for each of ten thousand: without the conditions that nobody reads (`CONDITIONS`)."""
+    """A pod, as it is kept for each of ten thousand: without the conditions and annotations that nobody reads (`CONDITIONS`, `OURS`)."""
 
     metadata: Meta = Meta()
     spec: PodSpec = PodSpec()
@@ -132,7 +134,8 @@ class Pod(Struct, frozen=True, gc=False):
             if value not in meta.name or len(value) < _SHORT:
                 meta.labels[name] = intern(value)
         if meta.annotations:
-            force_setattr(meta, "annotations", {intern(name): value for name, value in meta.annotations.items()})
+            ours = {intern(name): intern(value) for name, value in meta.annotations.items() if name.startswith(OURS)}
+            force_setattr(meta, "annotations", ours)
         if meta.finalizers:
             force_setattr(meta, "finalizers", tuple([intern(each) for each in meta.finalizers]))
         _once(self.spec, "node_name", self.spec.node_name)
