@@ -18,13 +18,21 @@ class FakeTes(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(
-        self, *, base="/ga4gh/tes/v1", states=("QUEUED", "RUNNING", "COMPLETE"), script=(), tesk=False, logs=None
+        self,
+        *,
+        base="/ga4gh/tes/v1",
+        states=("QUEUED", "RUNNING", "COMPLETE"),
+        script=(),
+        tesk=False,
+        logs=None,
+        abilities=None,
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.base, self.states, self.script, self.tesk, self.logs = base, list(states), list(script), tesk, logs
         self.tasks: dict[str, dict] = {}
         self.looks: dict[str, int] = {}
         self.keys: dict[str, str] = {}
+        self.abilities = {"callbacks": True} | (abilities or {})
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.connections = 0
         self.lock = threading.Lock()
@@ -110,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = parse_qs(parts.query, keep_blank_values=True)
         if self.server.tesk and parts.path == "/tesk/v1/service-info":
-            return self._answer(200, {"callbacks": True})
+            return self._answer(200, self.server.abilities)
         path = parts.path.removeprefix(self.server.base)
         if not parts.path.startswith(self.server.base):
             return self._answer(404, {"detail": "no such path"})
