@@ -156,6 +156,21 @@ def test_a_database_that_is_gone_for_a_while_stops_nothing_and_starts_nothing_tw
     assert play(tmp_path, backend, story, make_store=FlakyStore) == 4
 
 
+def test_a_server_that_ends_without_its_database_gives_what_runs_its_grace_all_the_same(tmp_path):
+    backend = ScriptedBackend(script=("RUNNING",))
+
+    async def story(world):
+        task = await world.submit()
+        await world.until(task, "RUNNING")
+        world.store.gone = True
+        world.controller.stop_all(7)
+        await backend.until(lambda: backend.stopped)
+        world.store.gone = False
+        return backend.stopped == [(AttemptId(task, 1), 7)]
+
+    assert play(tmp_path, backend, story, make_store=FlakyStore)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_answers_that_get_lost_at_random_change_nothing_in_the_end(tmp_path, seed):
     backend = ScriptedBackend(script=WHOLE, capacity=small(cores=8))

@@ -15,9 +15,9 @@ from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId, Backend, Observation, Phase
 from tesk.compute.plan import Plan, make_plan
 from tesk.controller.admission import Need, need
-from tesk.controller.decide import STOPPING, Forget, Limits, Start, Stop, Wait, decide, is_news, say
+from tesk.controller.decide import STOPPING, Forget, Limits, Start, Stop, Wait, Why, decide, is_news, say
 from tesk.controller.lease import Tenure
-from tesk.errors import BackendUnavailable, CannotRun
+from tesk.errors import BackendUnavailable, CannotRun, Unavailable
 from tesk.store.rows import Claimed, Move
 from tesk.store.store import Store
 from tesk.tes.state import ACTIVE, State
@@ -139,7 +139,7 @@ class Reconciler:
                         return self._clock() + _SHORT_SECONDS
                     seen = failed
                 case Stop(why, grace):
-                    if why in STOPPING and not await self._say(held, STOPPING[why]):
+                    if not await self._leave_word(held, why):
                         return inf
                     async with asyncio.timeout(_CALL_SECONDS + grace):
                         await self._backend.stop(held.attempt, grace)
@@ -201,6 +201,15 @@ class Reconciler:
                 await self._say(held, str(later))
             raise
         return None
+
+    async def _leave_word(self, held: Held, why: Why) -> bool:
+        """Write down why an attempt is about to be asked to end; say whether the task is still held."""
+        try:
+            return why not in STOPPING or await self._say(held, STOPPING[why])
+        except Unavailable:
+            if why is not Why.SHUTDOWN:
+                raise
+            return True  # what ends with this server has its grace now or never
 
     async def _say(self, held: Held, sentence: str) -> bool:
         """Write a sentence into the attempt's `system_logs`, once; say whether the task is still held."""
