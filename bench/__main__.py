@@ -19,6 +19,7 @@ AREAS = (
     "engines",
     "commands",
     "callbacks",
+    "streams",
     "waits",
 )
 

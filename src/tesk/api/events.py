@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from msgspec import Struct, structs
 
 from tesk import operations
+from tesk.api.channel import Follower
 from tesk.api.create import body_in_time, require_json
 from tesk.api.deadline import Deadlines
 from tesk.api.exchange import Exchange, Headers
-from tesk.api.tail import Follower, Tail, sent
+from tesk.api.tail import Tail, sent
 from tesk.caller import LOCAL
 from tesk.errors import Unavailable
 from tesk.settings import ServerSettings

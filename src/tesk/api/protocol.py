@@ -9,11 +9,11 @@ none for the head of a request, nor for the time that a client may take.
 
 import asyncio
 import re
-import resource
 from functools import partial
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tesk.api.descriptors import connections_most
 from tesk.api.exchange import ABORT, CUT, OFFER, Again, Headers, refusal
 from tesk.errors import BadRequest
 
@@ -29,8 +29,6 @@ _REQUEST_SECONDS = 75.0
 """How long a request may be on its way, and a new connection silent; longer than a body may take by itself."""
 _SILENT_SECONDS = 1.0
 """How long one may be silent though others want to come."""
-_CONNECTIONS_SHARE = 2
-"""One of so many of this process's descriptors may be a connection; tasks need some, too."""
 
 
 class _Joined:
@@ -126,7 +124,7 @@ class Protocol(HttpToolsProtocol):
         self._joined = _Joined(transport)
         super().connection_made(self._joined)  # type: ignore[arg-type]  # it has what uvicorn asks of one
         self._waits_since = now = self.loop.time()
-        if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _CONNECTIONS_SHARE:
+        if len(self.connections) > connections_most():
             # Who has come and asks for nothing makes room for who comes now: strangers must not keep the owner out.
             silent = (
                 each for each in self.connections if isinstance(each, Protocol) and each.is_late(now, _SILENT_SECONDS)

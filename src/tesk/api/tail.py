@@ -1,7 +1,7 @@
 """One reader of the durable events for everybody who follows them in this process.
 
-A follower is a position and what is wanted. What is new is read once and handed to whom it concerns; who comes from
-further back, or has more waiting than a little, reads the table by themselves until they are near its end again.
+A follower is a position. What is new is read once, encoded once, and kept for a while by the channels that want it; who
+comes from further back, or does not keep up, reads the table by themselves until a channel has the rest.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from itertools import chain
 
 from msgspec import json
 
+from tesk.api.channel import Channel, Follower
+from tesk.api.descriptors import streams_most
 from tesk.errors import Unavailable
 from tesk.store.rows import Labels
 from tesk.store.store import Store
@@ -24,9 +26,9 @@ from tesk.tes.told import Told
 _log = logging.getLogger(__name__)
 
 _PAGE = 256
-_WAITING_MOST = 256
-"""Events that wait for one follower; with more it reads by itself."""
 _TASKS_AT_ONCE = 500
+_READS_AT_ONCE = 4
+"""Pages that are read for those who are behind: when all come back at once, others read, too."""
 _GATHER_SECONDS = 0.02
 """How long events are gathered after one came: many then cost as much as one."""
 _SOONEST_SECONDS, _LATEST_SECONDS = 0.05, 1.0
@@ -60,39 +62,6 @@ def beat(position: int) -> bytes:
     return b"id: %d\n\n" % position
 
 
-class Follower:
-    """One stream. `position`: all that is wanted up to there was sent, or waits."""
-
-    __slots__ = ("behind", "ended", "over", "position", "to_the_end", "waiting", "wake", "wanted")
-
-    def __init__(self, wanted: Wanted, position: int, *, behind: bool, to_the_end: bool) -> None:
-        self.wanted = wanted
-        self.position = position
-        self.behind = behind
-        self.to_the_end = to_the_end
-        self.over = False
-        """Nothing more comes."""
-        self.ended = False
-        """An end of a task was among what waited."""
-        self.waiting: list[bytes] = []
-        self.wake = asyncio.Event()
-
-    def tell(self, event: Event, text: bytes) -> None:
-        """Let an event wait, unless too many do."""
-        if len(self.waiting) >= _WAITING_MOST:
-            self.behind = True
-        else:
-            self.waiting.append(text)
-            self.position = event.position
-            self.ended = self.ended or event.state in TERMINAL
-        self.wake.set()
-
-    def leave(self) -> None:
-        """Want no more."""
-        self.over = True
-        self.wake.set()
-
-
 class Tail:
     """Reads on for as long as anybody follows. `closing` ends all of it."""
 
@@ -103,45 +72,62 @@ class Tail:
         self._opening = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
         self._position = 0
-        self._followers: set[Follower] = set()
-        self._by_task: defaultdict[str, set[Follower]] = defaultdict(set)
-        self._by_owner: defaultdict[str, set[Follower]] = defaultdict(set)
+        self._channels: dict[Wanted, Channel] = {}
+        self._by_task: defaultdict[str, set[Channel]] = defaultdict(set)
+        self._by_owner: defaultdict[str, set[Channel]] = defaultdict(set)
         self._by_label = 0
+        self._following = 0
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
 
     def __len__(self) -> int:
-        return len(self._followers)
+        return self._following
 
     async def join(self, wanted: Wanted, after: int | None, *, to_the_end: bool = False) -> Follower:
         """Begin after a position, or from now on; it may be over with the end of a task. Raises Unavailable for too many."""
-        if len(self._followers) >= self._limit:
+        most = min(self._limit, streams_most())
+        if self._following >= most:
             raise Unavailable(
-                f"{self._limit} streams of events are open here already (server.streams_limit)", retry_after_seconds=10
+                f"{most} streams of events are open here already (server.streams_limit, or half of the open files that the "
+                "system allows this server)",
+                retry_after_seconds=10,
             )
         async with self._opening:
             if self._reading is None or self._reading.done():
                 _, self._position = await self._store.span()
                 self._reading = asyncio.create_task(self._read_on())
                 self._reading.add_done_callback(_report)
-        position = self._position if after is None else after
-        follower = Follower(wanted, position, behind=position != self._position, to_the_end=to_the_end)
-        self._followers.add(follower)
-        self._by_label += wanted.by_label
-        for places, key in self._places(wanted):
-            places[key].add(follower)
+        channel = self._channels.get(wanted) or self._opened(wanted)
+        follower = Follower(channel, self._position if after is None else after, to_the_end=to_the_end)
+        channel.followers.add(follower)
+        self._following += 1
         return follower
 
     def leave(self, follower: Follower) -> None:
         """Stop following. Twice is once."""
-        if follower not in self._followers:
+        channel = follower.channel
+        if follower not in channel.followers:
             return
-        self._followers.remove(follower)
-        self._by_label -= follower.wanted.by_label
-        for places, key in self._places(follower.wanted):
-            places[key].discard(follower)
+        channel.followers.remove(follower)
+        self._following -= 1
+        if not channel.followers:
+            self._closed(channel)
+
+    def _opened(self, wanted: Wanted) -> Channel:
+        channel = self._channels[wanted] = Channel(wanted, self._position)
+        self._by_label += wanted.by_label
+        for places, key in self._places(wanted):
+            places[key].add(channel)
+        return channel
+
+    def _closed(self, channel: Channel) -> None:
+        del self._channels[channel.wanted]
+        self._by_label -= channel.wanted.by_label
+        for places, key in self._places(channel.wanted):
+            places[key].remove(channel)
             if not places[key]:
                 del places[key]
 
-    def _places(self, wanted: Wanted) -> Iterable[tuple[defaultdict[str, set[Follower]], str]]:
+    def _places(self, wanted: Wanted) -> Iterable[tuple[defaultdict[str, set[Channel]], str]]:
         if wanted.tasks:
             return [(self._by_task, task_id) for task_id in wanted.tasks]
         return [(self._by_owner, "" if wanted.owner is None else f"={wanted.owner}")]
@@ -149,49 +135,48 @@ class Tail:
     async def follow(self, follower: Follower, heartbeat_seconds: float) -> AsyncGenerator[bytes]:
         """Yield what a follower is to be sent, for ever or until it is over. Raises Unavailable."""
         while True:
-            if follower.waiting:
-                texts, follower.waiting = follower.waiting, []
-                yield b"".join(texts)
-            elif follower.over or (follower.ended and follower.to_the_end):
-                return
-            elif follower.behind:
+            if follower.behind and not follower.over:
                 async for piece in self._caught_up(follower):
                     yield piece
+            elif not follower.behind and (text := follower.take()):
+                yield text
+            elif follower.over or (follower.ended and follower.to_the_end):
+                return
             else:
                 follower.wake.clear()
                 try:
                     async with asyncio.timeout(heartbeat_seconds):
                         await follower.wake.wait()
                 except TimeoutError:
-                    yield beat(self._position)
+                    if follower.wake.is_set():
+                        continue
+                    yield beat(max(follower.position, self._position))
 
     # -- from further back ---------------------------------------------------------------------------------------------
 
     async def _caught_up(self, follower: Follower) -> AsyncGenerator[bytes]:
-        """Yield what came since the follower's position, until it is where all are."""
-        wanted = follower.wanted
-        while not follower.over:
+        """Yield what came since the follower's position, until its channel has the rest."""
+        wanted = follower.channel.wanted
+        named = sorted(wanted.tasks)
+        while follower.behind and not follower.over:
             # Whatever the tail has read by now is there to be read here, too.
             end = self._position
-            if len(wanted.tasks) <= _TASKS_AT_ONCE:
-                while page := await self._page(follower.position, wanted, sorted(wanted.tasks) or None):
-                    follower.position = page[-1].position
-                    if text := await self._texts(page, follower):
-                        yield text
-            else:
-                async for text in self._in_groups(follower, end):
+            if len(named) > _TASKS_AT_ONCE:
+                async for text in self._in_groups(follower, named, end):
                     yield text
-            follower.position = max(follower.position, end)
-            if self._position == end:
-                follower.behind = False
-                return
+                continue
+            page = await self._page(follower.position, wanted, named or None)
+            if text := await self._texts(page, follower):
+                yield text
+            follower.position = (
+                page[-1].position if len(page) == _PAGE else max(end, *(each.position for each in page[-1:]))
+            )
 
-    async def _in_groups(self, follower: Follower, end: int) -> AsyncGenerator[bytes]:
+    async def _in_groups(self, follower: Follower, tasks: Sequence[str], end: int) -> AsyncGenerator[bytes]:
         """Yield what there is up to a position, some tasks after the others: without numbers, but for one behind all of it."""
-        tasks = sorted(follower.wanted.tasks)
         for first in range(0, len(tasks), _TASKS_AT_ONCE):
             after = follower.position
-            while page := await self._page(after, follower.wanted, tasks[first : first + _TASKS_AT_ONCE]):
+            while page := await self._page(after, follower.channel.wanted, tasks[first : first + _TASKS_AT_ONCE]):
                 after = page[-1].position
                 if text := await self._texts(
                     [event for event in page if event.position <= end], follower, numbered=False
@@ -201,11 +186,13 @@ class Tail:
         yield beat(follower.position)
 
     async def _page(self, after: int, wanted: Wanted, group: Sequence[str] | None) -> Sequence[Event]:
-        return await self._store.events(after=after, limit=_PAGE, owner=wanted.owner, task_ids=group)
+        async with self._reads:
+            return await self._store.events(after=after, limit=_PAGE, owner=wanted.owner, task_ids=group)
 
     async def _texts(self, page: Sequence[Event], follower: Follower, *, numbered: bool = True) -> bytes:
-        labels = await self._labels(page) if follower.wanted.by_label else {}
-        fitting = [event for event in page if _fits(follower.wanted, event, labels)]
+        wanted = follower.channel.wanted
+        labels = await self._labels(page) if page and wanted.by_label else {}
+        fitting = [event for event in page if _fits(wanted, event, labels)]
         follower.ended = follower.ended or any(event.state in TERMINAL for event in fitting)
         return b"".join(sent(event, numbered=numbered) for event in fitting)
 
@@ -217,7 +204,7 @@ class Tail:
     async def _read_on(self) -> None:
         pause = _SOONEST_SECONDS
         try:
-            while self._followers and not self._closing.is_set():
+            while self._channels and not self._closing.is_set():
                 try:
                     page = await self._store.events(after=self._position, limit=_PAGE)
                     labels = await self._labels(page) if page and self._by_label else {}
@@ -231,23 +218,26 @@ class Tail:
                     await self._store.moved(pause)
                     await asyncio.sleep(_GATHER_SECONDS)
         finally:
-            for follower in self._followers:
-                follower.leave()
+            for channel in self._channels.values():
+                for follower in channel.followers:
+                    follower.leave()
 
     def _publish(self, page: Sequence[Event], labels: Mapping[str, Labels]) -> None:
+        told: set[Channel] = set()
         for event in page:
             self._position = event.position
             text = b""
-            for follower in chain(
+            for channel in chain(
                 self._by_task.get(event.task_id, ()),
                 self._by_owner.get(f"={event.owner}", ()),
                 self._by_owner.get("", ()),
             ):
-                if follower.behind or event.position <= follower.position:
-                    continue
-                if _fits(follower.wanted, event, labels):
+                if _fits(channel.wanted, event, labels):
                     text = text or sent(event)
-                    follower.tell(event, text)
+                    channel.keep(event, text)
+                    told.add(channel)
+        for channel in told:
+            channel.wake()
 
 
 def _report(reading: asyncio.Task[None]) -> None:
