@@ -18,7 +18,7 @@ from fakes.pod_backend import (
     story,
     until,
 )
-from tesk.compute.backend import AttemptId, Phase
+from tesk.compute.backend import AttemptId, Phase, Piece
 from tesk.compute.kubernetes.memo import FORGOTTEN, MEMO, VERDICT, Memo, memo, verdict
 from tesk.compute.kubernetes.objects import Meta, Pod
 from tesk.compute.kubernetes.pods import Pods
@@ -185,6 +185,28 @@ def test_a_log_that_may_not_be_read_is_no_fault_of_our_own() -> None:
         cluster.next(Answer(403, "pods/log is forbidden", "Forbidden"), where="/log")
         with pytest.raises(BackendUnavailable, match="forbidden"):
             await anext(aiter(backend.logs(ATTEMPT, 0, stream="combined", follow=True)))
+
+    story(body)
+
+
+def test_who_follows_a_log_whose_answer_ended_too_early_goes_on_behind_what_it_has() -> None:
+    async def body(cluster, backend):
+        log = cluster.logs["here", NAME, "executor-0"] = [b"one\n", b"two\n"]
+        await backend.start(ATTEMPT, PLAN)
+        show(cluster, "executor-runs")
+        await known(backend, lambda pod: pod.spec.node_name)
+        pieces = aiter(backend.logs(ATTEMPT, 0, stream="combined", follow=True))
+        wrote = [await anext(pieces)]
+        while sum(len(each.data) for each in wrote) < 8:
+            wrote.append(await anext(pieces))
+        next_one = asyncio.create_task(anext(pieces))
+        while not backend._pods._waiters:
+            await asyncio.sleep(0)
+        log.append(b"three\n")
+        show(cluster, "executor-runs")
+        assert await next_one == Piece("combined", 8, b"three\n")
+        assert b"".join(each.data for each in wrote) == b"one\ntwo\n"
+        await pieces.aclose()
 
     story(body)
 
