@@ -11,6 +11,7 @@ from functools import partial
 
 from tesk.callbacks.call import Calls
 from tesk.callbacks.host import Host
+from tesk.callbacks.modesty import Modesty
 from tesk.callbacks.verdict import judge
 from tesk.errors import Unavailable
 from tesk.settings import CallbacksSettings
@@ -52,6 +53,9 @@ class Sender:
         self._clock = clock
         self._begun = (clock(), time.monotonic())
         self._calls = Calls(settings, clock)
+        self._modesty = Modesty()
+        self._late = 0.0
+        """For how many seconds something waits that could be sent."""
         self._hosts: dict[str, Host] = {}
         self._users: Counter[str] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
@@ -90,9 +94,13 @@ class Sender:
                 following = await self._take_all()
             except Unavailable as gone:
                 _log.warning("Callbacks wait for the database: %s", gone)
-                following = loop.time() + _AGAIN_SECONDS
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
             busy = any(host.queue for host in self._hosts.values())
-            await asyncio.sleep(_BUSY_SECONDS if busy else _LOOK_SECONDS)
+            await self._modesty.pause(_BUSY_SECONDS if busy else _LOOK_SECONDS, self._late)
+            self._start_all()
+            if self._modesty.crowded:
+                continue
             for name in [name for name, host in self._hosts.items() if host.close_idle(loop.time())]:
                 del self._hosts[name]
             seconds = max(0.0, min(_IDLE_SECONDS, following - loop.time()))
@@ -107,13 +115,16 @@ class Sender:
         loop, now = asyncio.get_running_loop(), self._clock()
         following, after = loop.time() + _IDLE_SECONDS, ""
         by_host: dict[str, list[str]] = {}
-        more = True
+        oldest: dict[str, float] = {}
+        self._late, more = 0.0, True
         while more:
             page = await self._outbox.lanes(limit=_LANES, after=after)
             for one in page:
                 after = one.lane
                 if one.due <= now or one.due > now + FARTHEST_SECONDS:
-                    by_host.setdefault(origin_of(one.lane), []).append(one.lane)
+                    origin = origin_of(one.lane)
+                    by_host.setdefault(origin, []).append(one.lane)
+                    oldest[origin] = min(oldest.get(origin, now), one.due)
                 else:
                     following = min(following, loop.time() + one.due - now)
             more = len(page) == _LANES
@@ -121,7 +132,10 @@ class Sender:
             host = self._hosts.setdefault(origin, Host())
             if host.until > loop.time():
                 following = min(following, host.until)
-            elif (room := host.room) > 0:
+                continue
+            if not host.is_open:
+                self._late = max(self._late, now - oldest[origin])
+            if (room := host.room) > 0:
                 random.shuffle(lanes)
                 await self._take(host, lanes[:room], max(1, room // len(lanes)))
         return following
@@ -142,7 +156,7 @@ class Sender:
             owner = owner_of(out.lane)
             if host.until > loop.time() or loop.time() - taken > _FRESH_SECONDS:
                 self._write_down(out, (), max(0.0, host.until - loop.time()))
-            elif self._users[owner] >= settings.connections_per_user:
+            elif self._users[owner] >= settings.connections_per_user or not self._modesty.may_call():
                 host.queue.append((out, taken))
             else:
                 host.active += 1
@@ -166,11 +180,17 @@ class Sender:
         if (bug := task.exception()) is not None:
             _log.error("A callback could not be sent for a fault of ours", exc_info=bug)
         # A place that all, or the user, had too few of is for whoever waits; else the next of the host's own.
-        waiting = [each for each in self._hosts.values() if each.queue] if crowded else [host]
-        random.shuffle(waiting)
-        for each in waiting:
-            self._start(each)
+        if crowded:
+            self._start_all()
+        else:
+            self._start(host)
         self._freed.set()
+
+    def _start_all(self) -> None:
+        waiting = [host for host in self._hosts.values() if host.queue]
+        random.shuffle(waiting)
+        for host in waiting:
+            self._start(host)
 
     # -- send --------------------------------------------------------------------------------------------------------------------
 
