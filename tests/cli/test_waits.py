@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 
 from fakes.moves import run, submit
 from fakes.process import Server
@@ -23,7 +24,11 @@ def requests(served):
 
 
 def streams(served):
-    return int(re.search(r"tesk_event_streams (\d+)", served.get("/metrics").body.decode())[1])
+    return number(served.get("/metrics").body)
+
+
+def number(metrics):
+    return int(re.search(rb"tesk_event_streams (\d+)", metrics)[1])
 
 
 def test_a_wait_for_many_holds_one_stream_and_asks_nothing_of_any_task(tmp_path):
@@ -90,7 +95,7 @@ def test_a_wait_goes_on_over_a_server_that_is_killed_and_started(tmp_path):
         tasks = [client.submit("sh", "-c", f"sleep 4; exit {code}") for code in (0, 3)]
         tesk = Typed(tmp_path, server.url)
         process = tesk.start("wait", *tasks, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        client.until(tasks[0], "RUNNING", "COMPLETE")
+        until(lambda: number(urllib.request.urlopen(server.url + "/metrics", timeout=30).read()) == 1)
         server.kill()
         server.start()
         out, said = process.communicate(timeout=60)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from tesk.client import AsyncClient, Client, Patience
 from tesk.client.http1 import Origin, Request, Response
 from tesk.client.sent import Parser, Sent
 from tesk.client.subscription import Subscription
-from tesk.errors import BadRequest, NotFound, Unavailable, Unreachable
+from tesk.errors import BadRequest, NotEnded, NotFound, Unavailable, Unreachable
 from tesk.tes.state import State
 
 ORIGIN = Origin("a", 80, tls=False)
@@ -40,7 +41,7 @@ class Told(list):
 
 
 def subscription(told, **more):
-    return Subscription(ORIGIN, Request("GET", "/x"), Patience(busy=600, gone=100), ends=False, told=told, **more)
+    return Subscription(ORIGIN, Request("GET", "/x"), Patience(busy=600, gone=100), told=told, **more)
 
 
 def last_id(stream):
@@ -110,6 +111,9 @@ class Plain:
         for event in self._client.ended(tasks):
             yield event
 
+    async def wait(self, task, **more):
+        return await asyncio.to_thread(self._client.wait, task, **more)
+
     async def events(self, **more):
         for event in self._client.events(**more):
             yield event
@@ -157,5 +161,34 @@ def test_moves_come_by_what_they_are_of_and_go_on_behind_a_position(tmp_path, fa
                 behind = tes.events(tasks=tasks, after=seen[2].position)
                 assert (await anext(behind)) == seen[3]
                 await behind.aclose()
+
+    asyncio.run(story())
+
+
+def test_one_task_is_waited_for_by_its_events(tmp_path, face) -> None:
+    async def story():
+        with serve(tmp_path) as served:
+            (task,) = submit(served, 1)
+            before = served.get("/metrics").body.decode().count('route="/tasks/{id}"')
+            async with face(served.url) as tes, asyncio.timeout(30):
+                told, begun = [], threading.Event()
+
+                def hear(state):
+                    told.append(state)
+                    begun.set()
+
+                with pytest.raises(NotEnded, match=r"is still QUEUED after 0\.3 s"):
+                    await tes.wait(task, timeout_seconds=0.3)
+                waiting = asyncio.create_task(tes.wait(task, told=hear))
+                assert await asyncio.to_thread(begun.wait, 20)
+                await asyncio.to_thread(run, served, [task])
+                assert (await waiting).state is State.COMPLETE
+                assert told == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"]
+                with pytest.raises(NotFound):
+                    await tes.wait("0" * 26)
+            lines = served.get("/metrics").body.decode().splitlines()
+            asked = [line for line in lines if 'route="/tasks/{id}"' in line]
+            assert before == 0
+            assert asked == ['tesk_http_requests_total{route="/tasks/{id}",method="GET",code="200"} 1', *asked[1:]]
 
     asyncio.run(story())

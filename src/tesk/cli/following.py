@@ -2,6 +2,7 @@
 
 import sys
 from binascii import a2b_base64
+from math import inf
 
 from tesk.cli.output import printable, talk
 from tesk.cli.session import Session
@@ -13,7 +14,6 @@ from tesk.client.subscription import Trouble
 from tesk.errors import NotFound
 
 _PATIENCE = Patience(busy=PATIENCE.gone, gone=PATIENCE.gone)
-_FOREVER = 3600.0
 
 
 def follow(session: Session, task_id: str, executor: int | None, stream: str) -> None:
@@ -21,7 +21,7 @@ def follow(session: Session, task_id: str, executor: int | None, stream: str) ->
     patient = session.patient(_PATIENCE)
     subscription = patient.calls.logs(task_id, executor=executor, stream=stream, told=_broke)
     try:
-        for sent in patient.follow(subscription, lambda: _FOREVER):
+        for sent in patient.follow(subscription, lambda: inf):
             if sent is not None and sent.kind == "log":
                 _print(sent)
     except NotFound:

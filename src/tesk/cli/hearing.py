@@ -55,7 +55,7 @@ def hear_ends(
     asked, silent = False, inf
 
     def ticks() -> float:
-        return min(max(0.0, min(looks.due, until or inf, silent) - time.monotonic()), 3600.0)
+        return max(0.0, min(looks.due, until or inf, silent) - time.monotonic())
 
     for sent in session.follow(subscription, ticks):
         move = {} if sent is None else moved(sent)

@@ -46,9 +46,13 @@ class Session:
 
     def can(self, ability: str) -> bool:
         """Say whether the server, where it is ours, has an ability beside TES; asked once."""
+        return bool(self.abilities().get(ability))
+
+    def abilities(self) -> Document:
+        """Return what the server says that it can do beside TES, nothing where it is another's; asked once."""
         if self._abilities is None:
             self._abilities = self.ask(self.calls.abilities())
-        return bool(self._abilities.get(ability))
+        return self._abilities
 
     def follow(self, subscription: Subscription, ticks: Callable[[], float]) -> Iterator[Sent | None]:
         """As `Sockets.follow`."""

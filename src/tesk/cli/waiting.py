@@ -169,10 +169,9 @@ def _hear(session: Session, ends: Ends, until: float | None) -> bool:
     with spinner.turning():
         try:
             hear_ends(session, subscription, ends, told=told, look=story.look if alone else None, until=until)
-        except (RequestError, Unreachable, StrangeAnswer) as error:
+        except (RequestError, Unreachable, StrangeAnswer):
             # What stands between may keep a stream back, or know no such address: a long poll passes everywhere.
-            gone = isinstance(error, Unreachable) and not subscription.is_mute
-            if subscription.heard_any or gone:
+            if not subscription.is_kept_back:
                 raise
     return ends.over
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 
 from tesk.cli.output import talk
 from tesk.cli.session import Session
@@ -11,7 +12,6 @@ from tesk.client.ends import moved
 from tesk.client.subscription import Trouble
 from tesk.errors import NotFound
 
-_FOREVER = 3600.0
 _FIRST_PAUSE_SECONDS = 1.0
 _LAST_PAUSE_SECONDS = 15.0
 
@@ -49,7 +49,7 @@ class Watch:
             name_prefix=self._name_prefix or "",
             told=self._away,
         )
-        for sent in session.follow(subscription, lambda: _FOREVER):
+        for sent in session.follow(subscription, lambda: inf):
             if not listed:
                 # What moves from now on is told, so nothing is missed between.
                 yield from self._listed()

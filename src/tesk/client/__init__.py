@@ -4,14 +4,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tesk.client.bulk import Canceled
     from tesk.client.client import AsyncClient, Client
     from tesk.client.patience import Patience
     from tesk.client.results import ServedTask, ServiceInfo, TaskEvent
 
-__all__ = ["AsyncClient", "Client", "Patience", "ServedTask", "ServiceInfo", "TaskEvent"]
+__all__ = ["AsyncClient", "Canceled", "Client", "Patience", "ServedTask", "ServiceInfo", "TaskEvent"]
 
 _WHERE = {
     "AsyncClient": "tesk.client.client",
+    "Canceled": "tesk.client.bulk",
     "Client": "tesk.client.client",
     "Patience": "tesk.client.patience",
     "ServedTask": "tesk.client.results",

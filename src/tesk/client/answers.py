@@ -24,22 +24,43 @@ def document_of(answer: Response) -> Document:
 
 def error_of(origin: Origin, answer: Response) -> RequestError:
     """Return the error that an answer is, in the server's own words where it has any."""
+    error = _error(origin, answer.status, _json(answer.body), _start(answer.body), answer.headers.get("location", ""))
+    after = answer.headers.get("retry-after", "")
+    error.retry_after_seconds = int(after) if after.isdecimal() else None
+    return error
+
+
+def places_of(origin: Origin, answer: Response) -> list[str | RequestError]:
+    """Return what an answer to many tasks says of each: its id, or why it is not stored. Raises RequestError where it says nothing."""
     document = _json(answer.body)
+    places = document.get("tasks") if isinstance(document, dict) else None
+    if not isinstance(places, list):
+        raise error_of(origin, answer)
+    return [_place(origin, each if isinstance(each, dict) else {}) for each in places]
+
+
+def _place(origin: Origin, place: Document) -> str | RequestError:
+    task_id, error = place.get("id"), place.get("error")
+    if isinstance(task_id, str):
+        return task_id
+    status = error.get("status") if isinstance(error, dict) else None
+    if not isinstance(status, int):
+        raise StrangeAnswer(f"{origin} did not say what became of each task")
+    return _error(origin, status, error)
+
+
+def _error(origin: Origin, status: int, document: object, start: str = "", location: str = "") -> RequestError:
     said = ""
     problems: tuple[Problem, ...] = ()
     if isinstance(document, dict):
         words = (document.get(key) for key in ("detail", "msg", "message", "error", "title"))
         said = next((word for word in words if isinstance(word, str) and word), "")
         problems = _problems(document.get("problems"))
-    kind = _BY_STATUS.get(answer.status, RequestError)
-    detail = f"{origin} says: {said or _start(answer.body) or kind.title} ({answer.status})"
-    if location := answer.headers.get("location"):
+    kind = _BY_STATUS.get(status, RequestError)
+    detail = f"{origin} says: {said or start or kind.title} ({status})"
+    if location:
         detail += f"; it points to {location}"
-    after = answer.headers.get("retry-after", "")
-    seconds = int(after) if after.isdecimal() else None
-    if answer.status == BadRequest.status:
-        return BadRequest(detail, problems)
-    return kind(detail, retry_after_seconds=seconds)
+    return BadRequest(detail, problems) if status == BadRequest.status else kind(detail)
 
 
 def text_of(document: Document, *path: str) -> str:

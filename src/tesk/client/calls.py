@@ -14,11 +14,20 @@ from urllib.parse import quote, urlencode
 
 from tesk import __version__
 from tesk.client.address import Address
-from tesk.client.answers import Document, document_of, error_of
+from tesk.client.answers import Document, document_of, error_of, places_of
 from tesk.client.http1 import Request, Response
 from tesk.client.patience import Patience
 from tesk.client.subscription import Subscription, Told, untold
-from tesk.errors import NotEnded, NotFound, RequestError, StrangeAnswer, Unreachable
+from tesk.errors import (
+    BadRequest,
+    NotEnded,
+    NotFound,
+    Overloaded,
+    RequestError,
+    StrangeAnswer,
+    Unavailable,
+    Unreachable,
+)
 from tesk.tes.state import TERMINAL
 
 T = TypeVar("T")
@@ -40,6 +49,9 @@ LAST_POLL_SECONDS = 10.0
 _RESTART_SECONDS = 10.0
 """A server that is away for less is only begun anew."""
 
+_LONG_SECONDS = 300.0
+"""How long an answer about thousands of tasks may take."""
+
 
 class Calls:
     """The operations of one server. Holds no connection, but remembers where the API was found."""
@@ -52,6 +64,7 @@ class Calls:
             ("Accept", "application/json"),
             ("User-Agent", f"tesk/{__version__}"),
         )
+        self._abilities: Document | None = None
         if address.authorization:
             self._headers += (("Authorization", address.authorization),)
 
@@ -152,9 +165,41 @@ class Calls:
 
     # -- what is ours alone ------------------------------------------------------------------------------------------------
 
-    def extension(self, target: str, *, method: str = "GET") -> Call[Document]:
-        """Ask for something below `/tesk/v1` of a server that is TESK. What is posted must do no harm twice."""
-        return document_of((yield from self._retried(self._request(method, f"{self._address.root}/tesk/v1{target}"))))
+    def extension(self, target: str, *, method: str = "GET", body: bytes = b"") -> Call[Document]:
+        """Ask for something below `/tesk/v1` of a server that is TESK. What is posted, as JSON, must do no harm twice."""
+        headers = (("Content-Type", "application/json"),) if body else ()
+        request = self._request(
+            method, f"{self._address.root}/tesk/v1{target}", headers, body, _LONG_SECONDS if body else 60.0
+        )
+        return document_of((yield from self._retried(request)))
+
+    def batch(self, bodies: Sequence[bytes]) -> Call[list[str | RequestError]]:
+        """Submit many tasks, each JSON in one line, to a server that is TESK; return for each its id, or why it is not stored.
+
+        What may pass by itself is tried again, by the same key: nothing is stored twice. See `tesk.client.bulk`.
+        """
+        headers = (("Content-Type", "application/x-ndjson"), ("Idempotency-Key", os.urandom(16).hex()))
+        target = f"{self._address.root}/tesk/v1/tasks:batch"
+        request = self._request("POST", target, headers, b"\n".join(bodies), _LONG_SECONDS)
+        paused, pause = 0.0, 0.5
+        while True:
+            answer = yield from self._retried(request, taken=BadRequest.status)
+            places = places_of(self._address.origin, answer)
+            if len(places) != len(bodies):
+                raise StrangeAnswer(f"{self._address.origin} answered {len(places)} of {len(bodies)} tasks")
+            if paused >= self._patience.busy or not any(isinstance(each, Overloaded | Unavailable) for each in places):
+                return places
+            yield Pause(pause)
+            paused, pause = paused + pause, min(pause * 2, 10.0)
+
+    def cancel_matching(self, which: Document, *, everything: bool, dry_run: bool) -> Call[tuple[int, int]]:
+        """Cancel what fits a filter of a server that is TESK; return how many fit, and how many were canceled now."""
+        asked = {"filter": which, "dry_run": dry_run} | ({"all": True} if everything else {})
+        answer = yield from self.extension("/tasks:cancel", method="POST", body=json.dumps(asked).encode())
+        matched, canceled = answer.get("matched"), answer.get("canceled")
+        if not isinstance(matched, int) or not isinstance(canceled, int):
+            raise StrangeAnswer(f"{self._address.origin} did not say how many tasks it has canceled")
+        return matched, canceled
 
     def abilities(self) -> Call[Document]:
         """Return what a server that is TESK can do, {} where it is another's."""
@@ -170,7 +215,16 @@ class Calls:
         query = urlencode({"follow": "1", "stream": stream} | ({} if executor is None else {"executor": str(executor)}))
         target = f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/logs?{query}"
         request = self._request("GET", target)
-        return Subscription(self._address.origin, request, self._patience, ends=False, told=told)
+        return Subscription(self._address.origin, request, self._patience, told=told)
+
+    def moves_of(self, task_id: str) -> Call[Subscription | None]:
+        """Return the moves of one task from its first, as events until its end; None where the server has none to tell."""
+        if self._abilities is None:
+            self._abilities = yield from self.abilities()
+        if not self._abilities.get("events"):
+            return None
+        request = self._request("GET", f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/events")
+        return Subscription(self._address.origin, request, self._patience)
 
     def events(
         self,
@@ -190,9 +244,7 @@ class Calls:
         body = body_of({name: value for name, value in (asked | {"after": after}).items() if value})
         headers = (("Content-Type", "application/json"),)
         request = self._request("POST", f"{self._address.root}/tesk/v1/events", headers, body)
-        return Subscription(
-            self._address.origin, request, self._patience, ends=False, told=told, told_after=_RESTART_SECONDS
-        )
+        return Subscription(self._address.origin, request, self._patience, told=told, told_after=_RESTART_SECONDS)
 
     # -- below them ----------------------------------------------------------------------------------------------------------
 
@@ -230,8 +282,8 @@ class Calls:
     ) -> Request:
         return Request(method, target, (*self._headers, *headers), body, silence_seconds)
 
-    def _retried(self, request: Request) -> Call[Response]:
-        """Return a good answer, or raise; what may pass by itself is tried again as long as patience lasts."""
+    def _retried(self, request: Request, *, taken: int = 0) -> Call[Response]:
+        """Return a good answer, or one with the status `taken`, or raise; what may pass by itself is tried again as long as patience lasts."""
         paused, tries = 0.0, 0
         while True:
             tries += 1
@@ -244,7 +296,7 @@ class Calls:
                     raise
             else:
                 assert answer is not None
-                if answer.status < 400:
+                if answer.status < 400 or answer.status == taken:
                     return answer
                 error_answer = error_of(self._address.origin, answer)
                 passing = answer.status in (429, 503) or (answer.status in (502, 504) and request.method == "GET")

@@ -1,23 +1,27 @@
 """`Client` and `AsyncClient`: one TES server, typed. Both drive the same calls."""
 
+import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
 from tesk.client.address import parse
-from tesk.client.answers import Document
+from tesk.client.answers import Document, text_of
+from tesk.client.bulk import Canceled, Place, Which, cancel_matching, submit_many
 from tesk.client.calls import Call, Calls
-from tesk.client.ends import moved
+from tesk.client.ends import Ends, moved
 from tesk.client.patience import Patience
 from tesk.client.results import ServedTask, ServiceInfo, TaskEvent, served_task, service_info, task_event
 from tesk.client.sent import Sent
 from tesk.client.sockets import Sockets
 from tesk.client.streams import Streams
+from tesk.errors import NotEnded, RequestError, StrangeAnswer, Unreachable
 from tesk.tes.state import State
 from tesk.tes.task import Task
 from tesk.tes.view import View
@@ -65,6 +69,32 @@ class Client:
         """Submit a task; return its id. Sent again after a break only where that cannot run it twice."""
         return self._sockets.drive(self._calls.create(msgspec.json.encode(task)))
 
+    def submit_many(self, tasks: Iterable[Task | Mapping[str, object]]) -> Sequence[Place]:
+        """Submit tasks; return for each its id, or why it is not stored.
+
+        By one request for thousands where the server is TESK; elsewhere one after the other. What may pass by itself
+        (429, 503) is tried again first, and nothing is stored twice.
+        """
+        return self._sockets.drive(submit_many(self._calls, [msgspec.json.encode(task) for task in tasks]))
+
+    def cancel_matching(
+        self,
+        *,
+        states: Sequence[State] = (),
+        name_prefix: str = "",
+        tags: Mapping[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        everything: bool = False,
+        dry_run: bool = False,
+    ) -> Canceled:
+        """Ask for the end of what fits all that is given (`ids`: without name and tags); with `dry_run` count it only.
+
+        No `states`: those from which a task can be canceled. A tag with the value "" matches any value. `everything` says
+        that nothing else is given on purpose.
+        """
+        which = Which(states, name_prefix, tuple((tags or {}).items()), ids, everything)
+        return self._sockets.drive(cancel_matching(self._calls, which, dry_run=dry_run))
+
     def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
         """Return a task as it stands."""
         return self._sockets.drive(_get(self._calls, task_id, view))
@@ -91,7 +121,21 @@ class Client:
     def wait(
         self, task_id: str, *, timeout_seconds: float | None = None, told: Told = lambda _state: None
     ) -> ServedTask:
-        """Return the task (BASIC) once it has ended; `told` hears each state. Raises NotEnded at the timeout."""
+        """Return the task (BASIC) once it has ended; `told` hears each state. Raises NotEnded at the timeout.
+
+        A server with events is asked for them; another one by the long poll, or now and then.
+        """
+        hearing = _Hearing(task_id, timeout_seconds, told)
+        stream = self._sockets.drive(self._calls.moves_of(task_id))
+        try:
+            for sent in self._sockets.follow(stream, hearing.left) if stream is not None else ():
+                hearing.heard(sent)
+        except (RequestError, Unreachable, StrangeAnswer):
+            if stream is None or not stream.is_kept_back:
+                raise
+            stream, timeout_seconds = None, hearing.rest()
+        if stream is not None:
+            return self.get(task_id, View.BASIC)
         return self._sockets.drive(_wait(self._calls, task_id, timeout_seconds, told))
 
     def events(
@@ -157,6 +201,24 @@ class AsyncClient:
         """As `Client.create`."""
         return await self._streams.drive(self._calls.create(msgspec.json.encode(task)))
 
+    async def submit_many(self, tasks: Iterable[Task | Mapping[str, object]]) -> Sequence[Place]:
+        """As `Client.submit_many`."""
+        return await self._streams.drive(submit_many(self._calls, [msgspec.json.encode(task) for task in tasks]))
+
+    async def cancel_matching(
+        self,
+        *,
+        states: Sequence[State] = (),
+        name_prefix: str = "",
+        tags: Mapping[str, str] | None = None,
+        ids: Sequence[str] | None = None,
+        everything: bool = False,
+        dry_run: bool = False,
+    ) -> Canceled:
+        """As `Client.cancel_matching`."""
+        which = Which(states, name_prefix, tuple((tags or {}).items()), ids, everything)
+        return await self._streams.drive(cancel_matching(self._calls, which, dry_run=dry_run))
+
     async def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
         """As `Client.get`."""
         return await self._streams.drive(_get(self._calls, task_id, view))
@@ -185,6 +247,21 @@ class AsyncClient:
         self, task_id: str, *, timeout_seconds: float | None = None, told: Told = lambda _state: None
     ) -> ServedTask:
         """As `Client.wait`."""
+        hearing = _Hearing(task_id, timeout_seconds, told)
+        stream = await self._streams.drive(self._calls.moves_of(task_id))
+        try:
+            if stream is not None:
+                async with asyncio.timeout(hearing.rest()), contextlib.aclosing(self._streams.follow(stream)) as news:
+                    async for sent in news:
+                        hearing.heard(sent)
+        except TimeoutError:
+            hearing.heard(None)
+        except (RequestError, Unreachable, StrangeAnswer):
+            if stream is None or not stream.is_kept_back:
+                raise
+            stream, timeout_seconds = None, hearing.rest()
+        if stream is not None:
+            return await self.get(task_id, View.BASIC)
         return await self._streams.drive(_wait(self._calls, task_id, timeout_seconds, told))
 
     async def events(
@@ -215,6 +292,33 @@ class AsyncClient:
                     yield event
                     if not left:
                         return
+
+
+class _Hearing:
+    """What was heard of one task that is waited for, and for how long yet."""
+
+    def __init__(self, task_id: str, timeout_seconds: float | None, told: Told) -> None:
+        self._ends = Ends((task_id,))
+        self._timeout_seconds = timeout_seconds
+        self._until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._told = told
+
+    def left(self) -> float:
+        """Return how many seconds are left."""
+        return inf if self._until is None else max(0.0, self._until - time.monotonic())
+
+    def rest(self) -> float | None:
+        """Return the same, None for ever."""
+        return None if self._until is None else self.left()
+
+    def heard(self, sent: Sent | None) -> None:
+        """Hear an event, or that none came. Raises NotEnded at the timeout."""
+        move = {} if sent is None else moved(sent)
+        if move and self._ends.told(text_of(move, "id"), text_of(move, "state")):
+            self._told(text_of(move, "state"))
+        if not self._ends.over and not self.left():
+            task_id, state = self._ends.still()
+            raise NotEnded(f"task {task_id} is still {state or 'not seen'} after {self._timeout_seconds:g} s")
 
 
 def _event(sent: Sent) -> TaskEvent | None:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 from tesk.client.calls import Call, Pause, T
 from tesk.client.http1 import Origin, Reader, Request, Response, render
@@ -62,7 +63,7 @@ class Sockets:
                 connection.close()
         return reader.response()
 
-    def follow(self, subscription: Subscription, ticks: Callable[[], float] = lambda: 3600.0) -> Iterator[Sent | None]:
+    def follow(self, subscription: Subscription, ticks: Callable[[], float] = lambda: inf) -> Iterator[Sent | None]:
         """Yield the events of a stream as they come; None each time it begins, and when `ticks()` seconds brought none.
 
         Raises what `Subscription.broke` raises.
@@ -73,11 +74,11 @@ class Sockets:
                 with contextlib.closing(self._listen(subscription)) as line:
                     yield None
                     heard = time.monotonic()
-                    while (data := line.read(ticks())) is not None:
+                    while (data := line.read(min(ticks(), subscription.silence_seconds))) is not None:
                         if data:
                             heard = time.monotonic()
                             yield from subscription.heard(data)
-                        elif time.monotonic() - heard > subscription.silence_seconds:
+                        elif time.monotonic() - heard >= subscription.silence_seconds:
                             raise subscription.silent()
                         else:
                             yield None

@@ -32,7 +32,7 @@ def untold(_error: Trouble, _seconds: float) -> None:
 class Subscription:
     """One stream. A transport sends `request()`, gives what comes to `heard`, and waits for what `broke` says.
 
-    `ends`: whether the stream ends by itself, where all is told; else an end is a break. `told` hears of a break, once,
+    An event `end` is its end; an end without one is a break. `told` hears of a break, once,
     when it has lasted `told_after` seconds. `silence_seconds`: without even a heartbeat for so long, the connection is dead.
     """
 
@@ -42,7 +42,6 @@ class Subscription:
         request: Request,
         patience: Patience,
         *,
-        ends: bool,
         silence_seconds: float = 45.0,
         told: Told = untold,
         told_after: float = 0.0,
@@ -50,12 +49,12 @@ class Subscription:
         self._origin = origin
         self._request = request
         self._patience = patience
-        self._ends = ends
         self._told = told
         self._told_after = told_after
         self._has_told = False
         self._paused, self._pause = 0.0, _FIRST_PAUSE_SECONDS
         self._mute = 0
+        self._refused = False
         self._heard_now = False
         self._parser = Parser()
         self.silence_seconds = silence_seconds
@@ -67,6 +66,11 @@ class Subscription:
     def is_mute(self) -> bool:
         """Say whether something between keeps the stream back: who waits for it would wait for ever."""
         return self._mute >= _MUTE
+
+    @property
+    def is_kept_back(self) -> bool:
+        """Say whether there is no stream here whatever one does: only then another way is worth a try."""
+        return self.is_mute or (self._refused and not self.heard_any)
 
     def request(self) -> Request:
         """Return what is to be asked, to go on behind the last event."""
@@ -88,11 +92,11 @@ class Subscription:
 
     def ended(self, answer: Response) -> Trouble | None:
         """Return what is wrong with an answer that has come to its end, None where all was told."""
+        self._refused = answer.status not in _PASSING | {200}
         if answer.status >= 400:
             return error_of(self._origin, answer)
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             return StrangeAnswer(f"{self._origin} answered with no stream of events")
-        self.over = self.over or self._ends
         return None if self.over else Unreachable(f"{self._origin} broke the connection", sent=True)
 
     def silent(self) -> Unreachable:
