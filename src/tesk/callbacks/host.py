@@ -55,7 +55,8 @@ class Host:
         if not verdict.out_of_order:
             self._failures = 0
             self._successes += 1
-        else:
+        elif not self.is_open or now >= self.until:
+            # What was on its way when the circuit opened says no more than what opened it.
             self._failures += 1
             self._successes = 0
             if self.is_open:
