@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 import urllib.request
+from math import inf
 
 from fakes.moves import run, submit
 from fakes.process import Server
@@ -12,6 +13,7 @@ from fakes.served import serve as served_at
 from fakes.served import until
 from fakes.stubborn import Client
 from fakes.typed import Typed
+from tesk.cli.hearing import Looks
 from tesk.tes.state import State
 
 MANY = 200
@@ -92,7 +94,7 @@ def test_a_wait_goes_on_over_a_server_that_is_killed_and_started(tmp_path):
     server.wait_until_ready()
     client = Client(server.url)
     try:
-        tasks = [client.submit("sh", "-c", f"sleep 4; exit {code}") for code in (0, 3)]
+        tasks = [client.submit("sh", "-c", f"sleep 2; exit {code}") for code in (0, 3)]
         tesk = Typed(tmp_path, server.url)
         process = tesk.start("wait", *tasks, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         until(lambda: number(urllib.request.urlopen(server.url + "/metrics", timeout=30).read()) == 1)
@@ -105,6 +107,18 @@ def test_a_wait_goes_on_over_a_server_that_is_killed_and_started(tmp_path):
     finally:
         client.close()
         server.end()
+
+
+def test_a_task_that_does_not_move_is_looked_at_a_few_times_and_then_no_more():
+    now, looks = [0.0], []
+    looking = Looks(lambda: looks.append(now[0]), lambda: now[0])
+    while looking.due < inf:
+        now[0] = looking.due
+        looking.look()
+    assert looks == [2, 6, 14, 30, 62, 126, 254, 510, 1022]
+    looking.anew()
+    assert looking.due == now[0] + 2
+    assert Looks(None).due == inf
 
 
 def test_a_list_is_watched_as_it_changes(tmp_path):

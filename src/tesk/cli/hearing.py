@@ -19,22 +19,23 @@ _LOOKS = 9
 class Looks:
     """When to look at what events do not tell of a task: why it waits, what goes wrong and is tried again."""
 
-    def __init__(self, look: Callable[[], None] | None) -> None:
+    def __init__(self, look: Callable[[], None] | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._look = look
+        self._clock = clock
         self.due = inf
         self.anew()
 
     def anew(self) -> None:
         """Begin anew, since the task moved."""
         self._pause, self._left = _FIRST_LOOK_SECONDS, _LOOKS
-        self.due = inf if self._look is None else time.monotonic() + self._pause
+        self.due = inf if self._look is None else self._clock() + self._pause
 
     def look(self) -> None:
         """Look, where it is time to."""
-        if self._look is not None and time.monotonic() >= self.due:
+        if self._look is not None and self._clock() >= self.due:
             self._look()
             self._pause, self._left = self._pause * 2, self._left - 1
-            self.due = time.monotonic() + self._pause if self._left else inf
+            self.due = self._clock() + self._pause if self._left else inf
 
 
 def hear_ends(
