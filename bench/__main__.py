@@ -9,6 +9,7 @@ from bench.table import Figure, render, save
 
 AREAS = (
     "submissions",
+    "batches",
     "reads",
     "runs",
     "copies",

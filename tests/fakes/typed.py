@@ -40,9 +40,10 @@ class Typed:
         """Start `tesk WORDS`."""
         return subprocess.Popen([*COMMAND, *words], text=True, cwd=self.home, env=environment(**self.variables), **more)
 
-    def on_a_terminal(self, *words, **more):
-        """Return all that `tesk WORDS` wrote to a terminal, and its exit code."""
+    def on_a_terminal(self, *words, typing=b"", **more):
+        """Return all that `tesk WORDS` wrote to a terminal, and its exit code. `typing` is typed at it."""
         ours, theirs = pty.openpty()
+        os.write(ours, typing)
         process = self.start(*words, stdin=theirs, stdout=theirs, stderr=theirs, **more)
         os.close(theirs)
         seen = b""

@@ -16,6 +16,7 @@ from tesk.cli.session import Session, add_server_argument
 from tesk.cli.wait import PATIENCE
 from tesk.cli.waiting import wait_for
 from tesk.client.answers import Document
+from tesk.client.bulk import parts
 from tesk.client.calls import body_of
 from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.errors import BadDocument, BadRequest, RequestError
@@ -28,8 +29,8 @@ CONTENT_LIMIT_BYTES = LimitsSettings().content_bytes
 
 
 EPILOG = """\
-Ids are printed in the order of the files. Several tasks are sent side by side, but for the last, which is sent when all others
-are there: so it is @latest. Fields that TES does not know are named, and ignored. The exit code is 2 where a task was refused
+Ids are printed in the order of the files; the last task is @latest. Many go to a TESK server in one request, to others side
+by side, but for the last, which is sent when all others are there. Fields that TES does not know are named, and ignored. The exit code is 2 where a task was refused
 for what stands in it; the others are submitted all the same.
 """
 
@@ -65,28 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(tasks, args.format)
     session = Session(args)
-    ids, refused = [], list[RequestError]()
-    with ThreadPoolExecutor(max(1, min(args.parallel, len(tasks)))) as pool, _bar(len(tasks)) as advance:
-
-        def send(written: Written, task: Document) -> tuple[Written, Future[str]]:
-            return written, pool.submit(session.ask, session.calls.create(body_of(task)))
-
-        answers = [send(*each) for each in tasks[:-1]]
-        try:
-            # The last one is sent when all others are there: it is @latest then.
-            for each, answer in chain(answers, (send(*each) for each in tasks[-1:])):
-                try:
-                    ids.append(answer.result())
-                except RequestError as error:
-                    refused.append(error)
-                    _refused(each, error)
-                else:
-                    if args.format == "name":
-                        print(ids[-1], flush=True)
-                advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # the server is gone, or Ctrl-C: send no more
-            raise
+    with _bar(len(tasks)) as advance:
+        many = len(tasks) > 1 and session.can("batch")
+        ids, refused = (_in_batches if many else _one_by_one)(session, args, tasks, advance)
     if args.format != "name":
         print_document(
             [{"id": each} for each in ids] if len(tasks) > 1 else {"id": ids[0]} if ids else None, args.format
@@ -95,6 +77,58 @@ def run(args: argparse.Namespace) -> int:
         talk(f"tesk: {len(refused)} of {len(tasks)} tasks were refused")
     ended = _wait(args, ids) if args.wait else 0
     return ended or max((USAGE if is_wrong_input(each) else 1 for each in refused), default=0)
+
+
+Sent = tuple[list[str], list[RequestError]]
+"""The ids of tasks, and why others are none."""
+
+
+def _in_batches(
+    session: Session, args: argparse.Namespace, tasks: list[tuple[Written, Document]], advance: Callable[[], None]
+) -> Sent:
+    ids, refused, left = list[str](), list[RequestError](), iter(tasks)
+    for bodies in parts([body_of(task) for _, task in tasks], session.abilities()):
+        for place, (written, _) in zip(session.ask(session.calls.batch(bodies)), left, strict=False):
+            _told(args, written, place, ids, refused)
+            advance()
+    return ids, refused
+
+
+def _one_by_one(
+    session: Session, args: argparse.Namespace, tasks: list[tuple[Written, Document]], advance: Callable[[], None]
+) -> Sent:
+    ids, refused = list[str](), list[RequestError]()
+    with ThreadPoolExecutor(max(1, min(args.parallel, len(tasks)))) as pool:
+
+        def send(written: Written, task: Document) -> tuple[Written, Future[str]]:
+            return written, pool.submit(session.ask, session.calls.create(body_of(task)))
+
+        answers = [send(*each) for each in tasks[:-1]]
+        try:
+            # The last one is sent when all others are there: it is @latest then.
+            for written, answer in chain(answers, (send(*each) for each in tasks[-1:])):
+                try:
+                    place: str | RequestError = answer.result()
+                except RequestError as error:
+                    place = error
+                _told(args, written, place, ids, refused)
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the server is gone, or Ctrl-C: send no more
+            raise
+    return ids, refused
+
+
+def _told(
+    args: argparse.Namespace, written: Written, place: str | RequestError, ids: list[str], refused: list[RequestError]
+) -> None:
+    if isinstance(place, str):
+        ids.append(place)
+        if args.format == "name":
+            print(place, flush=True)
+    else:
+        refused.append(place)
+        _refused(written, place)
 
 
 def read_tasks(name: str) -> list[Written]:
