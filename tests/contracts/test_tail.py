@@ -11,12 +11,17 @@ from fakes.databases import opened
 from fakes.tasks import new_task
 from tesk.api.tail import Tail
 from tesk.caller import LOCAL
+from tesk.settings import ServerSettings
 from tesk.tes.following import Wanted
 
 BOUND_SECONDS = 60
 TASKS = 400
 EACH = 3
 """QUEUED, CANCELING, CANCELED."""
+
+
+def never():
+    raise AssertionError("nobody is slow here")
 
 
 async def write(store, news, seed):
@@ -35,9 +40,9 @@ async def hear(tail, wanted, count, seed, cut_off):
     """Follow until so many events have come, leaving and coming again after some of them; return (task, state) in order."""
     heard, last = [], 0
     while len(heard) < count:
-        follower = await tail.join(wanted, last)
+        follower = await tail.join(wanted, last, never)
         left = seed.randrange(1, 60) if cut_off else count
-        async with contextlib.aclosing(tail.follow(follower, 60)) as pieces:
+        async with contextlib.aclosing(tail.follow(follower)) as pieces:
             async for piece in pieces:
                 for block in piece.decode().split("\n\n")[:-1]:
                     last = int(re.search(r"^id: (\d+)$", block, re.MULTILINE)[1])
@@ -61,7 +66,7 @@ def test_each_move_is_heard_once_and_in_order(database, cut_off):
 
     async def whole():
         async with opened(database) as store, asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
-            tail = Tail(store, asyncio.Event(), limit=100)
+            tail = Tail(store, asyncio.Event(), ServerSettings())
             of_all = group.create_task(hear(tail, Wanted(), EACH * TASKS, seed, cut_off))
             of_ann = group.create_task(hear(tail, Wanted(owner="ann"), EACH * len(hers), seed, cut_off))
             named = group.create_task(hear(tail, Wanted(tasks=frozenset(hers[:20])), EACH * 20, seed, cut_off))
@@ -85,7 +90,7 @@ def test_another_server_s_moves_are_heard(postgres_url):
 
     async def whole():
         async with asyncio.timeout(BOUND_SECONDS), opened(postgres_url) as store, opened(postgres_url) as other:
-            tail = Tail(store, asyncio.Event(), limit=1)
+            tail = Tail(store, asyncio.Event(), ServerSettings())
             async with asyncio.TaskGroup() as group:
                 heard = group.create_task(hear(tail, Wanted(), EACH, random.Random(1), cut_off=False))
                 await other.create(new)
@@ -100,14 +105,14 @@ def test_who_has_much_waiting_reads_by_themselves_and_misses_nothing(database):
 
     async def whole():
         async with opened(database) as store, asyncio.timeout(BOUND_SECONDS):
-            tail = Tail(store, asyncio.Event(), limit=2)
-            idle = await tail.join(Wanted(), None)
+            tail = Tail(store, asyncio.Event(), ServerSettings())
+            idle = await tail.join(Wanted(), None, never)
             for first in range(0, len(news), 100):
                 await asyncio.gather(*(store.create(new) for new in news[first : first + 100]))
             # The other one has heard of all of them, from the same channel.
             assert len(await hear(tail, Wanted(), len(news), random.Random(1), cut_off=False)) == len(news)
             assert idle.behind
-            pieces, heard = tail.follow(idle, 60), 0
+            pieces, heard = tail.follow(idle), 0
             while heard < len(news):
                 heard += (await anext(pieces)).count(b"event: state")
             await pieces.aclose()

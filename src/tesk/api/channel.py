@@ -2,6 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Callable
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -23,19 +24,54 @@ _POSITION = itemgetter(0)
 
 
 class Follower:
-    """One stream. `position`: all that is wanted up to there was sent."""
+    """One stream. `position`: all that is wanted up to there was sent. `cut` ends it where it does not take what it is sent.
 
-    __slots__ = ("channel", "ended", "over", "position", "to_the_end", "wake")
+    Whoever sends says so in `sends_since` (of the loop's clock, None: nothing is under way) and `sent`: clocks of their own
+    would cost each of them more than the events.
+    """
 
-    def __init__(self, channel: "Channel", position: int, *, to_the_end: bool) -> None:
+    __slots__ = ("_news", "_waiter", "channel", "cut", "ended", "over", "position", "sends_since", "sent", "to_the_end")
+
+    def __init__(self, channel: "Channel", position: int, cut: Callable[[], None], *, to_the_end: bool) -> None:
         self.channel = channel
         self.position = position
+        self.cut = cut
         self.to_the_end = to_the_end
         self.over = False
         """Nothing more comes."""
         self.ended = False
         """An end of a task was among what came."""
-        self.wake = asyncio.Event()
+        self.sends_since: float | None = None
+        self.sent = asyncio.get_running_loop().time()
+        self._news = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Wake who waits for news."""
+        self._news = True
+        self._beat()
+
+    def _beat(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def news(self) -> bool:
+        """Return when there may be news, at once if there may have been since the last return; False: it is time to beat."""
+        if not self._news:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        news, self._news = self._news, False
+        return news
+
+    def look(self, now: float, heartbeat_seconds: float, slow_seconds: float) -> None:
+        """Do what it is time for."""
+        if self.sends_since is None:
+            if now - self.sent >= heartbeat_seconds:
+                self._beat()
+        elif now - self.sends_since >= slow_seconds:
+            self.sends_since = None
+            self.cut()
 
     @property
     def behind(self) -> bool:
@@ -45,7 +81,7 @@ class Follower:
     def leave(self) -> None:
         """Want no more."""
         self.over = True
-        self.wake.set()
+        self.wake()
 
     def take(self) -> bytes:
         """Return all that is kept and was not taken, b"" where that is nothing. It must not be behind."""
@@ -89,4 +125,4 @@ class Channel:
     def wake(self) -> None:
         """Wake all who follow."""
         for follower in self.followers:
-            follower.wake.set()
+            follower.wake()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from msgspec import Struct, structs
 
@@ -55,10 +55,6 @@ class TaskEvents(Struct, frozen=True, kw_only=True):
     events: tuple[TaskEvent, ...]
 
 
-class _Slow(Exception):  # noqa: N818  it is no error of ours
-    """A client does not take what it asked for."""
-
-
 class Events:
     """Serves events of one store. `closing` ends all streams: clients come again."""
 
@@ -66,7 +62,7 @@ class Events:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._tail = Tail(store, closing, limit=settings.streams_limit)
+        self._tail = Tail(store, closing, settings)
         self._deadlines = Deadlines()
         metrics.follows(lambda: len(self._tail))
 
@@ -96,8 +92,8 @@ class Events:
             past = await self._store.events(after=after, limit=_TASK_MOST, task_ids=(task_id,))
             await exchange.answer(200, b"".join((*map(sent, past), _END)), _HEADERS)
             return
-        follower = await self._tail.join(Wanted(tasks=frozenset((task_id,))), after, to_the_end=True)
-        await self._stream(exchange, follower, b"")
+        which = Wanted(tasks=frozenset((task_id,)))
+        await self._stream(exchange, await self._tail.join(which, after, self._cut(exchange), to_the_end=True))
 
     async def _asked(self, exchange: Exchange, which: Wanted, text: str) -> None:
         caller = exchange.caller or LOCAL
@@ -110,40 +106,36 @@ class Events:
         if after and (after > newest or after < oldest - 1):
             gap = b'event: gap\ndata: {"after":%d,"oldest":%d}\n\n' % (after, oldest)
             after = min(after, newest)
-        await self._stream(exchange, await self._tail.join(which, after), gap)
+        await self._stream(exchange, await self._tail.join(which, after, self._cut(exchange)), gap)
 
-    async def _stream(self, exchange: Exchange, follower: Follower, first: bytes) -> None:
+    async def _stream(self, exchange: Exchange, follower: Follower, first: bytes = b"") -> None:
         gone = asyncio.create_task(exchange.gone())
         gone.add_done_callback(lambda _: follower.leave())
+        clock, send = asyncio.get_running_loop().time, exchange.send
         try:
             exchange.status = 200
             headers = [*_HEADERS, *exchange.cors]
-            await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._write(exchange, _BEGIN + first)
-            async with contextlib.aclosing(self._tail.follow(follower, self._settings.heartbeat_seconds)) as pieces:
-                await self._write_all(exchange, pieces)
-            if follower.ended and follower.to_the_end:
-                await self._write(exchange, _END)
-            await exchange.send({"type": "http.response.body", "body": b""})
-        except _Slow:
-            self._metrics.dropped()
-            exchange.cut()
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": _BEGIN + first, "more_body": True})
+            async with contextlib.aclosing(self._tail.follow(follower)) as pieces:
+                async for piece in pieces:
+                    follower.sends_since = follower.sent = clock()
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    follower.sends_since = None
+            end = _END if follower.ended and follower.to_the_end else b""
+            await send({"type": "http.response.body", "body": end})
         except Unavailable:
             exchange.cut()
         finally:
             self._tail.leave(follower)
             gone.cancel()
 
-    async def _write_all(self, exchange: Exchange, pieces: AsyncIterator[bytes]) -> None:
-        async for piece in pieces:
-            await self._write(exchange, piece)
+    def _cut(self, exchange: Exchange) -> Callable[[], None]:
+        def cut() -> None:
+            self._metrics.dropped()
+            exchange.cut()
 
-    async def _write(self, exchange: Exchange, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._settings.slow_seconds):
-                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
-        except TimeoutError:
-            raise _Slow from None
+        return cut
 
 
 def shown(event: Event) -> TaskEvent:

@@ -7,7 +7,7 @@ comes from further back, or does not keep up, reads the table by themselves unti
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from msgspec import json
@@ -15,6 +15,7 @@ from msgspec import json
 from tesk.api.channel import Channel, Follower
 from tesk.api.descriptors import streams_most
 from tesk.errors import Unavailable
+from tesk.settings import ServerSettings
 from tesk.store.rows import Labels
 from tesk.store.store import Store
 from tesk.tes.event import Event
@@ -34,6 +35,7 @@ _GATHER_SECONDS = 0.02
 _SOONEST_SECONDS, _LATEST_SECONDS = 0.05, 1.0
 """How often at least is looked: one transaction of PostgreSQL may keep those after it from being seen for a moment."""
 _AGAIN_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 _UNKNOWN = Labels()
 
 
@@ -65,10 +67,12 @@ def beat(position: int) -> bytes:
 class Tail:
     """Reads on for as long as anybody follows. `closing` ends all of it."""
 
-    def __init__(self, store: Store, closing: asyncio.Event, *, limit: int) -> None:
+    def __init__(self, store: Store, closing: asyncio.Event, settings: ServerSettings) -> None:
         self._store = store
         self._closing = closing
-        self._limit = limit
+        self._limit = settings.streams_limit
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._slow_seconds = settings.slow_seconds
         self._opening = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
         self._position = 0
@@ -82,8 +86,13 @@ class Tail:
     def __len__(self) -> int:
         return self._following
 
-    async def join(self, wanted: Wanted, after: int | None, *, to_the_end: bool = False) -> Follower:
-        """Begin after a position, or from now on; it may be over with the end of a task. Raises Unavailable for too many."""
+    async def join(
+        self, wanted: Wanted, after: int | None, cut: Callable[[], None], *, to_the_end: bool = False
+    ) -> Follower:
+        """Begin after a position, or from now on; it may be over with the end of a task. Raises Unavailable for too many.
+
+        `cut` is called where what was sent is not taken for too long.
+        """
         most = min(self._limit, streams_most())
         if self._following >= most:
             raise Unavailable(
@@ -96,8 +105,10 @@ class Tail:
                 _, self._position = await self._store.span()
                 self._reading = asyncio.create_task(self._read_on())
                 self._reading.add_done_callback(_report)
+                looking = asyncio.create_task(self._look_on())
+                self._reading.add_done_callback(lambda _: looking.cancel())
         channel = self._channels.get(wanted) or self._opened(wanted)
-        follower = Follower(channel, self._position if after is None else after, to_the_end=to_the_end)
+        follower = Follower(channel, self._position if after is None else after, cut, to_the_end=to_the_end)
         channel.followers.add(follower)
         self._following += 1
         return follower
@@ -132,7 +143,7 @@ class Tail:
             return [(self._by_task, task_id) for task_id in wanted.tasks]
         return [(self._by_owner, "" if wanted.owner is None else f"={wanted.owner}")]
 
-    async def follow(self, follower: Follower, heartbeat_seconds: float) -> AsyncGenerator[bytes]:
+    async def follow(self, follower: Follower) -> AsyncGenerator[bytes]:
         """Yield what a follower is to be sent, for ever or until it is over. Raises Unavailable."""
         while True:
             if follower.behind and not follower.over:
@@ -142,15 +153,19 @@ class Tail:
                 yield text
             elif follower.over or (follower.ended and follower.to_the_end):
                 return
-            else:
-                follower.wake.clear()
-                try:
-                    async with asyncio.timeout(heartbeat_seconds):
-                        await follower.wake.wait()
-                except TimeoutError:
-                    if follower.wake.is_set():
-                        continue
-                    yield beat(max(follower.position, self._position))
+            elif not await follower.news():
+                yield beat(max(follower.position, self._position))
+
+    async def _look_on(self) -> None:
+        """Look after those who hear nothing for long, and those who do not take what they are sent."""
+        pause = min(_LOOK_SECONDS, self._heartbeat_seconds / 4, self._slow_seconds / 4)
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            for channel in self._channels.values():
+                for follower in channel.followers:
+                    follower.look(now, self._heartbeat_seconds, self._slow_seconds)
 
     # -- from further back ---------------------------------------------------------------------------------------------
 
@@ -168,9 +183,8 @@ class Tail:
             page = await self._page(follower.position, wanted, named or None)
             if text := await self._texts(page, follower):
                 yield text
-            follower.position = (
-                page[-1].position if len(page) == _PAGE else max(end, *(each.position for each in page[-1:]))
-            )
+            reached = page[-1].position if page else 0
+            follower.position = reached if len(page) == _PAGE else max(end, reached)
 
     async def _in_groups(self, follower: Follower, tasks: Sequence[str], end: int) -> AsyncGenerator[bytes]:
         """Yield what there is up to a position, some tasks after the others: without numbers, but for one behind all of it."""
