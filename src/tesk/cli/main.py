@@ -12,6 +12,7 @@ from tesk import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("tesk.cli.serve", "start a server on this machine"),
+    "listener": ("tesk.cli.listener", "hear of tasks of TES servers, and tell those who wait"),
     "run": ("tesk.cli.run", "run one command as a task, wait, print what it prints"),
     "submit": ("tesk.cli.submit", "submit tasks from YAML or JSON"),
     "list": ("tesk.cli.list", "list tasks, newest first"),

@@ -3,6 +3,7 @@
 from tesk.settings.callbacks import CallbackKey, CallbacksSettings
 from tesk.settings.containers import ContainersSettings
 from tesk.settings.kubernetes import KubernetesSettings, ParameterRule, TagNamespace
+from tesk.settings.listener import ListenerSettings
 from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import (
     AzContainer,
@@ -49,6 +50,7 @@ __all__ = [
     "InfoSettings",
     "KubernetesSettings",
     "LimitsSettings",
+    "ListenerSettings",
     "LocalSettings",
     "LogSettings",
     "MachineSettings",

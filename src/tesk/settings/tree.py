@@ -8,6 +8,7 @@ from tesk.settings.callbacks import CallbacksSettings
 from tesk.settings.containers import ContainersSettings
 from tesk.settings.kinds import Amount, Paths, Port, Positive, Seconds, Secret, says
 from tesk.settings.kubernetes import KubernetesSettings
+from tesk.settings.listener import ListenerSettings
 from tesk.settings.machine import MachineSettings
 from tesk.settings.storage import StorageSettings
 
@@ -215,6 +216,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     containers: ContainersSettings = ContainersSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     callbacks: CallbacksSettings = CallbacksSettings()
+    listener: ListenerSettings = ListenerSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     limits: LimitsSettings = LimitsSettings()
     retention: RetentionSettings = RetentionSettings()

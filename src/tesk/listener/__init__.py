@@ -1,0 +1,6 @@
+"""Hear of the moves of tasks on any number of TES servers, and tell those who wait: a service, or inside another program."""
+
+from tesk.listener.heard import Unheard
+from tesk.listener.listener import Listener
+
+__all__ = ["Listener", "Unheard"]

@@ -1,0 +1,266 @@
+"""The listener's HTTP: callbacks in; states, waits and streams out. An ASGI application without a framework."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+from starlette.types import Receive, Scope, Send
+
+from tesk.client.address import parse
+from tesk.errors import BadDocument, BadRequest, Forbidden, NotFound, RequestError, Unavailable
+from tesk.listener.door import READ, TELL, Door, digest, new_token
+from tesk.listener.feed import Feed, Sought
+from tesk.listener.heard import check_id, read, unheard
+from tesk.listener.ledger import SIGNED, Ledger, Pass, Subscription
+from tesk.listener.request import METRICS, TEXT, Gone, Request
+from tesk.listener.stream import stream
+from tesk.listener.taking import Taking
+from tesk.settings import ListenerSettings
+from tesk.tes import messages
+from tesk.tes.following import position
+
+_CALLBACK_MOST_BYTES = 64 * 1024
+_IDS_MOST_BYTES = 4 * 1024 * 1024
+_IDS_MOST = 10_000
+_DATABASE_SECONDS = 3.0
+_BUG = RequestError("the listener has a fault; its log says which")
+
+encode = msgspec.json.Encoder().encode
+
+
+class _NewSubscription(Struct, frozen=True, forbid_unknown_fields=True):
+    server: str = ""
+    server_token: str = ""
+
+
+class _Tasks(Struct, frozen=True, forbid_unknown_fields=True):
+    tasks: tuple[str, ...]
+
+
+class _Following(Struct, frozen=True, forbid_unknown_fields=True):
+    tasks: tuple[str, ...] = ()
+    ends: bool = False
+    after: str = ""
+
+
+class _Made(Struct, frozen=True):
+    id: str
+    callback_url: str
+    token: str
+
+
+class App:
+    """See docs/listener.md for the routes. `url` gives the address under which TES servers reach it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        door: Door,
+        feed: Feed,
+        taking: Taking,
+        settings: ListenerSettings,
+        *,
+        url: Callable[[], str],
+        metrics: Callable[[], str],
+    ) -> None:
+        self._ledger = ledger
+        self._door = door
+        self._feed = feed
+        self._taking = taking
+        self._settings = settings
+        self._url = url
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive, send)
+        try:
+            await self._serve(request)
+        except RequestError as error:
+            await request.refuse(error)
+        except Gone:
+            pass
+        except BaseException:
+            # We have a bug, or are canceled: the exception goes on into the log, the client gets an answer.
+            if not request.status:
+                await request.refuse(_BUG)
+            raise
+
+    async def _serve(self, request: Request) -> None:
+        _, word, rest = (*request.path.split("/", 2), "")[:3]
+        match request.method, word, rest:
+            case "POST", "webhook", token:
+                await self._take(request, token or None)
+            case "GET", "livez" | "readyz" | "metrics", "":
+                await self._health(request, word)
+            case _:
+                await self._asked(request, word, rest)
+
+    async def _asked(self, request: Request, word: str, rest: str) -> None:
+        # Callbacks come under names that are not ours to know; all else is asked by a client.
+        self._door.check_page(request.headers)
+        match request.method, word, rest:
+            case "GET", "webhook", task_id if task_id:
+                await self._plain_state(request, task_id)
+            case "GET", "tasks", task_id if task_id:
+                await self._task(request, task_id)
+            case "POST", "tasks", "":
+                await self._expect(request)
+            case "GET", "events", "":
+                await self._follow(request, _following(_query(request, "task", "ends", "after")))
+            case "POST", "events", "":
+                await self._follow(request, await request.read(_Following, _IDS_MOST_BYTES))
+            case "POST", "subscriptions", "":
+                await self._subscribe(request)
+            case "DELETE", "subscriptions", name if name:
+                await self._unsubscribe(request, name)
+            case _, "webhook" | "tasks" | "events" | "subscriptions" | "livez" | "readyz" | "metrics", _:
+                said = f"{request.path[:200]} is not asked with {request.method[:20]}"
+                await request.answer(405, messages.error(405, "Method not allowed", said))
+            case _:
+                raise NotFound(f"there is no {request.path[:200]}")
+
+    # -- callbacks -------------------------------------------------------------------------------------------------------
+
+    async def _take(self, request: Request, token: str | None) -> None:
+        if b"origin" in request.headers:
+            raise Forbidden("web pages may not use this listener")
+        body = await request.body(_CALLBACK_MOST_BYTES)
+        teller = await self._door.teller(token, request.headers, body)
+        await self._taking.take(read(body, teller.subscription, time.time()), asks=teller.asks)
+        await request.answer(204)
+
+    # -- states and waits ------------------------------------------------------------------------------------------------
+
+    async def _plain_state(self, request: Request, task_id: str) -> None:
+        """As the callback branch of cwl-tes asks."""
+        reader = await self._door.reader(request.headers.get(b"authorization"))
+        found = await self._ledger.get(task_id, _subscription(reader))
+        if found is None:
+            raise NotFound(f"nothing was heard of a task {task_id[:256]}")
+        await request.answer(200, found.state.encode(), TEXT)
+
+    async def _task(self, request: Request, task_id: str) -> None:
+        reader = await self._door.reader(request.headers.get(b"authorization"))
+        check_id(task_id)
+        given = _query(request, "wait", "state")
+        seconds = self._seconds(given)
+        known = (given.get("state") or [""])[0]
+        found = await self._ledger.get(task_id, _subscription(reader)) or unheard(task_id)
+        if seconds:
+            if not found.sequence:
+                await self._expected(reader, (task_id,))
+            found = await self._feed.next(task_id, _subscription(reader), seconds, known)
+        await request.answer(200, encode(found))
+
+    async def _expect(self, request: Request) -> None:
+        reader = await self._door.reader(request.headers.get(b"authorization"))
+        asked = await request.read(_Tasks, _IDS_MOST_BYTES)
+        await self._expected(reader, _checked(asked.tasks))
+        await request.answer(204)
+
+    async def _expected(self, reader: Pass | None, task_ids: Sequence[str]) -> None:
+        """Tasks of which nothing comes at all are asked for, too."""
+        subscription, asks = (
+            (SIGNED, bool(self._settings.server)) if reader is None else (reader.subscription, reader.asks)
+        )
+        now = time.time()
+        if asks:
+            await self._ledger.expect(subscription, task_ids, now, now + self._settings.quiet_seconds)
+
+    def _seconds(self, given: dict[str, list[str]]) -> float:
+        text = (given.get("wait") or ["0"])[0]
+        if not (text.isascii() and text.isdecimal() and len(text) < 6):
+            raise BadRequest("wait: must be a whole number of seconds")
+        return min(float(text), self._settings.wait_limit_seconds)
+
+    async def _follow(self, request: Request, asked: _Following) -> None:
+        reader = await self._door.reader(request.headers.get(b"authorization"))
+        last = request.headers.get(b"last-event-id", b"").decode("latin-1")
+        after = position(last, "Last-Event-ID") if last else position(asked.after, "after")
+        ids = _checked(asked.tasks)
+        if ids:
+            await self._expected(reader, ids)
+        sought = Sought(_subscription(reader), frozenset(ids), asked.ends)
+        await stream(request, self._feed, self._ledger, self._settings, sought, after=after)
+
+    # -- subscriptions ---------------------------------------------------------------------------------------------------
+
+    async def _subscribe(self, request: Request) -> None:
+        if await self._door.reader(request.headers.get(b"authorization")) is not None:
+            raise Forbidden("a subscription's own token makes no other subscriptions: use the listener's")
+        asked = await request.read(_NewSubscription, _CALLBACK_MOST_BYTES)
+        name = uuid.uuid4().hex
+        try:
+            tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token)
+        except BadDocument as error:
+            raise BadRequest(f"server: {error}") from error
+        await request.answer(201, encode(_Made(name, f"{self._url()}/webhook/{tell}", own)))
+
+    async def _unsubscribe(self, request: Request, name: str) -> None:
+        reader = await self._door.reader(request.headers.get(b"authorization"))
+        if reader is not None and reader.subscription != name:
+            raise NotFound(f"there is no subscription {name[:100]}")
+        if not await self._ledger.unsubscribe(name):
+            raise NotFound(f"there is no subscription {name[:100]}")
+        self._door.forget()
+        await request.answer(204)
+
+    # -- for whoever watches ---------------------------------------------------------------------------------------------
+
+    async def _health(self, request: Request, word: str) -> None:
+        if word == "metrics":
+            await request.answer(200, self._metrics().encode(), METRICS)
+            return
+        if word == "readyz":
+            try:
+                async with asyncio.timeout(_DATABASE_SECONDS):
+                    await self._ledger.ping()
+            except (Unavailable, TimeoutError) as error:
+                raise Unavailable("the database does not answer", retry_after_seconds=5) from error
+        await request.answer(200, b'{"status":"ok"}')
+
+
+async def subscribe(ledger: Ledger, name: str, server: str, server_token: str) -> tuple[str, str]:
+    """Make a subscription, or let more tokens be good for one; return those to tell and to read with. Raises BadDocument."""
+    if server:
+        parse(server, server_token or None)
+    tell, own = new_token(), new_token()
+    await ledger.subscribe(
+        Subscription(id=name, server=server, server_token=server_token),
+        ((digest(tell), TELL), (digest(own), READ)),
+        time.time(),
+    )
+    return tell, own
+
+
+def _subscription(reader: Pass | None) -> str | None:
+    return None if reader is None else reader.subscription
+
+
+def _query(request: Request, *names: str) -> dict[str, list[str]]:
+    given = parse_qs(request.query.decode("latin-1"), keep_blank_values=True, max_num_fields=_IDS_MOST)
+    for name in given:
+        if name not in names:
+            raise BadRequest(f"there is no parameter {name[:100]!r} here; there are {', '.join(names)}")
+    return given
+
+
+def _following(given: dict[str, list[str]]) -> _Following:
+    ends = (given.get("ends") or ["false"])[-1]
+    if ends not in ("true", "false"):
+        raise BadRequest("ends: must be true or false")
+    return _Following(tuple(given.get("task", ())), ends == "true", (given.get("after") or [""])[-1])
+
+
+def _checked(task_ids: Sequence[str]) -> tuple[str, ...]:
+    if len(task_ids) > _IDS_MOST:
+        raise BadRequest(f"tasks: at most {_IDS_MOST} ids, not {len(task_ids)}")
+    for task_id in task_ids:
+        check_id(task_id)
+    return tuple(dict.fromkeys(task_ids))

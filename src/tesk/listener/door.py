@@ -1,0 +1,152 @@
+"""Who may tell and who may read: signatures, tokens, and on loopback everybody of this machine."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from tesk.errors import Forbidden, SettingsError, Unauthenticated
+from tesk.listener.ledger import SIGNED, Ledger, Pass
+from tesk.settings import ListenerSettings
+from tesk.signature import BadKey, Unverified, open_key, verify
+
+TELL, READ = "tell", "read"
+_TOKEN_MOST = 128
+_TOKEN_LEAST = 20
+_REMEMBERED = 10_000
+_REMEMBERED_SECONDS = 10.0
+"""So long a token may be good after another listener has forgotten it."""
+
+
+class Door:
+    """Says whose a request is. Raises SettingsError for keys that are none."""
+
+    def __init__(self, ledger: Ledger, settings: ListenerSettings) -> None:
+        for number, key in enumerate(settings.keys):
+            try:
+                open_key(key)
+            except BadKey as error:
+                raise SettingsError(f"listener.keys[{number}]: {error}") from error
+        if settings.token and len(settings.token) < _TOKEN_LEAST:
+            raise SettingsError(f"listener.token: has fewer than {_TOKEN_LEAST} characters: openssl rand -hex 24")
+        if settings.plain and not is_loopback(settings.host):
+            raise SettingsError("listener.plain: anybody could tell lies; only a listener on loopback may believe them")
+        if not settings.token and not is_loopback(settings.host):
+            raise SettingsError(
+                f"listener.token: without it only a loopback address is served, and {settings.host} is none"
+            )
+        self._ledger = ledger
+        self._settings = settings
+        self._asks = bool(settings.server)
+        self._known: OrderedDict[bytes, tuple[float, Pass | None]] = OrderedDict()
+
+    async def teller(self, token: str | None, headers: Mapping[bytes, bytes], body: bytes) -> Pass:
+        """Return whose callback this is. Raises Unauthenticated, Unavailable."""
+        if token is not None:
+            found = await self._lookup(token)
+            if found is None or found.kind != TELL:
+                raise Unauthenticated("the token in the path of this callback is not known here")
+            return found
+        if self._settings.keys:
+            said = {
+                name: headers.get(name.encode(), b"").decode("latin-1")
+                for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+            }
+            if said["webhook-signature"] or not self._settings.plain:
+                try:
+                    verify(
+                        self._settings.keys,
+                        said,
+                        body,
+                        now=time.time(),
+                        tolerance_seconds=self._settings.tolerance_seconds,
+                    )
+                except Unverified as error:
+                    raise Unauthenticated(f"this callback cannot be believed: {error}") from error
+                return Pass(SIGNED, TELL, self._asks)
+        if self._settings.plain:
+            return Pass(SIGNED, TELL, self._asks)
+        raise Unauthenticated(
+            "nobody can say who sent this: sign callbacks with a key that is named here (listener.keys), or put the token of "
+            "a subscription into their path (POST /subscriptions)"
+        )
+
+    async def reader(self, authorization: bytes | None) -> Pass | None:
+        """Return the subscription that may be read, None for all. Raises Unauthenticated, Unavailable."""
+        if authorization is None:
+            if self._settings.token:
+                raise Unauthenticated("this listener wants to know who asks: send a bearer token")
+            return None
+        scheme, _, given = authorization.partition(b" ")
+        token = given.strip().decode("latin-1")
+        if scheme.lower() == b"bearer" and token:
+            if self._settings.token and hmac.compare_digest(token.encode(), self._settings.token.encode()):
+                return None
+            found = await self._lookup(token)
+            if found is not None and found.kind == READ:
+                return found
+        raise Unauthenticated("the token is not known here")
+
+    def forget(self) -> None:
+        """Look tokens up again."""
+        self._known.clear()
+
+    def check_page(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Forbidden for what a web page has its browser ask: none is to use a listener."""
+        site = headers.get(b"sec-fetch-site")
+        if b"origin" in headers or site not in (None, b"none", b"same-origin"):
+            raise Forbidden("web pages may not use this listener")
+        # Without a token it is the host's name that shows a page whose own name was made to point here.
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._settings.token and not is_address(name_of(host)) and name_of(host) != self._settings.host:
+            raise Forbidden(f"the name {host[:100]!r} in `Host` is not this listener's: use localhost or its address")
+
+    async def _lookup(self, token: str) -> Pass | None:
+        if len(token) > _TOKEN_MOST:
+            return None
+        key, now = digest(token), time.monotonic()
+        known = self._known.get(key)
+        if known is not None and now - known[0] < _REMEMBERED_SECONDS:
+            return known[1]
+        found = await self._ledger.lookup(key)
+        self._known[key] = (now, found)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+def new_token() -> str:
+    """Return a token that nobody guesses."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """Return what is kept of a token: who reads the database cannot use it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def name_of(host: str) -> str:
+    """Return the host of `host:port` or `[address]:port`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
+
+
+def is_address(name: str) -> bool:
+    """Say whether a name cannot be made to point elsewhere."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only programs of this machine reach an address."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,261 @@
+"""A listener: a place that hears of tasks, and that a program waits on. Builds the parts and runs their loops."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator, Iterable
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from tesk.errors import StartError, Unavailable
+from tesk.listener.app import App, subscribe
+from tesk.listener.asking import Asking
+from tesk.listener.connect import ledger_at
+from tesk.listener.door import Door
+from tesk.listener.feed import Feed, Sought
+from tesk.listener.heard import Unheard, check_id, unheard
+from tesk.listener.ledger import SIGNED, Subscription
+from tesk.listener.sqlite import MEMORY
+from tesk.listener.taking import Taking
+from tesk.settings import ListenerSettings
+from tesk.tes.state import TERMINAL
+from tesk.tes.told import Told
+
+_log = logging.getLogger(__name__)
+
+OWN = "own"
+"""The subscription of the program that a listener is part of. It keeps its tasks when the program starts anew."""
+_FOR_EVER = 365 * 86400.0
+_PRUNE_SECONDS = 600.0
+
+
+class Listener:
+    """Hears of tasks from TES servers that are told `url` as callback, for as long as it is open.
+
+        async with Listener(server="http://tes.example.org") as listener:
+            task_id = await tes.create({..., "callback_url": listener.url})
+            told = await listener.ended(task_id)
+
+    `server` and `server_token` say whom to ask for tasks of which nothing came for a while. `database` is a path, or
+    `postgresql://...`; without, what is heard lives as long as the program. `settings` has the rest; its port counts
+    where it is given, else a free one is taken. Opening raises StartError.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: str = MEMORY,
+        server: str = "",
+        server_token: str = "",
+        settings: ListenerSettings | None = None,
+    ) -> None:
+        self._settings = settings or ListenerSettings(port=0)
+        self._server = Subscription(id=OWN, server=server, server_token=server_token)
+        self._ledger = ledger_at(self._settings.database or database)
+        self._door = Door(self._ledger, self._settings)
+        self._feed = Feed(self._ledger, self._settings.waiters_limit)
+        self._taking = Taking(self._ledger, self._settings.quiet_seconds)
+        self._asking = Asking(self._ledger, self._taking, self._settings)
+        self._base = ""
+        self._token = ""
+        self._loops: asyncio.Task[None] | None = None
+        self._http: _Http | None = None
+
+    async def __aenter__(self) -> Self:
+        bound = listen(self._settings.host, self._settings.port)
+        try:
+            await self._ledger.open()
+        except BaseException:
+            bound.close()
+            raise
+        host, port = bound.getsockname()[:2]
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._base = self._settings.url.rstrip("/") or f"http://{authority}"
+        self._token, _ = await subscribe(self._ledger, OWN, self._server.server, self._server.server_token)
+        signed = Subscription(id=SIGNED, server=self._settings.server, server_token=self._settings.server_token)
+        await self._ledger.subscribe(signed, (), time.time())
+        app = App(
+            self._ledger,
+            self._door,
+            self._feed,
+            self._taking,
+            self._settings,
+            url=lambda: self._base,
+            metrics=self._metrics,
+        )
+        self._http = _Http(app)
+        self._loops = asyncio.create_task(self._run(self._http, bound))
+        accepting = asyncio.ensure_future(self._http.accepting.wait())
+        await asyncio.wait((self._loops, accepting), return_when=asyncio.FIRST_COMPLETED)
+        if self._loops.done():
+            accepting.cancel()
+            await self._loops
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loops is not None
+        assert self._http is not None
+        # Who waits is answered before the listener goes.
+        self._feed.close()
+        self._http.should_exit = True
+        await self._loops
+
+    @property
+    def base(self) -> str:
+        """The address of the listener itself."""
+        return self._base
+
+    @property
+    def url(self) -> str:
+        """The callback URL of this program's tasks. It has a secret in it: who knows it may tell of tasks."""
+        return f"{self._base}/webhook/{self._token}"
+
+    async def state(self, task_id: str) -> Told:
+        """Return what was told of a task last, whoever told it; UNKNOWN where that is nothing. Raises Unavailable."""
+        return await self._ledger.get(task_id, None) or unheard(task_id)
+
+    async def ended(self, task_id: str, *, timeout_seconds: float = _FOR_EVER) -> Told:
+        """Return the end of a task, when it has come. Raises Unheard at the timeout or when the listener ends; Unavailable."""
+        check_id(task_id)
+        await self._expect((task_id,))
+        last = await self._feed.next(task_id, None, timeout_seconds)
+        if last.state not in TERMINAL:
+            raise Unheard(f"nothing was heard of the end of task {task_id}; it is {last.state}")
+        return last
+
+    async def ends(self, task_ids: Iterable[str]) -> AsyncGenerator[Told]:
+        """Yield the end of each task as it comes; of those that have ended at once. Raises Unheard, Unavailable."""
+        left = set(task_ids)
+        if not left:
+            return
+        for task_id in left:
+            check_id(task_id)
+        await self._expect(left)
+        after = await self._ledger.newest()
+        for told in await self._ledger.ended(tuple(left), None):
+            if told.id in left:
+                left.discard(told.id)
+                yield told
+        with self._feed.joined(Sought(None, frozenset(left), ends_only=True)) as follower:
+            async with contextlib.aclosing(self._feed.follow(follower, after, _FOR_EVER)) as pieces:
+                while left:
+                    piece = await anext(pieces, None)
+                    if piece is None:
+                        raise Unheard(f"the listener ends, and {len(left)} tasks have not ended")
+                    for news in piece if isinstance(piece, list) else ():
+                        if news.told.id in left:
+                            left.discard(news.told.id)
+                            yield news.told
+
+    async def moves(self) -> AsyncGenerator[Told]:
+        """Yield everything that is told, from now on, until the listener ends. Raises Unavailable."""
+        after = await self._ledger.newest()
+        with self._feed.joined(Sought(None)) as follower:
+            async with contextlib.aclosing(self._feed.follow(follower, after, _FOR_EVER)) as pieces:
+                async for piece in pieces:
+                    for news in piece if isinstance(piece, list) else ():
+                        yield news.told
+
+    async def until(self, ending: asyncio.Event) -> None:
+        """Return when that is set. Raises what has ended the listener by itself."""
+        assert self._loops is not None
+        told = asyncio.ensure_future(ending.wait())
+        await asyncio.wait((self._loops, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if self._loops.done():
+            await self._loops
+
+    async def _expect(self, task_ids: Iterable[str]) -> None:
+        """See to it that tasks of which nothing comes at all are asked for."""
+        if self._server.server:
+            now = time.time()
+            await self._ledger.expect(OWN, tuple(task_ids), now, now + self._settings.quiet_seconds)
+
+    def _metrics(self) -> str:
+        lines: list[str] = []
+        for each in (self._taking.heard, self._taking.sizes, self._asking.asked):
+            lines += [f"# HELP {each.name} {each.says}", f"# TYPE {each.name} {each.kind}", *each.lines()]
+        lines += [
+            "# HELP tesk_listener_waiters Long polls and streams that are open.",
+            "# TYPE tesk_listener_waiters gauge",
+        ]
+        return "\n".join([*lines, f"tesk_listener_waiters {len(self._feed)}", ""])
+
+    async def _run(self, http: "_Http", bound: socket.socket) -> None:
+        try:
+            async with asyncio.TaskGroup() as loops:
+                own = [
+                    loops.create_task(each)
+                    for each in (self._feed.run(), self._taking.run(), self._asking.run(), self._prune())
+                ]
+                await http.serve([bound])
+                for each in own:
+                    each.cancel()
+        finally:
+            self._feed.close()
+            bound.close()
+            await self._ledger.close()
+
+    async def _prune(self) -> None:
+        if not self._settings.retention_days:
+            return
+        while True:
+            try:
+                await self._ledger.prune(time.time() - self._settings.retention_days * 86400)
+            except Unavailable as error:
+                _log.warning("Nothing old can be removed: %s", error)
+            await asyncio.sleep(_PRUNE_SECONDS)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises StartError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(f"listener.host: {host} has no address: {error.strerror}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+    return bound
+
+
+class _Http(uvicorn.Server):
+    """uvicorn inside the program's own loop, without ideas of its own about signals, logs and proxies."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=4096,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self.accepting = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()

@@ -1,0 +1,62 @@
+"""What is heard, as server-sent events: the wire of `/tesk/v1/events`, so that clients of those follow this, too."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+import msgspec
+
+from tesk.errors import Unavailable
+from tesk.listener.feed import Feed, Sought
+from tesk.listener.ledger import Ledger, News
+from tesk.listener.request import STREAM, Request
+from tesk.settings import ListenerSettings
+from tesk.tes.told import Told
+
+_BEGIN = b"retry: 1000\n\n"
+_encode = msgspec.json.Encoder().encode
+
+
+async def stream(
+    request: Request, feed: Feed, ledger: Ledger, settings: ListenerSettings, sought: Sought, *, after: int | None
+) -> None:
+    """Stream until the client goes, takes nothing, or the listener ends; clients come again with what they had last.
+
+    With ids and `after` of 0, what has ended is told of first. Raises Overloaded, Unavailable before anything was sent.
+    """
+    past: list[Told] = []
+    if after is None or (after == 0 and sought.ids):
+        # In this order: an end that comes between is told of twice, not missed.
+        start = await ledger.newest()
+        past = [] if after is None else await ledger.ended(tuple(sought.ids), sought.subscription)
+        after = start
+    with feed.joined(sought) as follower:
+        request.status = 200
+        await request.send({"type": "http.response.start", "status": 200, "headers": STREAM})
+        gone = asyncio.create_task(request.until_gone())
+        gone.add_done_callback(lambda _: follower.leave())
+        try:
+            await _write(request, _BEGIN + _past(past, after), settings.slow_seconds)
+            async with contextlib.aclosing(feed.follow(follower, after, settings.heartbeat_seconds)) as pieces:
+                async for piece in pieces:
+                    await _write(request, _sent(piece), settings.slow_seconds)
+        except (TimeoutError, Unavailable):
+            pass  # it takes nothing, or there is nothing to give: it may come again with what it had last
+        finally:
+            gone.cancel()
+        await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _write(request: Request, data: bytes, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await request.send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _past(past: Iterable[Told], after: int) -> bytes:
+    return b"".join([b"event: state\ndata: %b\n\n" % _encode(told) for told in past]) + b"id: %d\n\n" % after
+
+
+def _sent(piece: list[News] | int) -> bytes:
+    if isinstance(piece, int):
+        return b"id: %d\n\n" % piece
+    return b"".join([b"id: %d\nevent: state\ndata: %b\n\n" % (news.position, _encode(news.told)) for news in piece])
