@@ -127,10 +127,11 @@ def _canonical(submitted: Submitted, warnings: tuple[str, ...]) -> tuple[Accepte
     untyped_outputs: tuple[int, ...] = ()
     if types:
         # What has content is a file, said or not.
-        untyped_inputs = tuple(n for n, each in enumerate(inputs) if each.type is None and each.content is None)
-        untyped_outputs = tuple(n for n, each in enumerate(outputs) if each.type is None)
-        inputs = tuple(each if each.type is not None else replace(each, type=FileType.FILE) for each in inputs)
-        outputs = tuple(each if each.type is not None else replace(each, type=FileType.FILE) for each in outputs)
+        # Of lists: a generator costs as much again as what is in it.
+        untyped_inputs = tuple([n for n, each in enumerate(inputs) if each.type is None and each.content is None])
+        untyped_outputs = tuple([n for n, each in enumerate(outputs) if each.type is None])
+        inputs = tuple([each if each.type is not None else replace(each, type=FileType.FILE) for each in inputs])
+        outputs = tuple([each if each.type is not None else replace(each, type=FileType.FILE) for each in outputs])
     cores = None if resources is None else resources.cpu_cores
     exact = cores if cores is not None and cores != int(cores) else None
     lists = (task.inputs, task.outputs, task.volumes, task.tags)

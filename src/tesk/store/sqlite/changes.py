@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from tesk.caller import Caller
 from tesk.errors import Unprocessable
@@ -87,7 +87,7 @@ def insert(connection: sqlite3.Connection, into: str, places: str, rows: Sequenc
         some = rows[at : at + (_ROWS_OF_MANY if len(rows) - at >= _ROWS_OF_MANY else _ROWS)]
         at += len(some)
         statement = f"INSERT INTO {into} VALUES {', '.join([places] * len(some))}"
-        connection.execute(statement, [value for row in some for value in row])
+        connection.execute(statement, [*chain.from_iterable(some)])
 
 
 def create_all(connection: sqlite3.Connection, news: Sequence[NewTask]) -> list[Created]:
