@@ -3,37 +3,37 @@
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 
-_BUSY = 0.7
-_OTHERS = 0.25
-"""So much of the time this process computes, and so much of it for others, where many requests are answered."""
-_A_CALL_SECONDS = 0.00015
-"""Rather more than it is: who only sends has nobody to wait for."""
+_BUSY = 0.5
+"""The part of the time for which this process computes, where many requests are answered."""
+_PROBE_EVERY_SECONDS = 0.5
+_PROBE_SECONDS = 0.005
 _PAUSE_SECONDS = 0.02
-_A_PAUSE = 5
-"""Calls in a pause, for each second that something waits and one more: 250 a second at first, thousands after some."""
-
-
-def crowds(computed: float, whole: float, calls: int) -> bool:
-    """Say whether others are in the way: of `whole` seconds this process computed some, in which it began some calls."""
-    return computed > _BUSY * whole and computed - calls * _A_CALL_SECONDS > _OTHERS * whole
+_A_PAUSE = 3
+"""Calls in a pause, for each second that something waits and one more: 150 a second at first, thousands after some."""
+_A_CALL_SECONDS = 0.0001
 
 
 class Modesty:
-    """Goes by the time that this process computes: on processors that others have, too, nothing is gained by waiting."""
+    """Holds calls back for a moment, where the process is busy, to see whether it still is; as long as it is, few are let through.
 
-    def __init__(self, judge: Callable[[float, float, int], bool] = crowds) -> None:
-        self._judge = judge
-        self._crowds = deque([False] * 5, maxlen=5)
+    How busy others make it cannot be seen while calls take what there is: they would seem to be alone. On processors that other programs
+    have, too, nothing is held back: nobody here would gain by it.
+    """
+
+    def __init__(self, computed: Callable[[], float] = time.process_time) -> None:
+        self._computed = computed
         self._calls = 0
         self._left = math.inf
+        self._crowded = False
+        self._busy = False
+        self._probed = -math.inf
 
     @property
     def crowded(self) -> bool:
         """Say whether there is much else to do."""
-        return self._left < math.inf
+        return self._crowded
 
     def may_call(self) -> bool:
         """Say whether one more may be called now, and count it."""
@@ -45,9 +45,20 @@ class Modesty:
 
     async def pause(self, seconds: float, late_seconds: float) -> None:
         """Pause, longer where there is much else to do. `late_seconds`: how long something waits that could be sent."""
-        crowded = sum(self._crowds) > 2
-        self._left = _A_PAUSE * (1 + late_seconds) if crowded else math.inf
-        self._calls = 0
-        began, computed = time.monotonic(), time.process_time()
-        await asyncio.sleep(_PAUSE_SECONDS if crowded else seconds)
-        self._crowds.append(self._judge(time.process_time() - computed, time.monotonic() - began, self._calls))
+        now = time.monotonic()
+        if self._crowded:
+            self._crowded = await self._is_busy(_PAUSE_SECONDS, _A_PAUSE * (1 + late_seconds))
+        elif self._busy and now - self._probed > _PROBE_EVERY_SECONDS:
+            self._probed = now
+            self._crowded = await self._is_busy(_PROBE_SECONDS, 0)
+        else:
+            self._busy = await self._is_busy(seconds, math.inf)
+        if not self._crowded:
+            self._left = math.inf
+
+    async def _is_busy(self, seconds: float, calls: float) -> bool:
+        self._left, self._calls = calls, 0
+        began, before = time.monotonic(), self._computed()
+        await asyncio.sleep(seconds)
+        others = self._computed() - before - (self._calls * _A_CALL_SECONDS if calls < math.inf else 0.0)
+        return others > _BUSY * (time.monotonic() - began)
