@@ -94,8 +94,8 @@ async def tell(database, listener, tasks, seconds):
 
 
 def flap(listener, stop, dice):
-    """Refuse connections for a moment, now and then."""
-    while not stop.wait(dice.uniform(0.5, 4.0)):
+    """Refuse connections for a moment, now and then: each costs some seconds, in which only a probe is sent."""
+    while not stop.wait(dice.uniform(0.5, 20.0)):
         listener.shut()
         stop.wait(dice.uniform(0.0, 0.3))
         listener.open()

@@ -18,8 +18,8 @@ _A_CALL_SECONDS = 0.0001
 class Modesty:
     """Holds calls back for a moment, where the process is busy, to see whether it still is; as long as it is, few are let through.
 
-    How busy others make it cannot be seen while calls take what there is: they would seem to be alone. On processors that other programs
-    have, too, nothing is held back: nobody here would gain by it.
+    How busy others make it cannot be seen while calls take what there is: they would seem to be alone. On processors that other
+    programs have, too, nothing is held back: nobody here would gain by it.
     """
 
     def __init__(self, computed: Callable[[], float] = time.process_time) -> None:
