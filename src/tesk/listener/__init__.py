@@ -2,5 +2,6 @@
 
 from tesk.listener.heard import Unheard
 from tesk.listener.listener import Listener
+from tesk.listener.remote import Remote, Subscribed
 
-__all__ = ["Listener", "Unheard"]
+__all__ = ["Listener", "Remote", "Subscribed", "Unheard"]
