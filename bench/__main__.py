@@ -20,8 +20,10 @@ AREAS = (
     "engines",
     "commands",
     "callbacks",
+    "listener",
     "streams",
     "waits",
+    "listener",
 )
 
 

@@ -22,7 +22,7 @@ _CLIENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """A server with its followers, and how to make an event."""
 
     server: servers.Server
@@ -47,9 +47,9 @@ def measure() -> list[Figure]:
         server = opened.enter_context(busy(folder))
         # What is submitted waits, so there is one event for each.
         ours = opened.enter_context(
-            _held(server, "/tesk/v1/events?state=QUEUED", many, PATH, tasks.encode(tasks.usual()))
+            following(server, "/tesk/v1/events?state=QUEUED", many, PATH, tasks.encode(tasks.usual()))
         )
-        peer = opened.enter_context(_held(opened.enter_context(_bare(folder)), "/events", many, "/events", b"{}"))
+        peer = opened.enter_context(following(opened.enter_context(bare(folder)), "/events", many, "/events", b"{}"))
         pairs = [(ours.last_told_ms(), peer.last_told_ms()) for _ in range(ROUNDS)]
         memory = [held.server.memory_bytes() / 1e6 for held in (ours, peer)]
     late = [statistics.median(each) for each in zip(*pairs, strict=True)]
@@ -72,7 +72,7 @@ def measure() -> list[Figure]:
 
 
 @contextlib.contextmanager
-def _held(server: servers.Server, target: str, many: int, path: str, body: bytes) -> Iterator[_Held]:
+def following(server: servers.Server, target: str, many: int, path: str, body: bytes) -> Iterator[Held]:
     command = [sys.executable, "-m", "bench.followers", str(server.port), target, str(many // _CLIENTS)]
     with contextlib.ExitStack() as opened:
         clients = []
@@ -86,11 +86,11 @@ def _held(server: servers.Server, target: str, many: int, path: str, body: bytes
         post = urllib.request.Request(
             f"http://127.0.0.1:{server.port}{path}", data=body, headers={"Content-Type": "application/json"}
         )
-        yield _Held(server, clients, post)
+        yield Held(server, clients, post)
 
 
 @contextlib.contextmanager
-def _bare(folder: Path) -> Iterator[servers.Server]:
+def bare(folder: Path) -> Iterator[servers.Server]:
     port = servers.free_port()
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning", "--no-access-log"]
     with servers.running(
