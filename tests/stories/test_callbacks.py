@@ -82,6 +82,24 @@ def test_a_person_sees_what_a_listener_was_told_and_tells_it_again(server, clien
     assert "callback" in said
 
 
+def test_a_command_that_nobody_waits_for_is_told_of(server):
+    with listening() as listener:
+        words = [
+            "run",
+            "--server",
+            server.url,
+            "--detach",
+            "--ram",
+            "0.05",
+            "--callback-url",
+            listener.url,
+            "--",
+            "true",
+        ]
+        done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60, check=True)
+        assert listener.states(done.stdout.strip(), "COMPLETE")[0] == "QUEUED"
+
+
 def test_a_client_that_can_send_no_unknown_field_says_it_in_a_header(server, client):
     with listening() as listener:
         body = {"executors": [{"image": "none", "command": ["true"]}], "resources": {"ram_gb": 0.05}}

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--volume", action="append", default=[], metavar="PATH", help="a folder to write to")
     parser.add_argument("--name", metavar="NAME", help="name of the task")
     parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag")
+    parser.add_argument("--callback-url", metavar="URL", help="where the server tells each state of the task (TESK)")
     parser.add_argument("-d", "--detach", action="store_true", help="print the id and do not wait")
     parser.add_argument(
         "program", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the command and its arguments"
@@ -104,6 +105,8 @@ def task_of(args: argparse.Namespace) -> Document:
         task["volumes"] = args.volume
     if args.tag:
         task["tags"] = {key: value for key, _, value in (each.partition("=") for each in args.tag)}
+    if args.callback_url:
+        task["callback_url"] = args.callback_url
     return task
 
 
