@@ -20,7 +20,6 @@ AREAS = (
     "engines",
     "commands",
     "callbacks",
-    "listener",
     "streams",
     "waits",
     "listener",
