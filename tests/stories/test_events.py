@@ -1,13 +1,19 @@
 """Who follows what tasks do: `curl -N` shows a task's life, and a server that is killed costs nobody an event."""
 
+import http.client
+import os
+import re
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
 from fakes.following import following
 from fakes.process import running
 from fakes.stubborn import Client
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs/events.md"
 
 
 @pytest.fixture
@@ -22,36 +28,48 @@ def server(tmp_path):
         yield server
 
 
-def test_curl_shows_the_life_of_a_task(server, client):
+def test_curl_shows_the_life_of_a_task_as_the_page_does(server, client):
+    asked, answered = re.findall(r"```(?:sh|text)\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]
     task = client.submit("true")
     client.until(task, "COMPLETE")
     said = subprocess.run(
-        ["curl", "-sN", "-H", "Accept: text/event-stream", f"{server.url}/tesk/v1/tasks/{task}/events"],
+        ["sh", "-c", asked.replace("http://127.0.0.1:8000", server.url)],
+        env={"PATH": os.environ["PATH"], "ID": task},
         capture_output=True,
         text=True,
         timeout=30,
         check=True,
     ).stdout
-    for state in ("QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"):
-        assert f'data: {{"id":"{task}","state":"{state}"' in said
-    assert said.endswith("event: end\ndata: {}\n\n")
+    assert task in said
+    assert plain(said) == plain(answered)
+
+
+def plain(stream):
+    """Return a stream without what differs each time."""
+    return re.sub(r'[0-9a-z]{26}|"time":"[^"]*"', "...", stream)
 
 
 def test_a_server_that_is_killed_costs_who_follows_no_event(server, client):
     heard, last = [], "0"
     tasks = [client.submit("sleep", "0.3") for _ in range(12)]
-    for kill in (True, True, False):
-        with following(server.url, last_id=last) as stream:
+
+    def listen(*, kill_after):
+        """Follow to the end of all tasks, or of the server, which is killed after some events."""
+        nonlocal last
+        with following(server.url, last_id=last) as stream, suppress(http.client.HTTPException, OSError):
             while len({task for task, state in heard if state == "COMPLETE"}) < len(tasks):
                 kind, data = stream.next()
                 if kind is None:
-                    break
+                    return
                 heard.append((data["id"], data["state"]))
                 last = stream.last_id
-                if kill and len(heard) % 15 == 14:
-                    break
-        if kill:
-            server.kill()
+                kill_after -= 1
+                if kill_after == 0:
+                    server.kill()
+
+    for kill_after in (14, 15, 0):
+        listen(kill_after=kill_after)
+        if kill_after:
             server.start()
             server.wait_until_ready()
     for task in tasks:

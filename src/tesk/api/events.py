@@ -90,7 +90,7 @@ class Events:
         after = _last(exchange) or 0
         if task.state in TERMINAL:
             past = await self._store.events(after=after, limit=_TASK_MOST, task_ids=(task_id,))
-            await exchange.answer(200, b"".join((*map(sent, past), _END)), _HEADERS)
+            await exchange.answer(200, b"".join((_BEGIN, *map(sent, past), _END)), _HEADERS)
             return
         which = Wanted(tasks=frozenset((task_id,)))
         await self._stream(exchange, await self._tail.join(which, after, self._cut(exchange), to_the_end=True))

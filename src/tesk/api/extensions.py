@@ -17,6 +17,7 @@ from tesk.signature import Keys
 from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
+from tesk.tes.following import TASKS_MOST
 from tesk.tes.ids import is_id
 from tesk.tes.state import State
 from tesk.tes.times import rfc3339
@@ -77,6 +78,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     wait_seconds: float
     batch_tasks: int
     batch_body_bytes: int
+    stream_tasks: int
 
 
 class Abilities(Struct, frozen=True, kw_only=True):
@@ -145,6 +147,7 @@ class Extensions:
                     wait_seconds=server.wait_limit_seconds,
                     batch_tasks=settings.limits.batch_tasks,
                     batch_body_bytes=server.batch_body_limit_bytes,
+                    stream_tasks=TASKS_MOST,
                 ),
             )
         )
