@@ -1,7 +1,6 @@
 """The listener: callbacks taken, durable, and what 10,000 who wait cost; beside a bare Starlette that does nothing with them."""
 
 import contextlib
-import json
 import resource
 import statistics
 import subprocess
@@ -10,17 +9,15 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bench import servers
+from bench.post import KEY
 from bench.streams import Held, bare, following
 from bench.table import Figure, in_turn
 
 ROUNDS = 5
-SECONDS = 3.0
-CONNECTIONS = 64
+MANY = 20_000
 WAITING = 10_000
 WAITING_ROUNDS = 7
 
@@ -28,25 +25,20 @@ WAITING_ROUNDS = 7
 def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="tesk-bench-") as name:
         folder = Path(name)
-        return [*_taken(folder), *_waited(folder)]
+        return [*taken(folder), *waited(folder)]
 
 
-def _taken(folder: Path) -> list[Figure]:
-    with _bare(folder) as peer, listener(folder / "taken") as ours:
-        path, numbers = _subscribed(ours), count()
-        rates = in_turn(
-            lambda: tell(ours, path, f"ours-{next(numbers)}-"),
-            lambda: tell(peer, "/webhook", f"peer-{next(numbers)}-"),
-            ROUNDS,
-        )
-    name = "callbacks taken, durable, SQLite, beside a bare Starlette that answers 204"
+def taken(folder: Path) -> list[Figure]:
+    with _bare(folder) as peer, _listener(folder / "taken", LISTENER_KEYS=KEY) as ours:
+        rates = in_turn(lambda: _post(ours), lambda: _post(peer), ROUNDS)
+    name = "signed callbacks taken, durable, SQLite, beside a bare Starlette that answers 204"
     return [Figure(name, *rates[:2], "/s", rates[2], ">=", 0.6)]
 
 
-def _waited(folder: Path) -> list[Figure]:
+def waited(folder: Path) -> list[Figure]:
     many = min(WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2)
     with contextlib.ExitStack() as opened:
-        server = opened.enter_context(listener(folder / "waited", LISTENER_PLAIN="true"))
+        server = opened.enter_context(_listener(folder / "waited", LISTENER_PLAIN="true"))
         ours = opened.enter_context(following(server, "/events", many, "/webhook", b""))
         peer = opened.enter_context(following(opened.enter_context(bare(folder)), "/events", many, "/events", b"{}"))
         pairs = [(_move(ours, number).last_told_ms(), peer.last_told_ms()) for number in range(WAITING_ROUNDS)]
@@ -67,8 +59,7 @@ def _move(ours: Held, number: int) -> Held:
 
 
 @contextlib.contextmanager
-def listener(folder: Path, **settings: str) -> Iterator[servers.Server]:
-    """`tesk listener`. `settings` are variables without their `TESK_`."""
+def _listener(folder: Path, **settings: str) -> Iterator[servers.Server]:
     folder.mkdir(parents=True)
     port = servers.free_port()
     env = {"TESK_DATA_DIR": str(folder), "TESK_LISTENER_PORT": str(port)}
@@ -82,20 +73,12 @@ def listener(folder: Path, **settings: str) -> Iterator[servers.Server]:
 def _bare(folder: Path) -> Iterator[servers.Server]:
     port = servers.free_port()
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning", "--no-access-log"]
-    command.append("bench.bare_listener:app")
+    command.append("bench.bare_callbacks:app")
     with servers.running(command, port, "/", env={}, cwd=Path.cwd(), log=folder / "bare.log") as server:
         yield server
 
 
-def _subscribed(server: servers.Server) -> str:
-    """Make a subscription; return the path of its callbacks."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{server.port}/subscriptions", data=b"{}", method="POST")
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        return urlsplit(json.loads(answer.read())["callback_url"]).path
-
-
-def tell(server: servers.Server, path: str, name: str) -> float:
-    """Tell of new tasks from a process of its own; return how many callbacks were taken in a second."""
-    given = [str(server.port), path, str(CONNECTIONS), str(SECONDS), name]
-    command = [sys.executable, "-m", "bench.tellers", *given]
+def _post(server: servers.Server) -> float:
+    """Post callbacks of new tasks from a process of its own; return how many a second."""
+    command = [sys.executable, "-m", "bench.post", str(server.port), str(MANY)]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
