@@ -104,8 +104,9 @@ def test_a_wait_outlives_the_server_that_it_began_with(tmp_path):
     try:
         server.wait_until_ready()
         tesk = Typed(tmp_path, server.url)
-        task_id = tesk("run", "-d", "sleep", "2").stdout.strip()
+        task_id = tesk("run", "-d", "sleep", "3").stdout.strip()
         process = tesk.start("wait", task_id, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        server.wait_until_followed()
         until(lambda: json.loads(tesk("get", task_id, "-o", "json").stdout)["state"] == "RUNNING")
         server.kill()
         server.start()

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import time
-import urllib.request
 from math import inf
 
 from fakes.moves import run, submit
@@ -26,11 +25,7 @@ def requests(served):
 
 
 def streams(served):
-    return number(served.get("/metrics").body)
-
-
-def number(metrics):
-    return int(re.search(rb"tesk_event_streams (\d+)", metrics)[1])
+    return int(re.search(rb"tesk_event_streams (\d+)", served.get("/metrics").body)[1])
 
 
 def test_a_wait_for_many_holds_one_stream_and_asks_nothing_of_any_task(tmp_path):
@@ -94,10 +89,10 @@ def test_a_wait_goes_on_over_a_server_that_is_killed_and_started(tmp_path):
     server.wait_until_ready()
     client = Client(server.url)
     try:
-        tasks = [client.submit("sh", "-c", f"sleep 2; exit {code}") for code in (0, 3)]
+        tasks = [client.submit("sh", "-c", f"sleep 3; exit {code}") for code in (0, 3)]
         tesk = Typed(tmp_path, server.url)
         process = tesk.start("wait", *tasks, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        until(lambda: number(urllib.request.urlopen(server.url + "/metrics", timeout=30).read()) == 1)
+        server.wait_until_followed()
         server.kill()
         server.start()
         out, said = process.communicate(timeout=60)

@@ -76,6 +76,15 @@ class Server:
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)  # a file tells nobody that it grew
 
+    def wait_until_followed(self) -> None:
+        """Return when somebody has a stream of events open."""
+        end = time.monotonic() + 30
+        while True:
+            with urllib.request.urlopen(self.url + "/metrics", timeout=30) as answer:
+                if b"\ntesk_event_streams 0\n" not in answer.read():
+                    return
+            assert time.monotonic() < end, "nobody follows events"
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
