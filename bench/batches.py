@@ -50,7 +50,7 @@ def _over(kind: str, folder: Path, database: str) -> list[Figure]:
             "ms",
             last[2],
             "<=",
-            3.0,
+            5.0,
         ),
     ]
 
