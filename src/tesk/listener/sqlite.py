@@ -6,15 +6,19 @@ import fcntl
 import json
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from tesk.errors import StartError, StoreInUse, Unavailable
-from tesk.listener.heard import Known, Verdict
+from tesk.listener.heard import Heard, Known, Verdict, told
 from tesk.listener.ledger import Due, News, Pass, Saying, Subscription
-from tesk.listener.weigh import weigh
+from tesk.listener.weigh import Weighed, weigh
 from tesk.tes.state import TERMINAL, State
 from tesk.tes.told import Told
 
@@ -41,21 +45,23 @@ CREATE TABLE token (digest BLOB PRIMARY KEY, subscription TEXT NOT NULL, kind TE
 _KNOWN = """
 SELECT subscription, id, state, sequence, at FROM task WHERE id IN (SELECT value FROM json_each(?))
 """
-_RECORD = """
-INSERT INTO task (subscription, id, state, sequence, time, previous_state, attempt, at, ask)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+_FIELDS = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(9))
+_COLUMNS = "subscription, id, state, sequence, time, previous_state, attempt, at"
+# One statement for many rows: the thread lets go of the interpreter at each, and waits for the busy loop to get it back.
+_RECORD = f"""
+INSERT INTO task ({_COLUMNS}, ask) SELECT {_FIELDS} FROM json_each(?) WHERE true
 ON CONFLICT (id, subscription) DO UPDATE SET state = excluded.state, sequence = max(sequence, excluded.sequence),
     time = excluded.time, previous_state = excluded.previous_state, attempt = excluded.attempt, at = excluded.at,
     ask = excluded.ask, asks = 0
 """
-_TELL = """
-INSERT INTO news (subscription, id, state, sequence, time, previous_state, attempt, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_TELL = f"INSERT INTO news ({_COLUMNS}, position) SELECT {_FIELDS} FROM json_each(?)"
 _EXPECT = """
 INSERT INTO task (subscription, id, state, sequence, time, attempt, at, ask) VALUES (?, ?, 'UNKNOWN', 0, '', 0, ?, ?)
 """
 _TOLD = "id, state, time, sequence, previous_state, attempt"
 _ENDED = f"state IN ({', '.join(repr(state.value) for state in sorted(TERMINAL))})"
+_RECENT = 10_000
+"""The newest moves are kept here, too: all who wait want them."""
 _SLICE = 20_000
 """Rows that are pruned in one transaction: callbacks wait for it."""
 
@@ -69,6 +75,8 @@ class SqliteLedger:
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._news = asyncio.Event()
+        self._position = 0
+        self._recent: deque[News] = deque(maxlen=_RECENT)
 
     async def open(self) -> None:
         """Raises StartError, StoreInUse."""
@@ -87,10 +95,13 @@ class SqliteLedger:
         await self._run(lambda connection: connection.execute("SELECT 1").fetchone())
 
     async def take(self, sayings: Sequence[Saying]) -> list[Verdict]:
-        verdicts = await self._run(lambda connection: _take(connection, sayings))
-        if Verdict.NEWS in verdicts:
+        weighed = await self._run(lambda connection: _take(connection, sayings, self._position))
+        if weighed.news:
+            begin = self._position + 1
+            self._position += len(weighed.news)
+            self._recent.extend(News(begin + n, one.subscription, told(one)) for n, one in enumerate(weighed.news))
             self._news.set()
-        return verdicts
+        return weighed.verdicts
 
     async def expect(self, subscription: str, task_ids: Sequence[str], at: float, ask: float | None) -> None:
         rows = [(subscription, task_id, at, ask) for task_id in task_ids]
@@ -117,6 +128,12 @@ class SqliteLedger:
         return [_told(row) for row in rows]
 
     async def news(self, after: int, limit: int, subscription: str | None = None) -> list[News]:
+        if after >= self._position:
+            return []
+        first = self._position - len(self._recent) + 1
+        if after >= first - 1:
+            recent = islice(self._recent, after - first + 1, None)
+            return list(islice((one for one in recent if subscription in (None, one.subscription)), limit))
         rows = await self._run(
             lambda connection: connection.execute(
                 f"SELECT position, subscription, {_TOLD} FROM news WHERE position > ?1 "
@@ -127,11 +144,7 @@ class SqliteLedger:
         return [News(row[0], row[1], _told(row[2:])) for row in rows]
 
     async def newest(self) -> int:
-        found = await self._run(
-            # Also where all were pruned.
-            lambda connection: connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'news'").fetchone()
-        )
-        return int(found[0]) if found else 0
+        return self._position
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -245,8 +258,11 @@ class SqliteLedger:
                     f"BEGIN IMMEDIATE;\n{_SCHEMA}\nPRAGMA application_id = {_APPLICATION_ID};\n"
                     f"PRAGMA user_version = {_VERSION};\nCOMMIT;"
                 )
+            # Also where all were pruned.
+            newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'news'").fetchone()
         except (sqlite3.Error, OSError) as error:
             raise StartError(f"cannot open the database {self._path}: {error}") from error
+        self._position = newest[0] if newest else 0
         self._connection = connection
 
     def _change(self, change: Callable[[sqlite3.Connection], T]) -> T:
@@ -264,30 +280,30 @@ class SqliteLedger:
         return result
 
 
-def _take(connection: sqlite3.Connection, sayings: Sequence[Saying]) -> list[Verdict]:
-    ids = json.dumps([saying.heard.id for saying in sayings])
+def _take(connection: sqlite3.Connection, sayings: Sequence[Saying], position: int) -> Weighed:
+    ids = _json([saying.heard.id for saying in sayings])
     known = {
         (subscription, task_id): Known(state=State(state), sequence=sequence, at=at)
-        for subscription, task_id, state, sequence, at in connection.execute(_KNOWN, (ids,))
+        for subscription, task_id, state, sequence, at in connection.execute(_KNOWN, (ids,)).fetchall()
     }
     weighed = weigh(known, sayings)
-    rows = [
-        (one.subscription, one.id, one.state, one.sequence, one.time, one.previous_state, one.attempt, one.at)
-        for one in weighed.news
-    ]
-    connection.executemany(_TELL, rows)
-    connection.executemany(
-        _RECORD,
-        [
-            (one.subscription, one.id, one.state, one.sequence, one.time, one.previous_state, one.attempt, one.at, ask)
-            for one, ask in weighed.last
-        ],
-    )
+    if weighed.news:
+        connection.execute(_TELL, (_json([_row(one, n) for n, one in enumerate(weighed.news, position + 1)]),))
+        connection.execute(_RECORD, (_json([_row(one, ask) for one, ask in weighed.last]),))
     connection.executemany(
         _EXPECT + "ON CONFLICT (id, subscription) DO UPDATE SET ask = min(coalesce(ask, excluded.ask), excluded.ask)",
         [(one.subscription, one.id, one.at, one.at) for one, ask in weighed.doubted if ask is not None],
     )
-    return weighed.verdicts
+    return weighed
+
+
+def _json(rows: object) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+def _row(one: Heard, last: float | None) -> tuple[str | float | None, ...]:
+    """Return the values of _COLUMNS, and one more."""
+    return (one.subscription, one.id, one.state, one.sequence, one.time, one.previous_state, one.attempt, one.at, last)
 
 
 def _told(row: Sequence[str | int | None]) -> Told:
