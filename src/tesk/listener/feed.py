@@ -52,13 +52,14 @@ class _Wait:
 class Follower:
     """Somebody who follows many. `behind`: more came than is held, so the table is to be read."""
 
-    __slots__ = ("ahead", "behind", "left", "news", "sought")
+    __slots__ = ("ahead", "beat", "behind", "left", "news", "sought")
 
     def __init__(self, sought: Sought) -> None:
         self.sought = sought
         self.ahead: deque[News] = deque()
         self.behind = True
         self.left = False
+        self.beat = False
         self.news = asyncio.Event()
 
     def leave(self) -> None:
@@ -137,7 +138,7 @@ class Feed:
         for wait in [wait for waits in self._waits.values() for wait in waits]:
             if not wait.future.done():
                 wait.future.set_result(None)
-        for follower in [*self._of_all, *(each for some in self._by_id.values() for each in some)]:
+        for follower in self._followers():
             follower.news.set()
 
     @contextlib.contextmanager
@@ -157,12 +158,20 @@ class Feed:
                     if not self._by_id.get(task_id, True):
                         del self._by_id[task_id]
 
-    async def follow(
-        self, follower: Follower, after: int, heartbeat_seconds: float
-    ) -> AsyncGenerator[list[News] | int]:
-        """Yield moves behind a position as they come, and after each silence the position itself. Raises Unavailable."""
+    async def beat(self, seconds: float) -> None:
+        """Have all who follow told now and then where they are, for ever: one clock, where one for each costs more than news."""
+        while True:
+            await asyncio.sleep(seconds)
+            for follower in self._followers():
+                follower.beat = True
+                follower.news.set()
+
+    async def follow(self, follower: Follower, after: int) -> AsyncGenerator[list[News] | int]:
+        """Yield moves behind a position as they come, and at each beat the position itself. Raises Unavailable."""
         sought, position = follower.sought, after
         while not (self._closed or follower.left):
+            # Before the look: what comes after it wakes.
+            follower.news.clear()
             if follower.behind:
                 follower.behind = False
                 follower.ahead.clear()
@@ -175,13 +184,14 @@ class Feed:
                 position = found[-1].position if found else position
             if wanted := [news for news in found if sought.fits(news)]:
                 yield wanted
+            elif follower.beat:
+                follower.beat = False
+                yield position
             elif not follower.behind:
-                follower.news.clear()
-                try:
-                    async with asyncio.timeout(heartbeat_seconds):
-                        await follower.news.wait()
-                except TimeoutError:
-                    yield position
+                await follower.news.wait()
+
+    def _followers(self) -> set[Follower]:
+        return self._of_all.union(*self._by_id.values())
 
     @contextlib.contextmanager
     def _holding(self) -> Generator[None]:

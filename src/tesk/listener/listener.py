@@ -143,7 +143,7 @@ class Listener:
                 left.discard(told.id)
                 yield told
         with self._feed.joined(Sought(None, frozenset(left), ends_only=True)) as follower:
-            async with contextlib.aclosing(self._feed.follow(follower, after, _FOR_EVER)) as pieces:
+            async with contextlib.aclosing(self._feed.follow(follower, after)) as pieces:
                 while left:
                     piece = await anext(pieces, None)
                     if piece is None:
@@ -157,7 +157,7 @@ class Listener:
         """Yield everything that is told, from now on, until the listener ends. Raises Unavailable."""
         after = await self._ledger.newest()
         with self._feed.joined(Sought(None)) as follower:
-            async with contextlib.aclosing(self._feed.follow(follower, after, _FOR_EVER)) as pieces:
+            async with contextlib.aclosing(self._feed.follow(follower, after)) as pieces:
                 async for piece in pieces:
                     for news in piece if isinstance(piece, list) else ():
                         yield news.told
@@ -192,7 +192,13 @@ class Listener:
             async with asyncio.TaskGroup() as loops:
                 own = [
                     loops.create_task(each)
-                    for each in (self._feed.run(), self._taking.run(), self._asking.run(), self._prune())
+                    for each in (
+                        self._feed.run(),
+                        self._feed.beat(self._settings.heartbeat_seconds),
+                        self._taking.run(),
+                        self._asking.run(),
+                        self._prune(),
+                    )
                 ]
                 await http.serve([bound])
                 for each in own:

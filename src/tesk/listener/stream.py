@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -37,7 +38,7 @@ async def stream(
         gone.add_done_callback(lambda _: follower.leave())
         try:
             await _write(request, _BEGIN + _past(past, after), settings.slow_seconds)
-            async with contextlib.aclosing(feed.follow(follower, after, settings.heartbeat_seconds)) as pieces:
+            async with contextlib.aclosing(feed.follow(follower, after)) as pieces:
                 async for piece in pieces:
                     await _write(request, _sent(piece), settings.slow_seconds)
         except (TimeoutError, Unavailable):
@@ -59,4 +60,10 @@ def _past(past: Iterable[Told], after: int) -> bytes:
 def _sent(piece: list[News] | int) -> bytes:
     if isinstance(piece, int):
         return b"id: %d\n\n" % piece
-    return b"".join([b"id: %d\nevent: state\ndata: %b\n\n" % (news.position, _encode(news.told)) for news in piece])
+    return _text(piece[0]) if len(piece) == 1 else b"".join(map(_text, piece))
+
+
+@lru_cache(maxsize=1024)
+def _text(news: News) -> bytes:
+    """Many follow the same: it is written once."""
+    return b"id: %d\nevent: state\ndata: %b\n\n" % (news.position, _encode(news.told))
