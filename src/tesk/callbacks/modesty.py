@@ -5,10 +5,12 @@ import math
 import time
 from collections.abc import Callable
 
-_BUSY = 0.5
+_BUSY = 0.6
 """The part of the time for which this process computes, where many requests are answered."""
 _PROBE_EVERY_SECONDS = 0.5
-_PROBE_SECONDS = 0.005
+_PROBE_SECONDS = 0.015
+_QUIET_PAUSES = 5
+"""Who waits for a disk computes nothing for a moment."""
 _PAUSE_SECONDS = 0.02
 _A_PAUSE = 3
 """Calls in a pause, for each second that something waits and one more: 150 a second at first, thousands after some."""
@@ -28,6 +30,7 @@ class Modesty:
         self._left = math.inf
         self._crowded = False
         self._busy = False
+        self._quiet = 0
         self._probed = -math.inf
 
     @property
@@ -47,10 +50,12 @@ class Modesty:
         """Pause, longer where there is much else to do. `late_seconds`: how long something waits that could be sent."""
         now = time.monotonic()
         if self._crowded:
-            self._crowded = await self._is_busy(_PAUSE_SECONDS, _A_PAUSE * (1 + late_seconds))
+            busy = await self._is_busy(_PAUSE_SECONDS, _A_PAUSE * (1 + late_seconds))
+            self._quiet = 0 if busy else self._quiet + 1
+            self._crowded = self._quiet < _QUIET_PAUSES
         elif self._busy and now - self._probed > _PROBE_EVERY_SECONDS:
             self._probed = now
-            self._crowded = await self._is_busy(_PROBE_SECONDS, 0)
+            self._crowded, self._quiet = await self._is_busy(_PROBE_SECONDS, 0), 0
         else:
             self._busy = await self._is_busy(seconds, math.inf)
         if not self._crowded:
