@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -52,5 +53,8 @@ async def _listen(settings: ListenerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     async with Listener(settings=settings) as listener:
+        # What was made until here lives as long as the listener: looking for cycles in it is in vain.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         print(f"TESK listener on {listener.base}", flush=True)
         await listener.until(ending)

@@ -23,7 +23,9 @@ _TICK_SECONDS = 1.0
 _BATCH = 200
 _HELD_SECONDS = 120.0
 """So long another listener leaves a task to this one, that may have been killed."""
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+_DOWN_SECONDS = 60.0
+"""So long a server that did not answer is left alone: others wait for their turn."""
 _CLIENTS_MOST = 100
 _IMPATIENT = Patience(busy=0.0, gone=0.0)
 """The next look is the next try."""
@@ -38,6 +40,7 @@ class Asking:
         self._settings = settings
         self._at_once = asyncio.Semaphore(settings.asks_at_once)
         self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
+        self._down: dict[str, float] = {}
         self.asked = Counter(
             "tesk_listener_asks_total", "Tasks that servers were asked for, by what came.", ("answer",)
         )
@@ -66,6 +69,9 @@ class Asking:
             subscription = await self._ledger.subscription(due.subscription)
             if subscription is None or not subscription.server:
                 return
+            if self._down.get(subscription.server, 0.0) > asked:
+                await self._ledger.asked(due, asked + _DOWN_SECONDS * random.uniform(1.0, 2.0))
+                return
             try:
                 client = await self._client(subscription.server, subscription.server_token)
                 async with asyncio.timeout(_ANSWER_SECONDS):
@@ -73,9 +79,12 @@ class Asking:
             except (ClientError, RequestError, TimeoutError) as error:
                 # Also "there is no such task": it may be one of another server, or not be there yet.
                 self.asked.add(("none",))
+                if not isinstance(error, RequestError):
+                    self._down[subscription.server] = time.time() + _DOWN_SECONDS
                 _log.info("Asked for a task of which nothing came: %s", error)
             else:
                 self.asked.add(("state",))
+                self._down.pop(subscription.server, None)
                 heard = Heard(
                     subscription=due.subscription,
                     id=due.id,
