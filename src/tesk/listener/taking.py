@@ -10,6 +10,8 @@ from tesk.telemetry.metrics import Counter, Histogram
 
 _BATCH = 1000
 """Most in a transaction, so that nobody waits too long for it."""
+_TURNS = 2
+"""Of the loop: one in which a request is read, one in which it is understood."""
 _PENDING_MOST = 20_000
 _SIZES = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
@@ -39,12 +41,19 @@ class Taking:
         """Record, for ever."""
         while True:
             await self._some.wait()
-            # All that come in this turn of the loop.
-            await asyncio.sleep(0)
             while self._coming:
+                await self._gather()
                 batch = [self._coming.popleft() for _ in range(min(len(self._coming), _BATCH))]
                 await self._record(batch)
             self._some.clear()
+
+    async def _gather(self) -> None:
+        """Let all come that are on their way: a commit costs much, and one more in it little."""
+        before = 0
+        while before < len(self._coming) < _BATCH:
+            before = len(self._coming)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
 
     async def _record(self, batch: list[tuple[Saying, asyncio.Future[Verdict]]]) -> None:
         try:
