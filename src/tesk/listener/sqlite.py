@@ -75,6 +75,7 @@ class SqliteLedger:
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._news = asyncio.Event()
+        self._taking = asyncio.Lock()
         self._position = 0
         self._recent: deque[News] = deque(maxlen=_RECENT)
 
@@ -95,11 +96,12 @@ class SqliteLedger:
         await self._run(lambda connection: connection.execute("SELECT 1").fetchone())
 
     async def take(self, sayings: Sequence[Saying]) -> list[Verdict]:
-        weighed = await self._run(lambda connection: _take(connection, sayings, self._position))
-        if weighed.news:
+        async with self._taking:  # each begins at the position where the one before it ended
+            weighed = await self._run(lambda connection: _take(connection, sayings, self._position))
             begin = self._position + 1
             self._position += len(weighed.news)
-            self._recent.extend(News(begin + n, one.subscription, told(one)) for n, one in enumerate(weighed.news))
+        self._recent.extend(News(begin + n, one.subscription, told(one)) for n, one in enumerate(weighed.news))
+        if weighed.news:
             self._news.set()
         return weighed.verdicts
 
