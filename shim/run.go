@@ -128,7 +128,7 @@ func connect(c control, told *job) ([]*stream, []uintptr, error) {
 		return nil, nil, err
 	}
 	if told.Stderr == told.Stdout {
-		errs.file = out.file // one after the other, as `2>&1` does
+		errs.file = out.file
 	} else if errs.file, err = openOutput("stderr", told.Stderr); err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +137,13 @@ func connect(c control, told *job) ([]*stream, []uintptr, error) {
 		if s.tail, err = newTail(c, s.name, told.TailBytes); err != nil {
 			return nil, nil, err
 		}
-		end, err := s.pipe()
+		end, err := -1, error(nil)
+		if s == errs && told.Stdout != "" && told.Stderr == told.Stdout {
+			// One file for both: one pipe as well, as `2>&1` has it, so that it holds what was written in order.
+			end, err = dup(int(files[1]))
+		} else {
+			end, err = s.pipe()
+		}
 		if err != nil {
 			return nil, nil, err
 		}

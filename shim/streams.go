@@ -23,7 +23,7 @@ var errNoFile = errors.New("is no regular file")
 // stream is stdout or stderr of the program: a pipe whose other end goes to the task's file, the tail and our own stream.
 type stream struct {
 	name string
-	from *os.File
+	from *os.File // nil where the other stream's pipe is this one's as well
 	file *os.File // the task's own; nil where it asked for none
 	tail *tail
 	own  *os.File
@@ -103,8 +103,20 @@ func (s *stream) pipe() (int, error) {
 	return ends[1], nil
 }
 
+// dup returns another descriptor of the same end.
+func dup(fd int) (int, error) {
+	again, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(again), nil
+}
+
 // copy hands on all that comes, until every writer is gone. What fails on the way out never stops the program.
 func (s *stream) copy() {
+	if s.from == nil {
+		return // it has no pipe of its own
+	}
 	buffer := make([]byte, pipeBytes)
 	own := s.own
 	for {
@@ -188,9 +200,14 @@ func (t *tail) write(piece []byte) {
 	for len(piece) > 0 {
 		part := piece
 		if room := t.bytes - t.written; int64(len(part)) >= room {
-			part = part[:room]
-			// Before this one is full, so that never both are.
-			_ = t.files[1-t.current].Truncate(0)
+			if room > 1 {
+				// A kill may cut a write off anywhere, so the older one stays until all but a byte is there.
+				part = part[:room-1]
+			} else {
+				part = part[:1]
+				// Before this one is full, so that never both are.
+				_ = t.files[1-t.current].Truncate(0)
+			}
 		}
 		_, _ = t.files[t.current].WriteAt(part, t.written)
 		t.written += int64(len(part))

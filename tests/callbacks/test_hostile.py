@@ -4,6 +4,7 @@ import asyncio
 import signal
 import ssl
 import threading
+import time
 from itertools import chain, repeat
 
 import pytest
@@ -131,7 +132,7 @@ def test_bad_lines_of_a_host_cost_its_good_answers_nothing(database):
             async with sending(database, QUICK) as store:
                 tasks = [await subscribe(store, moody.url) for _ in range(10)]
                 for task in tasks:
-                    await store.cancel(task, LOCAL, 1.0)
+                    await store.cancel(task, LOCAL, time.time())
                 for task in tasks:
                     assert {one.status for one in await settled(store, task)} == {Status.DELIVERED}
 
@@ -154,7 +155,7 @@ def test_what_is_sent_while_postgresql_is_stopped_comes_once_it_is_back_in_order
                 await asyncio.to_thread(postgres_server.stop, signal.SIGQUIT)
                 await asyncio.to_thread(postgres_server.start)
                 for task in tasks:
-                    await store.cancel(task, LOCAL, 1.0)
+                    await store.cancel(task, LOCAL, time.time())
                 for task in tasks:
                     assert {one.status for one in await settled(store, task)} == {Status.DELIVERED}
             heard = [(one.json()["id"], one.json()["sequence"]) for one in good.heard.queue]

@@ -251,7 +251,7 @@ def test_trap_13_whoever_comes_next_adopts_an_attempt_at_any_step(pods_namespace
         assert stdout(await until(backend, attempt)) == "once\n"
 
     async def takes_the_finalizer_off(backend):
-        known = await backend._known(attempt)
+        known = await backend._sight.known(attempt)
         await backend._cluster.let_go(known.pod, kept_since=None)
 
     async def forgets_it(backend):

@@ -189,6 +189,12 @@ async def address(api: Api) -> str:
     pytest.skip("no node of the cluster is this machine, so pods would not reach its web server")
 
 
+async def all_gone(namespace: str) -> None:
+    """Wait until nothing of attempts is left in a namespace."""
+    async with Api(find()) as api:
+        await assert_nothing_is_left(api, namespace)
+
+
 @contextlib.contextmanager
 def namespace() -> Iterator[str]:
     """Give a namespace in which pods run, deleted afterwards, when nothing must be left in it. Raises Missing."""
@@ -207,10 +213,6 @@ def namespace() -> Iterator[str]:
             if seen.phase is not Phase.DONE:
                 raise Missing(f"pods do not run in the cluster: {seen.reason}")
 
-    async def all_gone() -> None:
-        async with Api(find()) as api:
-            await assert_nothing_is_left(api, name)
-
     async def remove() -> None:
         async with Api(find()) as api:
             pods, _ = await api.list(path_of("pods", name), Pod)
@@ -224,6 +226,6 @@ def namespace() -> Iterator[str]:
     try:
         asyncio.run(look())
         yield name
-        asyncio.run(all_gone())
+        asyncio.run(all_gone(name))
     finally:
         asyncio.run(remove())

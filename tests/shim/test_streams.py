@@ -33,10 +33,12 @@ def test_streams_without_files_have_tails(make_one):
     assert (one.tail("stdout"), one.tail("stderr")) == (b"to stdout\n", b"to stderr\n")
 
 
-def test_both_streams_may_go_to_one_file(make_one, tmp_path):
-    one = make_one("sh", "-c", BOTH, stdout=f"{tmp_path}/all", stderr=f"{tmp_path}/all")
+def test_both_streams_may_go_to_one_file_which_has_them_in_order(make_one, tmp_path):
+    alternating = "for n in $(seq 500); do echo $n; echo -$n >&2; done"
+    one = make_one("sh", "-c", alternating, stdout=f"{tmp_path}/all", stderr=f"{tmp_path}/all")
     assert one.run().error is None
-    assert sorted((tmp_path / "all").read_text().splitlines()) == ["to stderr", "to stdout"]
+    written = [each for n in range(1, 501) for each in (str(n), f"-{n}")]
+    assert (tmp_path / "all").read_text().splitlines() == one.tail("stdout").decode().splitlines() == written
 
 
 def test_stdin_is_the_file_or_nothing(make_one, tmp_path):
@@ -127,6 +129,6 @@ def test_a_tail_survives_a_kill(make, tmp_path):
     os.kill(one.pid(process), signal.SIGKILL)
     process.wait(30)
     tail = one.tail("stdout")
-    assert len(tail) > 10000 - 4096, "a write that fills a file may have taken the older one away"
+    assert len(tail) >= 10000 - 1
     numbers = [int(line) for line in tail.split(b"\n")[1:-1]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "in order, without a gap"

@@ -1,5 +1,6 @@
 """Who waits at a listener hears of each end once: `tesk serve` and `tesk listener` as users start them."""
 
+import asyncio
 import base64
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from fakes.listening import listener_process
-from fakes.pods import STAGER
+from fakes.pods import STAGER, all_gone
 from fakes.process import running
 from fakes.stubborn import Client
 
@@ -54,6 +55,9 @@ def somewhere(request, tmp_path):
         }
     with running(tmp_path, BACKEND=request.param, DEFAULTS_CPU_CORES="0.1", DEFAULTS_RAM_GB="0.1", **more) as server:
         yield server
+        if request.param == "kubernetes":
+            # A server that ends leaves to the next one what it has not taken away yet.
+            asyncio.run(all_gone(more["KUBERNETES_NAMESPACE"]))
 
 
 def test_the_example_prints_each_end_once_and_asks_nothing_while_it_waits(somewhere, tmp_path):
