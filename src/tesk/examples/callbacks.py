@@ -8,6 +8,7 @@ import os
 import sys
 
 from tesk.client import AsyncClient
+from tesk.errors import TeskError
 from tesk.listener import Remote
 
 TASK = {"executors": [{"image": "debian", "command": ["true"]}]}
@@ -27,4 +28,7 @@ async def main(
         await listener.unsubscribe(subscription.id)
 
 
-asyncio.run(main(*sys.argv[1:]))
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except TeskError as error:
+    sys.exit(f"callbacks.py: {error}")
