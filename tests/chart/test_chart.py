@@ -144,6 +144,16 @@ def test_helm_test_and_the_doctor_in_the_server_try_the_same_image(arguments, im
 
 
 @needs_helm
+def test_helm_test_runs_no_task_where_it_could_not_say_whose_it_is():
+    of_users = ["--set", "auth.token.name=,auth.users[0].name=ada,auth.users[0].passwordHash=x"]
+    for arguments, runs in (([], True), (["--set", "auth.enabled=false"], True), (of_users, False)):
+        [container] = made(*arguments)["Pod", "tesk-test"]["spec"]["containers"]
+        program = container["args"][0]
+        compile(program, "program", "exec")
+        assert ('"tesk", "run"' in program) is runs
+
+
+@needs_helm
 def test_the_notes_say_where_the_command_comes_from():
     said = helm("install", "tesk", str(CHART), "--namespace", "here", "--dry-run=client", "--set", "replicas=1").stdout
     notes = said.partition("NOTES:")[2]
