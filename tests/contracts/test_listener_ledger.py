@@ -71,6 +71,16 @@ def test_without_a_sequence_ends_are_believed_and_all_else_is_asked_for(on):
     on(test)
 
 
+def test_a_question_that_a_clock_has_put_off_which_was_set_back_since_is_due(on):
+    async def test(ledger):
+        await ledger.take([said("t", "RUNNING", 2, ask=10_000.0)])
+        assert await ledger.due(100.0, 160.0, 5, 20_000.0) == []
+        assert await ledger.due(100.0, 160.0, 5, 5_000.0) == [Due("s", "t", 0)]
+        assert await ledger.due(101.0, 161.0, 5, 5_000.0) == []
+
+    on(test)
+
+
 def test_two_servers_may_have_a_task_of_the_same_id(on):
     async def test(ledger):
         await ledger.take([said("t", "RUNNING", 2, of="a"), said("t", "COMPLETE", 2, of="b")])

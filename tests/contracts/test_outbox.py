@@ -110,6 +110,32 @@ def test_what_is_taken_is_nobody_elses_until_it_was_recorded_or_the_time_is_over
     play(database, story)
 
 
+def test_what_a_server_has_taken_is_another_ones_once_its_lease_has_ended(postgres_url):
+    async def story():
+        async with opened(postgres_url) as first, opened(postgres_url) as second:
+            lease = await first.acquire("here", "first", 60)
+            await second.acquire("there", "second", 60)
+            new = subscribed()
+            await first.create(new)
+            (held,) = await take(first)
+            await second.outbox.reclaim(now=time.time())
+            assert await take(second) == []
+            await first.release(lease)
+            # It may be sending still: it takes nothing twice.
+            await first.outbox.reclaim(now=time.time())
+            assert await take(first) == []
+            await second.outbox.reclaim(now=time.time())
+            (again,) = await take(second)
+            assert again.moves == held.moves
+            await deliver(first, held)
+            assert [d.status for d in (await second.outbox.subscription(new.id, LOCAL)).deliveries] == ["pending"]
+            await deliver(second, again)
+            assert [d.status for d in (await second.outbox.subscription(new.id, LOCAL)).deliveries] == ["delivered"]
+            assert await second.check() == []
+
+    asyncio.run(story())
+
+
 def test_what_happens_while_a_task_is_taken_is_sent_next(database):
     async def story(store):
         new = subscribed()

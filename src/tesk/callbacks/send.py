@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from tesk.ages import ages
 from tesk.callbacks.call import Calls
 from tesk.callbacks.host import Host
 from tesk.callbacks.modesty import Modesty
@@ -31,9 +32,8 @@ _FRESH_SECONDS = 60.0
 _RECORDED_AT_ONCE = 128
 _GIVEN_UP_AT_ONCE = 1000
 _GIVE_UP_SECONDS = 60.0
-_LEAP_SECONDS = 3600.0
-"""A clock that is set forward by more makes no delivery older: a day too far would end all that waits."""
 _AGAIN_SECONDS = 2.0
+_RECLAIM_SECONDS = 3.0
 _SHOWN = 512
 
 
@@ -51,7 +51,7 @@ class Sender:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._begun = (clock(), time.monotonic())
+        self._age_clock = ages(clock)
         self._calls = Calls(settings, clock)
         self._modesty = Modesty()
         self._late = 0.0
@@ -70,6 +70,7 @@ class Sender:
                 loops.create_task(self._look())
                 loops.create_task(self._record())
                 loops.create_task(self._give_up())
+                loops.create_task(self._reclaim())
         finally:
             for each in self._sending:
                 each.cancel()
@@ -139,6 +140,12 @@ class Sender:
                 random.shuffle(lanes)
                 await self._take(host, lanes[:room], max(1, room // len(lanes)))
         return following
+
+    async def _reclaim(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                await self._outbox.reclaim(now=self._clock())
+            await asyncio.sleep(_RECLAIM_SECONDS)
 
     async def _take(self, host: Host, lanes: list[str], each: int) -> None:
         moment = asyncio.get_running_loop().time()
@@ -253,11 +260,6 @@ class Sender:
             many += given_up
         if many:
             _log.warning("%d callbacks for %s have failed: nobody has answered there for too long", many, origin)
-
-    def _age_clock(self) -> float:
-        """Seconds since the epoch, as the age of a delivery is told by."""
-        at, monotonic = self._begun
-        return min(self._clock(), at + time.monotonic() - monotonic + _LEAP_SECONDS)
 
     # -- write down ----------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """The listener's HTTP: callbacks in; states, waits and streams out. An ASGI application without a framework."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs
@@ -66,6 +65,7 @@ class App:
         *,
         url: Callable[[], str],
         metrics: Callable[[], str],
+        clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._door = door
@@ -74,6 +74,7 @@ class App:
         self._settings = settings
         self._url = url
         self._metrics = metrics
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -132,7 +133,7 @@ class App:
             raise Forbidden("web pages may not use this listener")
         body = await request.body(_CALLBACK_MOST_BYTES)
         teller = await self._door.teller(token, request.headers, body)
-        await self._taking.take(read(body, teller.subscription, time.time()), asks=teller.asks)
+        await self._taking.take(read(body, teller.subscription, self._clock()), asks=teller.asks)
         await request.answer(204)
 
     # -- states and waits ------------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class App:
         subscription, asks = (
             (SIGNED, bool(self._settings.server)) if reader is None else (reader.subscription, reader.asks)
         )
-        now = time.time()
+        now = self._clock()
         if asks:
             await self._ledger.expect(subscription, task_ids, now, now + self._settings.quiet_seconds)
 
@@ -197,7 +198,7 @@ class App:
         asked = await request.read(_NewSubscription, _CALLBACK_MOST_BYTES)
         name = uuid.uuid4().hex
         try:
-            tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token)
+            tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token, self._clock())
         except BadDocument as error:
             raise BadRequest(f"server: {error}") from error
         await request.answer(201, encode(_Made(name, f"{self._url()}/webhook/{tell}", own)))
@@ -226,7 +227,7 @@ class App:
         await request.answer(200, b'{"status":"ok"}')
 
 
-async def subscribe(ledger: Ledger, name: str, server: str, server_token: str) -> tuple[str, str]:
+async def subscribe(ledger: Ledger, name: str, server: str, server_token: str, now: float) -> tuple[str, str]:
     """Make a subscription, or let more tokens be good for one; return those to tell and to read with. Raises BadDocument."""
     if server:
         parse(server, server_token or None)
@@ -234,7 +235,7 @@ async def subscribe(ledger: Ledger, name: str, server: str, server_token: str) -
     await ledger.subscribe(
         Subscription(id=name, server=server, server_token=server_token),
         ((digest(tell), TELL), (digest(own), READ)),
-        time.time(),
+        now,
     )
     return tell, own
 

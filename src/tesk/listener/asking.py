@@ -5,10 +5,11 @@ import logging
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from tesk.client.client import AsyncClient
 from tesk.client.patience import Patience
-from tesk.errors import ClientError, RequestError, Unavailable
+from tesk.errors import ClientError, Overloaded, RequestError, Unavailable
 from tesk.listener.heard import Heard
 from tesk.listener.ledger import Due, Ledger
 from tesk.listener.taking import Taking
@@ -34,13 +35,17 @@ _IMPATIENT = Patience(busy=0.0, gone=0.0)
 class Asking:
     """`run` is one of the listener's loops."""
 
-    def __init__(self, ledger: Ledger, taking: Taking, settings: ListenerSettings) -> None:
+    def __init__(self, ledger: Ledger, taking: Taking, settings: ListenerSettings, clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._taking = taking
         self._settings = settings
+        self._clock = clock
         self._at_once = asyncio.Semaphore(settings.asks_at_once)
         self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
         self._down: dict[str, float] = {}
+        """Servers that did not answer, and until when they are left alone, by a clock that nobody sets."""
+        self._farthest = max(settings.quiet_seconds, settings.quiet_most_seconds, _HELD_SECONDS, 2 * _DOWN_SECONDS)
+        """Nobody is to be asked later than that: a question that seems to be was put off by a clock that was set back since."""
         self.asked = Counter(
             "tesk_listener_asks_total", "Tasks that servers were asked for, by what came.", ("answer",)
         )
@@ -50,11 +55,12 @@ class Asking:
         try:
             while True:
                 try:
-                    due = await self._ledger.due(time.time(), time.time() + _HELD_SECONDS, _BATCH)
+                    now = self._clock()
+                    due = await self._ledger.due(now, now + _HELD_SECONDS, _BATCH, now + self._farthest)
                     async with asyncio.TaskGroup() as group:
                         for each in due:
                             group.create_task(self._ask(each))
-                except* Unavailable as error:
+                except* (Unavailable, Overloaded) as error:
                     _log.warning("Nothing can be asked for: %s", error.exceptions[0])
                     due = []
                 if len(due) < _BATCH:
@@ -65,11 +71,11 @@ class Asking:
 
     async def _ask(self, due: Due) -> None:
         async with self._at_once:
-            asked = time.time()
+            asked = self._clock()
             subscription = await self._ledger.subscription(due.subscription)
             if subscription is None or not subscription.server:
                 return
-            if self._down.get(subscription.server, 0.0) > asked:
+            if self._down.get(subscription.server, 0.0) > time.monotonic():
                 await self._ledger.asked(due, asked + _DOWN_SECONDS * random.uniform(1.0, 2.0))
                 return
             try:
@@ -80,7 +86,7 @@ class Asking:
                 # Also "there is no such task": it may be one of another server, or not be there yet.
                 self.asked.add(("none",))
                 if not isinstance(error, RequestError):
-                    self._down[subscription.server] = time.time() + _DOWN_SECONDS
+                    self._down[subscription.server] = time.monotonic() + _DOWN_SECONDS
                 _log.info("Asked for a task of which nothing came: %s", error)
             else:
                 self.asked.add(("state",))
@@ -90,13 +96,13 @@ class Asking:
                     id=due.id,
                     state=task.state,
                     time=rfc3339(asked),
-                    at=time.time(),
+                    at=self._clock(),
                     asked=asked,
                 )
                 await self._taking.take(heard, asks=True)
             most = self._settings.quiet_most_seconds
             wait = min(self._settings.quiet_seconds * 2.0 ** min(due.asks, 30), most)
-            await self._ledger.asked(due, time.time() + wait * random.uniform(0.5, 1.0))
+            await self._ledger.asked(due, self._clock() + wait * random.uniform(0.5, 1.0))
 
     async def _client(self, server: str, token: str) -> AsyncClient:
         key = f"{server}\n{token}"

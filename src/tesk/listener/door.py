@@ -5,7 +5,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
 from tesk.errors import Forbidden, SettingsError, Unauthenticated
@@ -25,7 +25,7 @@ _REMEMBERED_SECONDS = 10.0
 class Door:
     """Says whose a request is. Raises SettingsError for keys that are none."""
 
-    def __init__(self, ledger: Ledger, settings: ListenerSettings) -> None:
+    def __init__(self, ledger: Ledger, settings: ListenerSettings, clock: Callable[[], float]) -> None:
         for number, key in enumerate(settings.keys):
             try:
                 open_key(key)
@@ -41,6 +41,7 @@ class Door:
             )
         self._ledger = ledger
         self._settings = settings
+        self._clock = clock
         self._asks = bool(settings.server)
         self._known: OrderedDict[bytes, tuple[float, Pass | None]] = OrderedDict()
 
@@ -59,7 +60,7 @@ class Door:
                         self._settings.keys,
                         said,
                         body,
-                        now=time.time(),
+                        now=self._clock(),
                         tolerance_seconds=self._settings.tolerance_seconds,
                     )
                 except Unverified as error:

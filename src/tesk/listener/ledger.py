@@ -1,5 +1,6 @@
 """What a listener keeps: the last of each task, each move that was news, who may tell and read, and whom to ask when."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -97,8 +98,8 @@ class Ledger(Protocol):
     async def lookup(self, digest: bytes) -> Pass | None:
         """Return what a token is good for."""
 
-    async def due(self, now: float, until: float, limit: int) -> list[Due]:
-        """Return tasks to ask for; nobody else gets them until `until`."""
+    async def due(self, now: float, until: float, limit: int, far: float = math.inf) -> list[Due]:
+        """Return tasks to ask for; nobody else gets them until `until`. What is due later than `far` is due now."""
 
     async def asked(self, due: Due, ask: float) -> None:
         """Note that a task was asked for, and when to do so next."""

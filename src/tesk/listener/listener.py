@@ -5,12 +5,13 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 
+from tesk.ages import ages
 from tesk.errors import StartError, Unavailable
 from tesk.listener.app import App, subscribe
 from tesk.listener.asking import Asking
@@ -52,14 +53,16 @@ class Listener:
         server: str = "",
         server_token: str = "",
         settings: ListenerSettings | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings or ListenerSettings(port=0)
         self._server = Subscription(id=OWN, server=server, server_token=server_token)
         self._ledger = ledger_at(self._settings.database or database)
-        self._door = Door(self._ledger, self._settings)
+        self._clock = clock
+        self._door = Door(self._ledger, self._settings, clock)
         self._feed = Feed(self._ledger, self._settings.waiters_limit)
         self._taking = Taking(self._ledger, self._settings.quiet_seconds)
-        self._asking = Asking(self._ledger, self._taking, self._settings)
+        self._asking = Asking(self._ledger, self._taking, self._settings, clock)
         self._base = ""
         self._token = ""
         self._loops: asyncio.Task[None] | None = None
@@ -75,9 +78,10 @@ class Listener:
         host, port = bound.getsockname()[:2]
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._base = self._settings.url.rstrip("/") or f"http://{authority}"
-        self._token, _ = await subscribe(self._ledger, OWN, self._server.server, self._server.server_token)
+        asked = self._server
+        self._token, _ = await subscribe(self._ledger, OWN, asked.server, asked.server_token, self._clock())
         signed = Subscription(id=SIGNED, server=self._settings.server, server_token=self._settings.server_token)
-        await self._ledger.subscribe(signed, (), time.time())
+        await self._ledger.subscribe(signed, (), self._clock())
         app = App(
             self._ledger,
             self._door,
@@ -86,6 +90,7 @@ class Listener:
             self._settings,
             url=lambda: self._base,
             metrics=self._metrics,
+            clock=self._clock,
         )
         self._http = _Http(app)
         self._loops = asyncio.create_task(self._run(self._http, bound))
@@ -174,7 +179,7 @@ class Listener:
     async def _expect(self, task_ids: Iterable[str]) -> None:
         """See to it that tasks of which nothing comes at all are asked for."""
         if self._server.server:
-            now = time.time()
+            now = self._clock()
             await self._ledger.expect(OWN, tuple(task_ids), now, now + self._settings.quiet_seconds)
 
     def _metrics(self) -> str:
@@ -211,9 +216,10 @@ class Listener:
     async def _prune(self) -> None:
         if not self._settings.retention_days:
             return
+        now = ages(self._clock)
         while True:
             try:
-                await self._ledger.prune(time.time() - self._settings.retention_days * 86400)
+                await self._ledger.prune(now() - self._settings.retention_days * 86400)
             except Unavailable as error:
                 _log.warning("Nothing old can be removed: %s", error)
             await asyncio.sleep(_PRUNE_SECONDS)

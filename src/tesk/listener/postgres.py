@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
@@ -218,8 +219,9 @@ class PostgresLedger:
             )
         return None if row is None else Pass(*row)
 
-    async def due(self, now: float, until: float, limit: int) -> list[Due]:
+    async def due(self, now: float, until: float, limit: int, far: float = math.inf) -> list[Due]:
         async with self._transaction() as connection:
+            await connection.execute("UPDATE task SET ask = $1 WHERE ask > $2", now, far)
             rows = await connection.fetch(
                 "UPDATE task SET ask = $2 WHERE (id, subscription) IN (SELECT id, subscription FROM task "
                 "WHERE ask <= $1 ORDER BY ask LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING subscription, id, asks",
@@ -276,16 +278,19 @@ class PostgresLedger:
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await self._connect()
+                connection, lost = await self._connect(), asyncio.Event()
             except _FAULTS:
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             try:
                 await connection.add_listener(_CHANNEL, lambda *_: self._news.set())
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 self._news.set()
                 while True:
-                    # A line that is dead without a word is found out.
-                    await asyncio.sleep(_HEARTBEAT_SECONDS)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                            await lost.wait()
+                    # Raises where it was lost, and a line that is dead without a word is found out.
                     await connection.execute("SELECT 1")
             except _FAULTS:
                 await asyncio.sleep(_RECONNECT_SECONDS)

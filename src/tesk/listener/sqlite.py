@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import math
 import os
 import sqlite3
 from collections import deque
@@ -194,15 +195,16 @@ class SqliteLedger:
         )
         return None if row is None else Pass(row[0], row[1], bool(row[2]))
 
-    async def due(self, now: float, until: float, limit: int) -> list[Due]:
-        rows = await self._run(
-            lambda connection: connection.execute(
+    async def due(self, now: float, until: float, limit: int, far: float = math.inf) -> list[Due]:
+        def change(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+            connection.execute("UPDATE task SET ask = ? WHERE ask > ?", (now, far))
+            return connection.execute(
                 "UPDATE task SET ask = ?2 WHERE (id, subscription) IN (SELECT id, subscription FROM task "
                 "WHERE ask <= ?1 ORDER BY ask LIMIT ?3) RETURNING subscription, id, asks",
                 (now, until, limit),
             ).fetchall()
-        )
-        return [Due(*row) for row in rows]
+
+        return [Due(*row) for row in await self._run(change)]
 
     async def asked(self, due: Due, ask: float) -> None:
         await self._run(

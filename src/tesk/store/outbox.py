@@ -152,6 +152,9 @@ class Outbox(Protocol):
         Nobody else is given them until `record`, or for so long.
         """
 
+    async def reclaim(self, *, now: float) -> None:
+        """Let be taken at once what servers hold whose lease has ended since: they were killed, or are cut off."""
+
     async def record(self, sent: Sequence[Sent]) -> None:
         """Say what became of what was taken: durable on return. Nothing is believed of what somebody else has taken since."""
 

@@ -8,6 +8,7 @@ from tesk.errors import Unavailable
 from tesk.store import tellings
 from tesk.store.outbox import FARTHEST_SECONDS, Backlog, Due, Outgoing, Place, Sent, Subscription
 from tesk.store.postgres.database import Database
+from tesk.store.postgres.statements import LIVING
 from tesk.store.signals import Signals
 from tesk.store.sql import Parameters
 
@@ -28,6 +29,14 @@ _TAKE = f"""
 _GIVE_BACK = """
     UPDATE callback SET claim = NULL, due = :now WHERE lane = ANY(:lanes::text[]) AND due IS NOT NULL
     AND claim = ANY(:claims::bigint[])
+"""
+
+# A claim has the lease of its server in front: see `PostgresOutbox.under`.
+_LEASE_BITS = 31
+_GONE = f"SELECT id FROM lease WHERE id <> ALL(:known::bigint[]) AND id NOT IN ({LIVING})"
+_RECLAIM = f"""
+    UPDATE callback SET claim = NULL, due = :now WHERE due IS NOT NULL AND claim >> {_LEASE_BITS} = ANY(:gone::bigint[])
+    RETURNING id
 """
 
 # Claims are looked at on locked rows first, so that what somebody else has taken since is not touched at all.
@@ -103,6 +112,15 @@ class PostgresOutbox:
         self._signals = signals
         self._unheard: dict[int, Sequence[str]] = {}
         """Claims, and on which lanes, of which nobody knows whether they were made: the database went away with the answer."""
+        self._lease = 0
+        self._known: set[int] = set()
+        """Leases of our own, and those that have ended and hold nothing more."""
+
+    def under(self, lease: int) -> None:
+        """Take under this lease from now on: when it has ended, others may have what was taken. Until then, nobody's."""
+        self._lease = lease
+        # What was taken under one that we lost we may still be sending.
+        self._known.add(lease)
 
     async def wait(self, timeout_seconds: float) -> None:
         await self._signals.wait_to_tell(timeout_seconds)
@@ -120,7 +138,7 @@ class PostgresOutbox:
             theirs = list({lane for each in lost.values() for lane in each})
             await self._database.rows(_GIVE_BACK, {"lanes": theirs, "claims": [*lost], "now": now})
             self._unheard = {claim: each for claim, each in self._unheard.items() if claim not in lost}
-        claim = random.getrandbits(62)
+        claim = self._lease << _LEASE_BITS | random.getrandbits(_LEASE_BITS)
         parameters: Parameters = {
             "lanes": [*lanes],
             "now": now,
@@ -136,6 +154,14 @@ class PostgresOutbox:
             raise
         found = {row[2]: (row[0], row[1]) for row in rows}
         return tellings.outgoing(claim, found, [row[2:] for row in rows if row[3] is not None])
+
+    async def reclaim(self, *, now: float) -> None:
+        gone = [row[0] for row in await self._database.rows(_GONE, {"known": [*self._known]})]
+        if not gone:
+            return
+        if await self._database.rows(_RECLAIM, {"gone": gone, "now": now}):
+            self._signals.tell()
+        self._known.update(gone)
 
     async def record(self, sent: Sequence[Sent]) -> None:
         if not sent:

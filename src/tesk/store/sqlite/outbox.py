@@ -69,6 +69,9 @@ class SqliteOutbox:
         self._taken |= dict.fromkeys(found, (claim, moment + hold_seconds))
         return tellings.outgoing(claim, found, rows)
 
+    async def reclaim(self, *, now: float) -> None:
+        """Nothing to do: what was held went with the memory of who held it."""
+
     async def record(self, sent: Sequence[Sent]) -> None:
         believed = [one for one in sent if self._taken.get(one.task_id, (0, 0.0))[0] == one.claim]
         await self._writer().run(lambda connection: _record(connection, believed))
