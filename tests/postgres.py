@@ -98,6 +98,15 @@ class Server:
             self._reader.join()
             self.process = None
 
+    @contextmanager
+    def away(self, how: signal.Signals = signal.SIGINT) -> Iterator[None]:
+        """Be stopped for as long as the block, whatever becomes of it: other tests want the server."""
+        self.stop(how)
+        try:
+            yield
+        finally:
+            self.start()
+
     def new_database(self) -> str:
         """Make an empty database and return its URL."""
         name = f"t{next(self._numbers)}"

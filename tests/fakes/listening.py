@@ -29,10 +29,18 @@ class ListenerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it, and return when it answers."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 [PROGRAM, "listener", "--port", str(self.port)], env=self._env, stdout=out, stderr=out
             )
+
+    def wait_until_ready(self) -> None:
+        assert self._process is not None
         end = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError):

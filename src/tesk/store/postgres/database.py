@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import asyncpg
 from asyncpg import Connection
@@ -134,17 +134,20 @@ class Database:
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await self._connect()
+                connection, lost = await self._connect(), asyncio.Event()
             except _FAULTS:
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             try:
                 await connection.add_listener("tesk", lambda _c, _p, _n, payload: self._heard(payload))
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 self.listening = True
                 self._missed()
                 while True:
-                    # A line that is dead without a word is found out.
-                    await asyncio.sleep(_HEARTBEAT_SECONDS)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                            await lost.wait()
+                    # Raises where it was lost, and a line that is dead without a word is found out.
                     await connection.execute("SELECT 1", timeout=_CONNECT_SECONDS)
             except _FAULTS:
                 self.listening = False
