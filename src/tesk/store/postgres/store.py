@@ -1,9 +1,7 @@
 """The verbs of the store on PostgreSQL, which several servers may share."""
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Sequence
-
-import asyncpg
+from collections.abc import Callable, Collection, Sequence
 
 from tesk.caller import Caller
 from tesk.errors import LeaseLost, Unprocessable
@@ -13,7 +11,8 @@ from tesk.store.pending import Pending
 from tesk.store.postgres import asked, statements, upkeep
 from tesk.store.postgres.asked import Begun, Moved
 from tesk.store.postgres.batches import Batches
-from tesk.store.postgres.database import Database, fetch
+from tesk.store.postgres.creations import Creations
+from tesk.store.postgres.database import Database
 from tesk.store.postgres.keys import keep
 from tesk.store.postgres.outbox import PostgresOutbox
 from tesk.store.rows import (
@@ -59,12 +58,12 @@ class PostgresStore:
     ) -> None:
         self._url = url
         self._migrate = exclusive
-        self._pending = Pending(pending_limit, pending_bytes)
         self._committed = committed
         self._signals = Signals()
         self._database = Database(url, self._heard, self._signals.all_changed)
         self.outbox = PostgresOutbox(self._database, self._signals)
-        self._creates = Batches(self._create_batch, _key_of)
+        pending = Pending(pending_limit, pending_bytes)
+        self._creations = Creations(self._database, pending, self._signals, committed)
         self._begins = Batches(self._begin, lambda begun: begun.task_id)
         self._moves = Batches(self._move, lambda moved: moved.move.task_id)
 
@@ -74,7 +73,7 @@ class PostgresStore:
         await self._database.open(migrate=self._migrate)
 
     async def close(self) -> None:
-        for batches in (self._creates, self._begins, self._moves):
+        for batches in (self._creations, self._begins, self._moves):
             await batches.close()
         await self._database.close()
 
@@ -97,72 +96,10 @@ class PostgresStore:
     # -- for the API ----------------------------------------------------------------------------------------------------
 
     def create(self, new: NewTask) -> asyncio.Future[Created]:
-        if (refusal := self._pending.enter(new)) is None:
-            return self._creates.ask(new)
-        refused: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
-        refused.set_exception(refusal)
-        return refused
-
-    async def _create_batch(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
-        try:
-            return await self._create(news)
-        finally:
-            self._pending.leave(news)
-            self._signals.work()
-
-    async def _create(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
-        try:
-            answers = await self._create_all(news)
-        except asyncpg.UniqueViolationError:
-            # One of them repeats a creation that has happened.
-            if len(news) > 1:
-                return [answer for new in news for answer in await self._create((new,))]
-            return [Created(id=news[0].id, repeated=True)]
-        self._committed(len(news))
-        return answers
-
-    async def _create_all(self, news: Sequence[NewTask]) -> Sequence[Created | Exception]:
-        keyed = sorted(
-            ((new.owner, new.idempotency_key, new) for new in news if new.idempotency_key is not None),
-            key=lambda one: one[:2],
-        )
-        if not keyed:
-            await self._database.rows(statements.CREATE, asked.creates(news))
-            return [Created(id=new.id, repeated=False) for new in news]
-        async with self._database.transaction() as connection:
-            known = await keep(
-                connection,
-                [(owner, key, new.body_hash, new.id, new.created) for owner, key, new in keyed],
-            )
-            stored = [
-                new for new in news if new.idempotency_key is None or (new.owner, new.idempotency_key) not in known
-            ]
-            if stored:
-                await fetch(connection, statements.CREATE, asked.creates(stored))
-        answers: list[Created | Exception] = []
-        for new in news:
-            found = None if new.idempotency_key is None else known.get((new.owner, new.idempotency_key))
-            if found is None:
-                answers.append(Created(id=new.id, repeated=False))
-            elif found[0] == new.body_hash:
-                answers.append(Created(id=found[1], repeated=True))
-            else:
-                answers.append(Unprocessable(REUSED))
-        return answers
+        return self._creations.create(new)
 
     async def create_all(self, news: Sequence[NewTask]) -> Sequence[Created]:
-        if (refusal := self._pending.enter_all(news)) is not None:
-            raise refusal
-        try:
-            # It takes a while to put so many together.
-            await self._database.rows(statements.CREATE, await asyncio.to_thread(asked.creates, news))
-        except asyncpg.UniqueViolationError:
-            return [Created(id=new.id, repeated=True) for new in news]
-        finally:
-            self._pending.leave(news)
-            self._signals.work()
-        self._committed(len(news))
-        return [Created(id=new.id, repeated=False) for new in news]
+        return await self._creations.create_all(news)
 
     async def remember(self, owner: str, key: str, body_hash: bytes, task_id: str, time: float) -> str:
         async with self._database.transaction() as connection:
@@ -275,6 +212,7 @@ class PostgresStore:
             **shape.room_parameters(room),
         }
         lease_id, expires = (await self._database.rows(statements.ACQUIRE, parameters))[0]
+        self.outbox.under(lease_id)
         return Lease(id=lease_id, place=place, expires=expires)
 
     async def renew(self, lease: Lease, seconds: float) -> Lease:
@@ -390,10 +328,6 @@ class PostgresStore:
 
     async def check(self) -> Sequence[str]:
         return await upkeep.check(self._database)
-
-
-def _key_of(new: NewTask) -> Hashable:
-    return new.id if new.idempotency_key is None else (new.owner, new.idempotency_key)
 
 
 def _lost() -> LeaseLost:
