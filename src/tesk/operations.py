@@ -12,7 +12,7 @@ from tesk.compute.plan import gpus_of
 from tesk.errors import NotFound
 from tesk.settings import DefaultsSettings, Settings
 from tesk.store.rendered import Rendered, RenderedPage, RenderedTask
-from tesk.store.rows import Callback, Created, ListQuery, NewTask, task_of
+from tesk.store.rows import Callback, Created, ListQuery, NewTask, StoredTask, task_of
 from tesk.store.store import Store
 from tesk.tes.ids import Ids, is_id
 from tesk.tes.messages import Organization, ServiceInfo, ServiceType
@@ -102,7 +102,15 @@ async def get_task(rendered: Rendered, caller: Caller, task_id: str, view: View)
     """GetTask. Raises NotFound, also for a task of somebody else."""
     task = await rendered.get(task_id, caller, view) if is_id(task_id) else None
     if task is None:
-        raise no_task(task_id)
+        raise _no_task(task_id)
+    return task
+
+
+async def find_task(store: Store, caller: Caller, task_id: str, view: View) -> StoredTask:
+    """Return a task for what TESK tells beside TES. Raises NotFound, also for a task of somebody else."""
+    task = await store.get(task_id, caller, view) if is_id(task_id) else None
+    if task is None:
+        raise _no_task(task_id)
     return task
 
 
@@ -122,7 +130,7 @@ async def list_tasks(rendered: Rendered, caller: Caller, asked: ListTasks) -> Re
 async def cancel_task(store: Store, caller: Caller, task_id: str, now: float) -> None:
     """CancelTask: ask for the end of a task; one that has ended stays as it is. Raises NotFound."""
     if not is_id(task_id) or await store.cancel(task_id, caller, now) is None:
-        raise no_task(task_id)
+        raise _no_task(task_id)
 
 
 class Canceled(Struct, frozen=True, kw_only=True):
@@ -202,6 +210,5 @@ def get_service_info(settings: Settings, *, parameters: tuple[str, ...], storage
     )
 
 
-def no_task(task_id: str) -> NotFound:
-    """Return what is answered where the caller sees no such task."""
+def _no_task(task_id: str) -> NotFound:
     return NotFound(f"there is no task {task_id[:64]!r}")

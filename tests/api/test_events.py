@@ -2,12 +2,13 @@
 
 import json
 import socket
+import time
 
 import pytest
 from msgspec.structs import replace
 
 from fakes.following import following
-from fakes.served import serve
+from fakes.served import serve, until
 from tesk.api.hashing import hash_secret
 from tesk.settings import AuthSettings, Settings, Token
 
@@ -33,6 +34,10 @@ def cancel(served, task, headers=None):
 
 def lived(task):
     return [(task, state) for state in CANCELED]
+
+
+def place(text):
+    return int(text.partition("-")[0])
 
 
 def test_each_state_of_each_task_comes_as_it_happens(served):
@@ -116,9 +121,9 @@ def test_the_whole_life_of_many_tasks_comes_on_one_stream(served):
 def test_a_stream_on_which_nothing_happens_lives_and_moves_on(served):
     task = submit(served)
     with following(served.url, f"/tesk/v1/events?task={task}") as stream:
-        before = int(stream.beat())
+        before = place(stream.beat())
         submit(served)
-        while int(stream.beat()) <= before:
+        while place(stream.beat()) <= before:
             pass
 
 
@@ -171,6 +176,68 @@ def test_a_place_of_which_nothing_is_known_is_said_to_be_one(served):
         assert stream.states(1) == [(task, "QUEUED")]
 
 
+def test_who_is_cut_off_before_anything_has_happened_knows_where_they_were(served):
+    late = "/tesk/v1/events?name_prefix=late"
+    with following(served.url, late) as stream:
+        last = stream.beat()
+    task = submit(served, name="late")
+    with following(served.url, late, last_id=last) as stream:
+        assert stream.states(1) == [(task, "QUEUED")]
+
+
+def test_who_comes_from_what_a_backup_has_lost_is_told_and_misses_nothing_new(tmp_path):
+    with serve(tmp_path) as served:
+        kept = submit(served)
+        with following(served.url, f"/tesk/v1/events?task={kept}&after=0") as stream:
+            stream.states(1)
+            before = stream.last_id
+        served.run(served.store.backup(str(tmp_path / "backup.db")))
+        with following(served.url, last_id=before) as stream:
+            lost = [submit(served) for _ in range(3)]
+            stream.states(3)
+            after = stream.last_id
+    for each in ("tesk.db-wal", "tesk.db-shm"):
+        (tmp_path / each).unlink(missing_ok=True)
+    (tmp_path / "backup.db").replace(tmp_path / "tesk.db")
+    with serve(tmp_path) as served:
+        with following(served.url, last_id=after) as stream:
+            assert stream.next()[0] == "gap"  # beyond all that there is
+        first = submit(served)
+        for _ in range(4):
+            submit(served)
+        with following(served.url, last_id=before) as stream:
+            assert stream.states(1) == [(first, "QUEUED")]
+        with following(served.url, last_id=after) as stream:
+            assert stream.next()[0] == "gap"  # another event stands there now
+            assert place(stream.last_id) > place(after)
+            cancel(served, kept)
+            assert stream.states(2) == lived(kept)[1:]
+        one = following(served.url, f"/tesk/v1/tasks/{kept}/events", accept="text/event-stream", last_id=after)
+        with one as stream:
+            assert stream.states(3) == lived(kept)
+            assert stream.next() == ("end", {})
+        assert lost[0] not in [task["id"] for task in served.get("/v1/tasks").json()["tasks"]]
+
+
+def test_how_long_somebody_follows_says_nothing_of_how_quick_the_server_is(tmp_path):
+    plain = Settings()
+    lively = replace(plain, server=replace(plain.server, heartbeat_seconds=0.1))
+    with serve(tmp_path, lively) as served:
+        began = time.perf_counter()
+        with following(served.url) as stream:
+            answered = time.perf_counter()
+            for _ in range(4):
+                stream.beat()
+
+        def counted():
+            lines = served.get("/metrics").body.decode().splitlines()
+            name = 'tesk_http_request_duration_seconds_sum{route="/tesk/v1/events"} '
+            return [float(line.removeprefix(name)) for line in lines if line.startswith(name)]
+
+        until(counted)
+        assert counted()[0] <= answered - began
+
+
 @pytest.mark.parametrize(
     ("query", "wanted", "named"),
     [
@@ -180,6 +247,7 @@ def test_a_place_of_which_nothing_is_known_is_said_to_be_one(served):
         ("", {"task": ["x"]}, ""),
         ("", {"tasks": ["x"] * 10_001}, "tasks"),
         ("", {"after": "-1"}, "after"),
+        ("after=7-x", None, "after"),
     ],
 )
 def test_what_is_wrong_is_named(served, query, wanted, named):

@@ -3,14 +3,17 @@
 import asyncio
 import http.client
 import json
+import socket
 import time
 
 import pytest
 
-from fakes.served import serve
+from fakes.following import following
+from fakes.served import serve, until
 from tesk.api.hashing import hash_secret
 from tesk.compute.backend import AttemptId, Piece
-from tesk.settings import AuthSettings, Settings, Token
+from tesk.errors import Unavailable
+from tesk.settings import AuthSettings, ServerSettings, Settings, Token
 from tesk.store.rows import Move, Results
 from tesk.tes.logs import ExecutorLog
 from tesk.tes.state import State
@@ -93,7 +96,7 @@ def test_what_an_executor_writes_is_shown_at_once(tmp_path) -> None:
 def test_what_is_not_followed_is_shown_as_far_as_it_is(tmp_path) -> None:
     with serve(tmp_path, live=Speaking(b"one\n", more=asyncio.Event())) as served:
         task, _ = begun(served)
-        assert served.get(f"/tesk/v1/tasks/{task}/logs?executor=1&stream=stdout").body == b"one\n"
+        assert served.get(f"/tesk/v1/tasks/{task}/logs?executor=0&stream=stdout").body == b"one\n"
 
 
 def test_of_what_has_ended_the_kept_streams_are_shown(tmp_path) -> None:
@@ -103,7 +106,7 @@ def test_of_what_has_ended_the_kept_streams_are_shown(tmp_path) -> None:
         logs = f"/tesk/v1/tasks/{task}/logs"
         assert served.get(f"{logs}?executor=0&stream=stderr&follow=true").body == b"err\n"
         assert served.get(f"{logs}").body == "out é\nerr\n".encode()
-        assert served.get(f"{logs}?executor=7").body == b""
+        assert served.get(f"{logs}?executor=1").status == 404
 
 
 def test_who_follows_a_task_that_waits_sees_it_begin(tmp_path) -> None:
@@ -132,7 +135,9 @@ def test_streams_belong_to_who_owns_the_task(tmp_path) -> None:
         assert served.get(target, Authorization="Bearer " + "alice" * 8).body == b"secret"
 
 
-@pytest.mark.parametrize("target", ["executor=x", "executor=-1", "stream=both", "follow=yes", "since=5", "since=1.x"])
+@pytest.mark.parametrize(
+    "target", ["executor=x", "executor=-1", "stream=both", "follow=yes", "follow=1&follow=0", "since=5", "since=1.x"]
+)
 def test_what_is_asked_wrongly_is_named(tmp_path, target) -> None:
     with serve(tmp_path) as served:
         task, _ = begun(served)
@@ -225,3 +230,59 @@ def test_of_a_task_that_waits_again_it_is_said_which_attempt_of_how_many_it_is(t
 
         served.run(begin_again())
         assert served.get(f"/tesk/v1/tasks/{task}").json()["waiting"] == "attempt 2 of 3: no image"
+
+
+def test_more_streams_than_the_settings_allow_are_asked_to_come_later(tmp_path) -> None:
+    settings = Settings(server=ServerSettings(log_streams_limit=1))
+    with serve(tmp_path, settings, live=Speaking(b"one\n", more=asyncio.Event())) as served:
+        task, _ = begun(served)
+        logs = f"/tesk/v1/tasks/{task}/logs"
+        with following(served.url, f"{logs}?follow=1", accept="text/event-stream") as stream:
+            assert stream.next()[1]["text"] == "one\n"
+            refused = served.get(logs)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+            assert "server.log_streams_limit" in refused.json()["detail"]
+        until(lambda: served.get(logs).status == 200)
+
+
+def test_who_does_not_read_is_cut_off(tmp_path) -> None:
+    live = Speaking(*[b"x" * 65536] * 1000)
+    settings = Settings(server=ServerSettings(slow_seconds=0.3))
+    with serve(tmp_path, settings, live=live) as served, socket.socket() as deaf:
+        task, _ = begun(served)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(30)
+        deaf.connect(("127.0.0.1", served.port))
+        deaf.sendall(f"GET /tesk/v1/tasks/{task}/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        served.run(asyncio.wait_for(live.ended.wait(), 20))
+
+
+class Gone:
+    """A store that, once `over` is set, reads nothing more."""
+
+    def __init__(self, store):
+        self._store = store
+        self.over = False
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def get(self, *args):
+        if self.over:
+            raise Unavailable("the database does not answer")
+        return await self._store.get(*args)
+
+
+def test_where_the_database_goes_away_the_stream_is_broken_off_and_not_ended(tmp_path) -> None:
+    stores = []
+
+    def gone(store):
+        stores.append(Gone(store))
+        return stores[0]
+
+    with serve(tmp_path, wrap=gone) as served:
+        task, lease = begun(served)
+        with following(served.url, f"/tesk/v1/tasks/{task}/logs?follow=1", accept="text/event-stream") as stream:
+            stores[0].over = True
+            end(served, task, lease)
+            assert stream.next() == (None, None)

@@ -45,7 +45,7 @@ async def hear(tail, wanted, count, seed, cut_off):
         async with contextlib.aclosing(tail.follow(follower)) as pieces:
             async for piece in pieces:
                 for block in piece.decode().split("\n\n")[:-1]:
-                    last = int(re.search(r"^id: (\d+)$", block, re.MULTILINE)[1])
+                    last = int(re.search(r"^id: (\d+)", block, re.MULTILINE)[1])
                     if said := re.search(r'"id":"(\w+)","state":"(\w+)"', block):
                         heard.append((said[1], said[2]))
                         left -= 1

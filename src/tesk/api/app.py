@@ -78,7 +78,7 @@ def create_app(
     batch = Batch(store, create, settings, metrics=metrics)
     deliveries = Deliveries(store)
     events = Events(store, closing, settings.server, metrics)
-    logs = Logs(store, live, closing, heartbeat_seconds=settings.server.heartbeat_seconds)
+    logs = Logs(store, live, closing, settings.server)
     health = Health(store, alive, metrics)
 
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:

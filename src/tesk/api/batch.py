@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import parse_qs
 
 from tesk import operations
 from tesk.api.create import (
@@ -35,10 +34,10 @@ from tesk.telemetry.metrics import Metrics
 from tesk.tes import batch, messages
 from tesk.tes.document import MOST_COUNTED, bad_task
 from tesk.tes.ids import following
+from tesk.tes.parameters import Given
 
 LINES = b"application/x-ndjson"
 _KINDS = (LINES, b"application/ndjson", b"application/jsonl")
-_FLAGS = {"": False, "false": False, "true": True}
 _AT_ONCE = 4
 """Batches in memory at a time."""
 _TURNS = 2
@@ -269,7 +268,7 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _atomic(exchange: Exchange) -> bool:
-    given = parse_qs(exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True).get("atomic", [""])[-1]
-    if given not in _FLAGS:
-        raise BadRequest("atomic must be true or false", (Problem("atomic", "must be true or false"),))
-    return _FLAGS[given]
+    given = Given(exchange.scope["query_string"])
+    atomic = given.flag("atomic")
+    given.refuse()
+    return atomic

@@ -1,17 +1,18 @@
 """What the listener of a task was told: `GET /tesk/v1/tasks/{id}/deliveries`, and `POST ...:redeliver`."""
 
 import time
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from tesk.api.exchange import Exchange
 from tesk.caller import LOCAL
-from tesk.errors import BadRequest, NotFound, Problem
+from tesk.errors import NotFound
 from tesk.store.outbox import Delivery, Status, Subscription
 from tesk.store.store import Store
 from tesk.tes import messages
 from tesk.tes.ids import is_id
+from tesk.tes.parameters import Given
 from tesk.tes.times import rfc3339
 
 
@@ -113,14 +114,10 @@ def _shown(task_id: str, each: Delivery) -> ShownDelivery:
 
 
 def _sequence(exchange: Exchange) -> int | None:
-    query = parse_qs(exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    text = query.get("sequence", [""])[-1]
-    if not text:
-        return None
-    if not (text.isdecimal() and len(text) < 9):
-        wrong = "must be the number of a delivery, from 1"
-        raise BadRequest(f"sequence {wrong}", (Problem("sequence", wrong),))
-    return int(text)
+    given = Given(exchange.scope["query_string"])
+    sequence = given.whole("sequence")
+    given.refuse()
+    return sequence
 
 
 def _no_callback(task_id: str) -> NotFound:

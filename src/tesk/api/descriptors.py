@@ -15,3 +15,8 @@ def connections_most() -> int:
 def streams_most() -> int:
     """Return how many of them may be streams: who only follows keeps out nobody who submits."""
     return connections_most() * 2 // 3
+
+
+def logs_most() -> int:
+    """Return how many streams of logs may be open: each holds a file, or a cluster's stream, beside its connection."""
+    return connections_most() // 6

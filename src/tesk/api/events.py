@@ -11,7 +11,7 @@ from tesk.api.channel import Follower
 from tesk.api.create import body_in_time, require_json
 from tesk.api.deadline import Deadlines
 from tesk.api.exchange import Exchange, Headers
-from tesk.api.tail import Tail, sent
+from tesk.api.tail import Tail, beat, place_at, sent
 from tesk.caller import LOCAL
 from tesk.errors import Unavailable
 from tesk.settings import ServerSettings
@@ -19,13 +19,13 @@ from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes import messages
 from tesk.tes.event import Event
-from tesk.tes.following import Wanted, position, wanted, wanted_of
-from tesk.tes.ids import is_id
+from tesk.tes.following import Wanted, wanted, wanted_of
+from tesk.tes.place import Place
 from tesk.tes.state import TERMINAL
 from tesk.tes.times import rfc3339
 from tesk.tes.view import View
 
-_TASK_MOST = 1000
+TASK_EVENTS_MOST = 1000
 """Events of one task that are shown; a task has a handful for each attempt."""
 _END = b"event: end\ndata: {}\n\n"
 _BEGIN = b"retry: 1000\n\n"
@@ -39,7 +39,7 @@ _HEADERS: Headers = [
 
 
 class TaskEvent(Struct, frozen=True, kw_only=True):
-    """One move. `position` is its place among all events of the server, `sequence` among the task's own."""
+    """One move. `position` is its place among all events of the server, as in the `id` of a stream; `sequence` among the task's own."""
 
     position: int
     sequence: int
@@ -80,16 +80,15 @@ class Events:
         """Show one task's events; as a stream, where that is accepted, until the task has ended."""
         task_id: str = exchange.scope["path_params"]["id"]
         caller = exchange.caller or LOCAL
-        task = await self._store.get(task_id, caller, View.MINIMAL) if is_id(task_id) else None
-        if task is None:
-            raise operations.no_task(task_id)
+        task = await operations.find_task(self._store, caller, task_id, View.MINIMAL)
         if _EVENT_STREAM not in exchange.headers.get(b"accept", b""):
-            events = await self._store.events(after=0, limit=_TASK_MOST, task_ids=(task_id,))
+            events = await self._store.events(after=0, limit=TASK_EVENTS_MOST, task_ids=(task_id,))
             await exchange.answer(200, messages.encode(TaskEvents(events=tuple(map(shown, events)))))
             return
-        after = _last(exchange) or 0
+        last = _last(exchange)
+        after = 0 if last is None or await self._is_lost(last, await self._store.span()) else last.position
         if task.state in TERMINAL:
-            past = await self._store.events(after=after, limit=_TASK_MOST, task_ids=(task_id,))
+            past = await self._store.events(after=after, limit=TASK_EVENTS_MOST, task_ids=(task_id,))
             await exchange.answer(200, b"".join((_BEGIN, *map(sent, past), _END)), _HEADERS)
             return
         which = Wanted(tasks=frozenset((task_id,)))
@@ -99,23 +98,34 @@ class Events:
         caller = exchange.caller or LOCAL
         which = which if caller.admin else structs.replace(which, owner=caller.name)
         # Who was cut off says it by the header, beside what they asked for at first.
-        last = _last(exchange)
-        after = position(text, "after") if last is None else last
-        oldest, newest = await self._store.span()
-        gap = b""
-        if after and (after > newest or after < oldest - 1):
-            gap = b'event: gap\ndata: {"after":%d,"oldest":%d}\n\n' % (after, oldest)
-            after = min(after, newest)
+        place = _last(exchange) or Place.read(text, "after")
+        if place is None:
+            follower = await self._tail.join(which, None, self._cut(exchange))
+            # Else who is cut off before anything happens would not know where they were.
+            await self._stream(exchange, follower, beat(self._tail.place))
+            return
+        oldest, newest = span = await self._store.span()
+        after, gap = place.position, b""
+        if lost := await self._is_lost(place, span):
+            now = await place_at(self._store, newest)
+            after, gap = now.position, b"id: %b\n" % str(now).encode()
+        if lost or 0 < after < oldest - 1:
+            gap += b'event: gap\ndata: {"after":%d,"oldest":%d}\n\n' % (place.position, oldest)
         await self._stream(exchange, await self._tail.join(which, after, self._cut(exchange)), gap)
+
+    async def _is_lost(self, place: Place, span: tuple[int, int]) -> bool:
+        """Say whether a place is none of this database: it was put back from a backup, and gives its positions again."""
+        oldest, newest = span
+        if place.position > newest:
+            return True
+        return bool(place.proof) and place.position >= oldest and await place_at(self._store, place.position) != place
 
     async def _stream(self, exchange: Exchange, follower: Follower, first: bytes = b"") -> None:
         gone = asyncio.create_task(exchange.gone())
         gone.add_done_callback(lambda _: follower.leave())
         clock, send = asyncio.get_running_loop().time, exchange.send
         try:
-            exchange.status = 200
-            headers = [*_HEADERS, *exchange.cors]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await exchange.begin(_HEADERS)
             await send({"type": "http.response.body", "body": _BEGIN + first, "more_body": True})
             async with contextlib.aclosing(self._tail.follow(follower)) as pieces:
                 async for piece in pieces:
@@ -150,5 +160,5 @@ def shown(event: Event) -> TaskEvent:
     )
 
 
-def _last(exchange: Exchange) -> int | None:
-    return position(exchange.headers.get(b"last-event-id", b"").decode("latin-1"), "Last-Event-ID")
+def _last(exchange: Exchange) -> Place | None:
+    return Place.read(exchange.headers.get(b"last-event-id", b"").decode("latin-1"), "Last-Event-ID")

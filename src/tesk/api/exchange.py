@@ -1,5 +1,6 @@
 """One request and its answer, without what a framework would put around them."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -59,7 +60,7 @@ class Disconnected(Exception):  # noqa: N818  it is no error
 class Exchange:
     """What was asked, by whom, and what was answered."""
 
-    __slots__ = ("caller", "cors", "headers", "label", "receive", "scope", "send", "status")
+    __slots__ = ("begun", "caller", "cors", "headers", "label", "receive", "scope", "send", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -72,6 +73,8 @@ class Exchange:
         self.label = "other"
         """The route, for the metrics."""
         self.status = 0
+        self.begun: float | None = None
+        """When an answer began that goes on for as long as the client stays; by `time.perf_counter`."""
 
     async def answer(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Answer; JSON unless `headers` say otherwise."""
@@ -81,6 +84,12 @@ class Exchange:
             lines.append((b"content-length", b"%d" % len(body)))
         await self.send({"type": "http.response.start", "status": status, "headers": lines})
         await self.send({"type": "http.response.body", "body": body})
+
+    async def begin(self, headers: Headers) -> None:
+        """Begin an answer that goes on for as long as the client stays."""
+        self.status = 200
+        await self.send({"type": "http.response.start", "status": 200, "headers": [*headers, *self.cors]})
+        self.begun = time.perf_counter()
 
     async def refuse(self, error: RequestError, headers: Headers | None = None) -> None:
         """Answer with an error."""

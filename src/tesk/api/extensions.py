@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from tesk import __version__, operations
 from tesk.api.deliveries import shown_url
-from tesk.api.events import TaskEvent, shown
+from tesk.api.events import TASK_EVENTS_MOST, TaskEvent, shown
 from tesk.api.exchange import Exchange
 from tesk.api.live import Live
 from tesk.caller import LOCAL
@@ -18,14 +18,10 @@ from tesk.store.rows import StoredTask
 from tesk.store.store import Store
 from tesk.tes import messages, parameters
 from tesk.tes.following import TASKS_MOST
-from tesk.tes.ids import is_id
 from tesk.tes.state import State
 from tesk.tes.times import rfc3339
 from tesk.tes.view import View
 from tesk.transfer import Direction, Progress
-
-_EVENTS = 1000
-"""Events of one task that are shown; a task has a handful for each attempt."""
 
 _PROGRESS_SECONDS = 5.0
 _ACTIVE = frozenset({State.INITIALIZING, State.RUNNING})
@@ -160,10 +156,8 @@ class Extensions:
         """Show the rest of one task, with its events."""
         task_id: str = exchange.scope["path_params"]["id"]
         caller = exchange.caller or LOCAL
-        task = await self._store.get(task_id, caller, View.FULL) if is_id(task_id) else None
-        if task is None:
-            raise operations.no_task(task_id)
-        events = await self._store.events(after=0, limit=_EVENTS, task_ids=(task_id,))
+        task = await operations.find_task(self._store, caller, task_id, View.FULL)
+        events = await self._store.events(after=0, limit=TASK_EVENTS_MOST, task_ids=(task_id,))
         told = await self._store.outbox.subscription(task_id, caller)
         details = TaskDetails(
             id=task.id,

@@ -53,8 +53,9 @@ class Gate:
                 scope["tesk.exchange"] = exchange
                 await (self._quickly(scope) or self._app)(scope, receive, send)
         finally:
-            seconds = time.perf_counter() - began
-            self._metrics.request(exchange.label, scope["method"], exchange.status, seconds)
+            # How long somebody follows says nothing of how quick we are.
+            answered = exchange.begun or time.perf_counter()
+            self._metrics.request(exchange.label, scope["method"], exchange.status, answered - began)
 
     def _quickly(self, scope: Scope) -> ASGIApp | None:
         method, path = scope["method"], scope["path"]

@@ -5,28 +5,29 @@ import contextlib
 from binascii import b2a_base64
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Protocol
-from urllib.parse import parse_qs
 
 from msgspec import Raw, Struct, json
 
 from tesk import operations
+from tesk.api.descriptors import logs_most
 from tesk.api.exchange import Exchange, Headers
 from tesk.api.position import Fresh, Position, Said
 from tesk.caller import LOCAL
 from tesk.compute.backend import SEPARATE, AttemptId, Piece, Stream
-from tesk.errors import BackendUnavailable, BadRequest, Problem
+from tesk.errors import BackendUnavailable, NotFound, Unavailable
+from tesk.settings import ServerSettings
 from tesk.store.rows import StoredTask
 from tesk.store.store import Store
-from tesk.tes.ids import is_id
+from tesk.tes.parameters import Given
 from tesk.tes.state import TERMINAL, State
 from tesk.tes.view import View
 from tesk.transfer import Progress
 
-_STREAMS: dict[str, Said] = {each: each for each in ("stdout", "stderr", "combined", "system")}
-_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
+_STREAMS: tuple[Said, ...] = ("stdout", "stderr", "combined", "system")
 _LOOK_SECONDS = 5.0
 """How long at most until a task that has begun meanwhile is seen."""
 _AGAIN_SECONDS = 0.5
+"""How long at first until it is looked again, where a stream has ended, or is another server's, and its task has not."""
 _KEPT: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -72,16 +73,15 @@ class _Asked(Struct, frozen=True, kw_only=True):
 class _Line:
     """The answer to one follower. `heard` is the attempt of which it has been given something."""
 
-    def __init__(self, exchange: Exchange, asked: _Asked) -> None:
+    def __init__(self, exchange: Exchange, asked: _Asked, slow_seconds: float) -> None:
         self._exchange = exchange
+        self._slow_seconds = slow_seconds
         self._events = asked.events
         self.position = asked.position
         self.heard = 0
 
     async def begin(self) -> None:
-        self._exchange.status = 200
-        headers = [*(_EVENTS if self._events else _PLAIN), *self._exchange.cors]
-        await self._exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._exchange.begin(_EVENTS if self._events else _PLAIN)
         await self._write(b"")  # the head would wait for what follows it
 
     async def give(self, news: Iterable[Fresh]) -> None:
@@ -103,10 +103,14 @@ class _Line:
     async def end(self) -> None:
         if self._events:
             await self._write(b"event: end\ndata: {}\n\n")
-        await self._exchange.send({"type": "http.response.body", "body": b""})
+        await self._write(b"", more=False)
 
-    async def _write(self, data: bytes) -> None:
-        await self._exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(self._slow_seconds):
+                await self._exchange.send({"type": "http.response.body", "body": data, "more_body": more})
+        except TimeoutError:
+            self._exchange.cut()  # who goes away ends all of it
 
     def _json(self, fresh: Fresh) -> bytes:
         try:
@@ -129,30 +133,45 @@ class _Line:
 class Logs:
     """Serves the streams of executors: live from the backend, or the tails that were kept. `closing` ends them all."""
 
-    def __init__(self, store: Store, live: Live | None, closing: asyncio.Event, *, heartbeat_seconds: float) -> None:
+    def __init__(self, store: Store, live: Live | None, closing: asyncio.Event, settings: ServerSettings) -> None:
         self._store = store
         self._live = live
         self._closing = closing
-        self._heartbeat_seconds = heartbeat_seconds
+        self._settings = settings
+        self._open = 0
 
     async def logs(self, exchange: Exchange) -> None:
         """Write what an attempt's executors write, to their end; without `follow`, as far as it is.
 
-        Kept streams are given where the attempt is over. Where the server ends, or the backend cannot be asked, the
-        connection is broken off: who follows comes again, with where it was.
+        Kept streams are given where the attempt is over. Where the server ends, or the backend or the database cannot be
+        asked, the connection is broken off: who follows comes again, with where it was.
         """
         task_id: str = exchange.scope["path_params"]["id"]
         asked = _asked(exchange)
-        task = await self._task(exchange, task_id)
-        if task is None:
-            raise operations.no_task(task_id)
-        line = _Line(exchange, asked)
+        task = await operations.find_task(self._store, exchange.caller or LOCAL, task_id, View.FULL)
+        if asked.executor is not None and asked.executor >= (many := _executors(task)):
+            raise NotFound(f"task {task_id} has {many} executors, counted from 0, and no executor {asked.executor}")
+        most = min(self._settings.log_streams_limit, logs_most())
+        if self._open >= most:
+            raise Unavailable(
+                f"{most} streams of logs are open here already (server.log_streams_limit, or an eighth of the open files "
+                "that the system allows this server); what an executor wrote is in its log once the task has ended",
+                retry_after_seconds=10,
+            )
+        self._open += 1
+        try:
+            await self._stream(exchange, task, asked)
+        finally:
+            self._open -= 1
+
+    async def _stream(self, exchange: Exchange, task: StoredTask, asked: _Asked) -> None:
+        line = _Line(exchange, asked, self._settings.slow_seconds)
         await line.begin()
         loop = asyncio.get_running_loop()
         over = [loop.create_task(exchange.gone()), loop.create_task(self._closing.wait())]
         write = self._write_system if asked.stream == "system" else self._write
         writing = loop.create_task(write(exchange, task, asked, line))
-        beating = loop.create_task(line.beat(self._heartbeat_seconds))
+        beating = loop.create_task(line.beat(self._settings.heartbeat_seconds))
         try:
             await asyncio.wait((writing, *over), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -160,7 +179,7 @@ class Logs:
                 each.cancel()
             await asyncio.gather(beating, *over, return_exceptions=True)
         whole = False
-        with contextlib.suppress(asyncio.CancelledError, BackendUnavailable):
+        with contextlib.suppress(asyncio.CancelledError, BackendUnavailable, Unavailable):
             await writing  # what it was told is told; a fault of our own is one
             whole = True
         if whole:
@@ -179,6 +198,7 @@ class Logs:
     ) -> bool:
         """Write one executor's streams to their end; say whether the next one's belong to the same attempt."""
         stream: Stream = "combined" if asked.stream == "system" else asked.stream
+        again = _AGAIN_SECONDS
         while (task := await self._task(exchange, task_id)) is not None:
             attempt = task.attempts[-1].number if task.attempts else 0
             kept = tuple(_kept(task, executor, stream))
@@ -199,7 +219,8 @@ class Logs:
             await line.give(line.position.rest())
             if ended or not asked.follow or task.state in TERMINAL:
                 return True
-            await self._store.changed(task_id, task.state, _AGAIN_SECONDS if attempt else _LOOK_SECONDS)
+            await self._store.changed(task_id, task.state, again if attempt else _LOOK_SECONDS)
+            again = min(again * 2, _LOOK_SECONDS)
         return False
 
     async def _write_system(self, exchange: Exchange, first: StoredTask, asked: _Asked, line: _Line) -> None:
@@ -215,7 +236,7 @@ class Logs:
             task = await self._task(exchange, task.id)
 
     async def _task(self, exchange: Exchange, task_id: str) -> StoredTask | None:
-        return await self._store.get(task_id, exchange.caller or LOCAL, View.FULL) if is_id(task_id) else None
+        return await self._store.get(task_id, exchange.caller or LOCAL, View.FULL)
 
 
 async def _iterated(
@@ -231,44 +252,28 @@ async def _iterated(
 
 def _asked(exchange: Exchange) -> _Asked:
     """Return what is asked for. Raises BadRequest."""
-    query = parse_qs(exchange.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    number = query.get("executor", [""])[-1]
-    stream = _STREAMS.get(query.get("stream", ["combined"])[-1])
-    follow = _FLAGS.get(query.get("follow", [""])[-1])
-    since = exchange.headers.get(b"last-event-id", b"").decode("latin-1") or query.get("since", [""])[-1]
-    executor = int(number) if number.isdecimal() and len(number) < 6 else None
-    position = Position.read(since, stream or "combined") if "." in since else _position(since, executor or 0, stream)
-    problems = []
-    if number and executor is None:
-        problems.append(Problem("executor", "must be the number of an executor, from 0"))
-    if stream is None:
-        problems.append(Problem("stream", f"must be one of {', '.join(_STREAMS)}"))
-    if follow is None:
-        problems.append(Problem("follow", "must be 1 or true, 0 or false"))
+    given = Given(exchange.scope["query_string"])
+    executor, follow = given.whole("executor"), given.flag("follow")
+    stream = given.choice("stream", _STREAMS, "combined")
+    since = exchange.headers.get(b"last-event-id", b"").decode("latin-1") or given.one("since") or ""
+    position = Position.read(since, stream) if "." in since else _position(since, executor or 0, stream)
     if position is None:
-        problems.append(
-            Problem(
-                "since",
-                "must be the id of an event of this stream or, but for combined, a number of bytes",
-            )
-        )
-    if problems or stream is None or follow is None or position is None:
-        raise BadRequest("; ".join(f"{each.path} {each.detail}" for each in problems), tuple(problems))
-    accept = exchange.headers.get(b"accept", b"")
+        given.wrong("since", "must be the id of an event of this stream or, but for combined, a number of bytes")
+    given.refuse()
     return _Asked(
         stream=stream,
         executor=executor,
         follow=follow,
-        position=position,
-        events=b"text/event-stream" in accept,
+        position=position or Position(),
+        events=b"text/event-stream" in exchange.headers.get(b"accept", b""),
     )
 
 
-def _position(since: str, executor: int, stream: Said | None) -> Position | None:
+def _position(since: str, executor: int, stream: Said) -> Position | None:
     """Return where a number of bytes of one stream is; which of two that come as one they were of, it does not say."""
     if not since:
         return Position(0, executor)
-    if stream in (None, "combined") or not (since.isdecimal() and len(since) < 16):
+    if stream == "combined" or not (since.isdecimal() and len(since) < 16):
         return None
     return Position(0, executor, {stream: int(since)})
 
@@ -277,7 +282,11 @@ def _in_turn(task: StoredTask, position: Position) -> range:
     """Return the executors of a task by number, from the one where a follower was."""
     attempt = task.attempts[-1].number if task.attempts else 0
     first = position.executor if position.attempt in (0, attempt) else 0
-    return range(first, len(json.decode(task.body, type=_Body).executors))
+    return range(first, _executors(task))
+
+
+def _executors(task: StoredTask) -> int:
+    return len(json.decode(task.body, type=_Body).executors)
 
 
 class _Body(Struct, frozen=True):

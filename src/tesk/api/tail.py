@@ -20,6 +20,7 @@ from tesk.store.rows import Labels
 from tesk.store.store import Store
 from tesk.tes.event import Event
 from tesk.tes.following import Wanted
+from tesk.tes.place import Place
 from tesk.tes.state import TERMINAL
 from tesk.tes.times import rfc3339
 from tesk.tes.told import Told
@@ -37,6 +38,7 @@ _SOONEST_SECONDS, _LATEST_SECONDS = 0.05, 1.0
 _AGAIN_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 _UNKNOWN = Labels()
+_ALIVE = b":\n\n"
 
 
 def encoded(event: Event) -> bytes:
@@ -55,13 +57,19 @@ def encoded(event: Event) -> bytes:
 
 def sent(event: Event, *, numbered: bool = True) -> bytes:
     """Return one event of a stream. Without its number, who is cut off behind it comes back from further before."""
-    number = b"id: %d\n" % event.position if numbered else b""
+    number = b"id: %b\n" % str(Place.of(event)).encode() if numbered else b""
     return b"%bevent: state\ndata: %b\n\n" % (number, encoded(event))
 
 
-def beat(position: int) -> bytes:
+def beat(place: Place) -> bytes:
     """Return what moves `Last-Event-ID` on and tells of nothing."""
-    return b"id: %d\n\n" % position
+    return b"id: %b\n\n" % str(place).encode()
+
+
+async def place_at(store: Store, position: int) -> Place:
+    """Return the place behind the event at a position as it is now, or without a proof where none is there."""
+    found = await store.events(after=position - 1, limit=1)
+    return Place.of(found[0]) if found and found[0].position == position else Place(position)
 
 
 class Tail:
@@ -75,7 +83,8 @@ class Tail:
         self._slow_seconds = settings.slow_seconds
         self._opening = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
-        self._position = 0
+        self.place = Place(0)
+        """How far all is read."""
         self._channels: dict[Wanted, Channel] = {}
         self._by_task: defaultdict[str, set[Channel]] = defaultdict(set)
         self._by_owner: defaultdict[str, set[Channel]] = defaultdict(set)
@@ -102,13 +111,14 @@ class Tail:
             )
         async with self._opening:
             if self._reading is None or self._reading.done():
-                _, self._position = await self._store.span()
+                _, newest = await self._store.span()
+                self.place = await place_at(self._store, newest)
                 self._reading = asyncio.create_task(self._read_on())
                 self._reading.add_done_callback(_report)
                 looking = asyncio.create_task(self._look_on())
                 self._reading.add_done_callback(lambda _: looking.cancel())
         channel = self._channels.get(wanted) or self._opened(wanted)
-        follower = Follower(channel, self._position if after is None else after, cut, to_the_end=to_the_end)
+        follower = Follower(channel, self.place.position if after is None else after, cut, to_the_end=to_the_end)
         channel.followers.add(follower)
         self._following += 1
         return follower
@@ -124,7 +134,7 @@ class Tail:
             self._closed(channel)
 
     def _opened(self, wanted: Wanted) -> Channel:
-        channel = self._channels[wanted] = Channel(wanted, self._position)
+        channel = self._channels[wanted] = Channel(wanted, self.place.position)
         self._by_label += wanted.by_label
         for places, key in self._places(wanted):
             places[key].add(channel)
@@ -154,7 +164,8 @@ class Tail:
             elif follower.over or (follower.ended and follower.to_the_end):
                 return
             elif not await follower.news():
-                yield beat(max(follower.position, self._position))
+                # Who has read on by themselves may be before us for a moment.
+                yield beat(self.place) if follower.position <= self.place.position else _ALIVE
 
     async def _look_on(self) -> None:
         """Look after those who hear nothing for long, and those who do not take what they are sent."""
@@ -175,7 +186,7 @@ class Tail:
         named = sorted(wanted.tasks)
         while follower.behind and not follower.over:
             # Whatever the tail has read by now is there to be read here, too.
-            end = self._position
+            end = self.place
             if len(named) > _TASKS_AT_ONCE:
                 async for text in self._in_groups(follower, named, end):
                     yield text
@@ -184,20 +195,20 @@ class Tail:
             if text := await self._texts(page, follower):
                 yield text
             reached = page[-1].position if page else 0
-            follower.position = reached if len(page) == _PAGE else max(end, reached)
+            follower.position = reached if len(page) == _PAGE else max(end.position, reached)
 
-    async def _in_groups(self, follower: Follower, tasks: Sequence[str], end: int) -> AsyncGenerator[bytes]:
+    async def _in_groups(self, follower: Follower, tasks: Sequence[str], end: Place) -> AsyncGenerator[bytes]:
         """Yield what there is up to a position, some tasks after the others: without numbers, but for one behind all of it."""
         for first in range(0, len(tasks), _TASKS_AT_ONCE):
             after = follower.position
             while page := await self._page(after, follower.channel.wanted, tasks[first : first + _TASKS_AT_ONCE]):
                 after = page[-1].position
                 if text := await self._texts(
-                    [event for event in page if event.position <= end], follower, numbered=False
+                    [event for event in page if event.position <= end.position], follower, numbered=False
                 ):
                     yield text
-        follower.position = max(follower.position, end)
-        yield beat(follower.position)
+        follower.position = end.position
+        yield beat(end)
 
     async def _page(self, after: int, wanted: Wanted, group: Sequence[str] | None) -> Sequence[Event]:
         async with self._reads:
@@ -220,7 +231,7 @@ class Tail:
         try:
             while self._channels and not self._closing.is_set():
                 try:
-                    page = await self._store.events(after=self._position, limit=_PAGE)
+                    page = await self._store.events(after=self.place.position, limit=_PAGE)
                     labels = await self._labels(page) if page and self._by_label else {}
                 except Unavailable as error:
                     _log.warning("events are read again in %g s: %s", _AGAIN_SECONDS, error)
@@ -238,8 +249,9 @@ class Tail:
 
     def _publish(self, page: Sequence[Event], labels: Mapping[str, Labels]) -> None:
         told: set[Channel] = set()
+        if page:
+            self.place = Place.of(page[-1])
         for event in page:
-            self._position = event.position
             text = b""
             for channel in chain(
                 self._by_task.get(event.task_id, ()),

@@ -39,6 +39,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 2000
     wait_limit_seconds: Annotated[Seconds, says("Longest `?wait=` on one task.")] = 60.0
     streams_limit: Annotated[Positive, says("Streams of events that one process holds open.")] = 20_000
+    log_streams_limit: Annotated[
+        Positive,
+        says("Streams of logs that one process holds open; each holds a file, or a stream of the cluster's API."),
+    ] = 500
     heartbeat_seconds: Annotated[Seconds, says("How often a stream on which nothing happens shows that it lives.")] = (
         15.0
     )

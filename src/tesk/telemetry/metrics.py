@@ -80,7 +80,10 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests = Counter("tesk_http_requests_total", "Requests answered.", ("route", "method", "code"))
         self._seconds = Histogram(
-            "tesk_http_request_duration_seconds", "Time to the answer, waits included.", _QUICK, ("route",)
+            "tesk_http_request_duration_seconds",
+            "Time to the answer, waits included; of a stream to its begin.",
+            _QUICK,
+            ("route",),
         )
         self._submissions = Counter("tesk_submissions_total", "Tasks stored.")
         self._queued = Histogram("tesk_task_queued_seconds", "From creation to the first start.", _LONG)
