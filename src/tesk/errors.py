@@ -27,7 +27,8 @@ TeskError
     |-- BadDocument           what a person wrote is not right: file, line, field
     |-- Unreachable           no connection, or no answer in time
     |-- StrangeAnswer         an answer that is not TES
-    `-- NotEnded              waited for, in vain
+    |-- NotEnded              waited for, in vain
+    `-- EventsMissed          some events are not kept, or are of a database that was put back from a backup
 """
 
 from typing import ClassVar, NamedTuple
@@ -176,3 +177,7 @@ class StrangeAnswer(ClientError):
 
 class NotEnded(ClientError):
     """A task did not end in the time that was given."""
+
+
+class EventsMissed(ClientError):
+    """Not every event behind a place can be told."""

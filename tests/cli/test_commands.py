@@ -58,6 +58,7 @@ def test_list_prints_in_every_form(tesk_at, serve):
     assert tesk("list", "-o", "name").stdout == "task-2\ntask-1\n"
     assert [task["id"] for task in json.loads(tesk("list", "-o", "json").stdout)] == ["task-2", "task-1"]
     assert [task["id"] for task in yaml.safe_load(tesk("list", "-o", "yaml").stdout)] == ["task-2", "task-1"]
+    assert tesk("list", "--name-prefix", "x", "-o", "name").returncode == 0
     assert tesk("list", "--tag", "k=1", "-o", "name").stdout == "task-1\n"
     assert json.loads(tesk("list", "--tag", "no=1", "-o", "json").stdout) == []
 

@@ -47,7 +47,8 @@ def test_who_asks_is_a_token_or_a_name_with_a_password():
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://h", "http://", "http://h:port", "http://h:99999", "http://h/a b", "http://h\r\nX: y"]
+    "url",
+    ["ftp://h", "http://h/?x=1", "http://", "http://h:port", "http://h:99999", "http://h/a b", "http://h\r\nX: y"],
 )
 def test_what_is_no_address_is_refused_with_an_example(url):
     with pytest.raises(BadDocument, match="is no address"):
@@ -57,3 +58,10 @@ def test_what_is_no_address_is_refused_with_an_example(url):
 def test_a_token_with_a_line_end_is_refused():
     with pytest.raises(BadDocument):
         parse("http://h", "abc\r\nX: y")
+
+
+@pytest.mark.parametrize("url", ["http://ada:secret@h:99999", "ada:secret@h/a b", "http://ada:secret@例え.example"])
+def test_a_password_is_in_no_message(url):
+    with pytest.raises(BadDocument) as caught:
+        parse(url)
+    assert "secret" not in str(caught.value)

@@ -9,7 +9,7 @@ from fakes import served as fake
 from fakes.tes_server import FakeTes
 from tesk.client import AsyncClient, Canceled, Client, Patience
 from tesk.client.bulk import parts
-from tesk.errors import BadDocument, BadRequest, Unavailable
+from tesk.errors import BadDocument, BadRequest, Conflict, Unauthenticated, Unavailable, Unreachable
 from tesk.tes.state import State
 from tesk.tes.task import Executor, Task
 
@@ -104,3 +104,55 @@ def test_the_same_from_asyncio(ours):
             assert await tes.cancel_matching(everything=True) == Canceled(1, 1)
 
     asyncio.run(story())
+
+
+def test_those_that_are_stored_are_told_of_though_the_rest_is_not():
+    headers = {"Content-Type": "application/json"}
+    can = (200, headers, json.dumps({"batch": True, "limits": {"batch_tasks": 1}}).encode())
+    stored = (200, headers, json.dumps({"tasks": [{"id": "a"}]}).encode())
+    impatient = Patience(busy=0, gone=0)
+    with FakeTes(script=[can, stored, (401, {}, {})], tesk=True).serving() as server:
+        with Client(server.url, patience=impatient) as tes:
+            first, *rest = tes.submit_many([GOOD] * 3)
+        assert (first, [type(each) for each in rest]) == ("a", [Unauthenticated] * 2)
+    with (
+        FakeTes(script=[can, stored, "reset"], tesk=True).serving() as server,
+        Client(server.url, patience=impatient) as tes,
+    ):
+        assert isinstance(tes.submit_many([GOOD] * 2)[1], Unreachable)
+    with (
+        FakeTes(script=[can, (401, {}, {})], tesk=True).serving() as server,
+        Client(server.url, patience=impatient) as tes,
+        pytest.raises(Unauthenticated),
+    ):
+        tes.submit_many([GOOD] * 3)
+
+
+def test_of_a_server_that_knows_no_filter_nothing_is_canceled_that_does_not_fit(others):
+    with Client(others.url) as tes:
+        tes.submit_many([GOOD, GOOD, Task(name="b", executors=GOOD.executors)])
+        assert tes.cancel_matching(name_prefix="b") == Canceled(1, 1)
+        assert tes.cancel_matching(name_prefix="a", tags={"run": "2"}) == Canceled(0, 0)
+        assert [task.state for task in tes.list()] == [State.CANCELED, State.RUNNING, State.RUNNING]
+
+
+def test_one_that_another_server_refuses_to_cancel_keeps_no_other_one(others):
+    with Client(others.url) as tes:
+        tes.submit_many([GOOD, GOOD])
+        answers = [
+            *[(200, {}, {"tasks": []})] * 2,
+            (200, {}, {"tasks": [{"id": f"task-{n}", "state": "RUNNING"} for n in (1, 2)]}),
+        ]
+        others.script += [*answers, (409, {}, {"detail": "not now"})]
+        assert tes.cancel_matching(states=[State.QUEUED, State.INITIALIZING, State.RUNNING]) == Canceled(2, 1)
+        others.script += ["", (409, {}, {"detail": "not now"})]
+        with pytest.raises(Conflict, match="not now"):
+            tes.cancel_matching(ids=["task-1"])
+
+
+def test_what_a_server_can_do_is_asked_once(ours):
+    with Client(ours.url) as tes:
+        for _ in range(2):
+            tes.submit_many([GOOD])
+            tes.cancel_matching(everything=True)
+    assert b'{route="/tesk/v1/service-info",method="GET",code="200"} 1\n' in ours.get("/metrics").body

@@ -1,6 +1,9 @@
 """The client against servers of somebody else's and of ours, over real HTTP, plain and asynchronous alike."""
 
 import asyncio
+import contextlib
+import os
+import resource
 import socket
 import time
 
@@ -235,3 +238,23 @@ def test_a_field_that_makes_no_sense_is_named(face, serve):
     task_id = server.add({"executors": [{"image": "a", "command": "b"}]})
     with pytest.raises(StrangeAnswer, match=r"executors\[0\]\.command"):
         face(server.url)("get", task_id, View.FULL)
+
+
+def test_a_process_with_many_open_files_asks_again_on_the_same_connection(serve):
+    server = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+    with contextlib.ExitStack() as files:
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            files.callback(os.close, os.dup(0))
+        with Client(server.url) as client:
+            client.service_info()
+            client.service_info()
+    assert server.connections == 1
+
+
+def test_where_a_server_points_to_is_said(face, serve):
+    server = serve(script=[(301, {"Location": "https://elsewhere.example.org/"}, b"")])
+    with pytest.raises(RequestError, match=r"\(301\); it points to https://elsewhere"):
+        face(server.url)("service_info")

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from fakes.moves import run, submit
 from fakes.served import serve
+from fakes.tes_server import FakeTes
 from tesk.client import AsyncClient, Client, Patience
 from tesk.client.http1 import Origin, Request, Response
 from tesk.client.sent import Parser, Sent
 from tesk.client.subscription import Subscription
-from tesk.errors import BadRequest, NotEnded, NotFound, Unavailable, Unreachable
+from tesk.errors import BadRequest, EventsMissed, NotEnded, NotFound, Unavailable, Unreachable
 from tesk.tes.state import State
 
 ORIGIN = Origin("a", 80, tls=False)
@@ -192,3 +193,69 @@ def test_one_task_is_waited_for_by_its_events(tmp_path, face) -> None:
             assert asked == ['tesk_http_requests_total{route="/tasks/{id}",method="GET",code="200"} 1', *asked[1:]]
 
     asyncio.run(story())
+
+
+SSE = {"Content-Type": "text/event-stream"}
+BEGIN = b"retry: 1000\n\n"
+
+
+def ended(task, place):
+    return b'id: %d\nevent: state\ndata: {"id":"%b","state":"COMPLETE"}\n\n' % (place, task.encode())
+
+
+def another(*script, states=("COMPLETE",)):
+    """A server that tells what a test says, and has two tasks."""
+    server = FakeTes(tesk=True, abilities={"events": True}, states=states, script=script)
+    for key in "ab":
+        server.add({"executors": []}, key)
+    return server.serving()
+
+
+async def ends(face, server, *tasks):
+    async with face(server.url) as tes, asyncio.timeout(30):
+        return [(event.id, event.state) async for event in tes.ended(tasks)]
+
+
+def test_what_a_stream_does_not_know_is_asked_for_once(face) -> None:
+    told = (200, SSE, BEGIN + b"id: 7\n\nid: 8\n\n" + ended("task-1", 9))
+    with another(told) as server:
+        assert asyncio.run(ends(face, server, "task-2", "task-1")) == [("task-2", "COMPLETE"), ("task-1", "COMPLETE")]
+        assert [target for _, target, _ in server.requests].count("/ga4gh/tes/v1/tasks/task-2?view=MINIMAL") == 1
+    with another((200, SSE, BEGIN + b"id: 7\n\n")) as server, pytest.raises(NotFound):
+        asyncio.run(ends(face, server, "nobody's"))
+
+
+def test_after_a_gap_those_that_have_not_ended_are_asked_for(face) -> None:
+    gap = (200, SSE, b'event: gap\ndata: {"after":9,"oldest":20}\n\n')
+    with another((200, SSE, BEGIN + ended("task-1", 9)), (502, {}, b"<html>"), gap) as server:
+        assert asyncio.run(ends(face, server, "task-1", "task-2")) == [("task-1", "COMPLETE"), ("task-2", "COMPLETE")]
+
+
+def test_who_wants_every_move_is_told_that_some_are_missed(face) -> None:
+    async def story(server):
+        async with face(server.url) as tes, asyncio.timeout(30):
+            with pytest.raises(EventsMissed):
+                [event async for event in tes.events(after="5")]
+
+    with another((200, SSE, BEGIN + b'event: gap\ndata: {"after":5,"oldest":20}\n\n')) as server:
+        asyncio.run(story(server))
+
+
+def test_a_server_that_only_begins_its_streams_is_not_asked_for_ever() -> None:
+    stream = subscription(Told())
+    pauses = []
+
+    def begins():
+        while True:
+            assert stream.heard(BEGIN) == []
+            pauses.append(stream.broke(Unreachable("broke", sent=True)))
+
+    with pytest.raises(Unreachable):
+        begins()
+    assert sum(pauses) > 500
+
+
+def test_a_place_that_fits_no_header_is_none() -> None:
+    parser = Parser()
+    parser.feed("id: 7\ndata: a\n\nid: ☃\ndata: b\n\nid: 8\rX: y\ndata: c\n\n".encode())
+    assert parser.last_id == "7"

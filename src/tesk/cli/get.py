@@ -49,7 +49,7 @@ def _known(session: Session, task: Document) -> Document:
     if text_of(task, "state") not in _MOVES_DATA and not text_of(task, "resources", "cpu_cores"):
         return {}
     try:
-        return session.ask(session.calls.extension(f"/tasks/{text_of(task, 'id')}"))
+        return session.ask(session.calls.details(text_of(task, "id")))
     except (RequestError, ClientError):
         return {}
 

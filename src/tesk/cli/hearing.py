@@ -6,7 +6,7 @@ from math import inf
 
 from tesk.cli.session import Session
 from tesk.client.answers import text_of
-from tesk.client.ends import Ends, moved
+from tesk.client.ends import GAP, Ends, moved
 from tesk.client.subscription import Subscription
 
 _UNSEEN_SECONDS = 1.0
@@ -65,7 +65,7 @@ def hear_ends(
             told(state)
             looks.anew()
         now = time.monotonic()
-        gap = sent is not None and sent.kind == "gap"
+        gap = sent is not None and sent.kind == GAP
         if gap or (not asked and (now >= silent or (sent is not None and not move))):
             asked, silent = True, inf
             for task_id in ends.left() if gap else ends.unseen():

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_argument(parser)
     add_output_argument(parser)
     parser.add_argument("--state", choices=[str(state) for state in State], metavar="STATE", help="only in this state")
-    parser.add_argument("--name", metavar="PREFIX", help="only with names that begin so")
+    parser.add_argument("--name-prefix", metavar="PREFIX", help="only with names that begin so")
     parser.add_argument(
         "--tag",
         action="append",
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         nonlocal more
         view = "MINIMAL" if args.format == "name" else "BASIC"
         for page in Session(args).tasks(
-            view=view, limit=args.limit, state=args.state, name_prefix=args.name, tags=tags
+            view=view, limit=args.limit, state=args.state, name_prefix=args.name_prefix, tags=tags
         ):
             more = not page
             if page:
@@ -71,7 +71,7 @@ def _watch(args: argparse.Namespace, tags: tuple[tuple[str, str], ...]) -> int:
         view="MINIMAL" if args.format == "name" else "BASIC",
         limit=args.limit,
         state=args.state,
-        name_prefix=args.name,
+        name_prefix=args.name_prefix,
         tags=tags,
     )
 

@@ -6,7 +6,7 @@ import time
 
 from tesk.cli.ending import STREAMS, print_streams
 from tesk.cli.following import follow
-from tesk.cli.output import talk
+from tesk.cli.output import printable, talk
 from tesk.cli.session import Session, add_server_argument
 from tesk.cli.wait import PATIENCE
 from tesk.cli.waiting import wait_for, why_it_waits
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.system:
         for number, log in enumerate(attempts, 1):
             for sentence in words_of(log, "system_logs"):
-                talk(f"attempt {number}: {sentence}")
+                talk(f"attempt {number}: {printable(sentence)}")
     elif not any(list_of(log, "logs") for log in attempts):
         talk(f"task {task_id} is {text_of(task, 'state')} and has written nothing; --system shows what the system says")
     return 0

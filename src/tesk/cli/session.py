@@ -42,7 +42,6 @@ class Session:
         self.calls = Calls(address, patience or Patience(busy=60, gone=0))
         self.origin = address.origin
         self._sockets = Sockets(address.origin)
-        self._abilities: Document | None = None
 
     def can(self, ability: str) -> bool:
         """Say whether the server, where it is ours, has an ability beside TES; asked once."""
@@ -50,9 +49,7 @@ class Session:
 
     def abilities(self) -> Document:
         """Return what the server says that it can do beside TES, nothing where it is another's; asked once."""
-        if self._abilities is None:
-            self._abilities = self.ask(self.calls.abilities())
-        return self._abilities
+        return self.ask(self.calls.abilities())
 
     def follow(self, subscription: Subscription, ticks: Callable[[], float]) -> Iterator[Sent | None]:
         """As `Sockets.follow`."""
@@ -61,7 +58,7 @@ class Session:
     def patient(self, patience: Patience) -> "Session":
         """Return a session with the same server that tries for longer."""
         session = Session(self._args, patience)
-        session._abilities = self._abilities
+        session.calls.known = self.calls.known
         return session
 
     def ask(self, call: Call[T]) -> T:

@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from tesk.cli.ending import exit_code, explain
 from tesk.cli.output import add_output_argument, moving, print_document, talk
 from tesk.cli.session import Session, add_server_argument
 from tesk.cli.wait import PATIENCE
-from tesk.cli.waiting import wait_for
+from tesk.cli.waiting import wait_for_all
 from tesk.client.answers import Document
 from tesk.client.bulk import parts
 from tesk.client.calls import body_of
 from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.errors import BadDocument, BadRequest, RequestError
 from tesk.settings import LimitsSettings
+from tesk.tes.state import State
 from tesk.tes.unknown import unknown_fields
 from tesk.tes.validation import accept
 
@@ -66,39 +67,48 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(tasks, args.format)
     session = Session(args)
-    with _bar(len(tasks)) as advance:
-        many = len(tasks) > 1 and session.can("batch")
-        ids, refused = (_in_batches if many else _one_by_one)(session, args, tasks, advance)
-    if args.format != "name":
-        print_document(
-            [{"id": each} for each in ids] if len(tasks) > 1 else {"id": ids[0]} if ids else None, args.format
-        )
+    ids, refused = list[str](), list[RequestError]()
+
+    def told(written: Written, place: str | RequestError) -> None:
+        if isinstance(place, str):
+            ids.append(place)
+            if args.format == "name":
+                print(place, flush=True)
+        else:
+            refused.append(place)
+            _refused(written, place)
+
+    try:
+        send = _in_batches if len(tasks) > 1 and session.can("batch") else _one_by_one
+        with _bar(len(tasks)) as advance, closing(send(session, tasks, args.parallel)) as places:
+            for each, place in places:
+                told(each, place)
+                advance()
+    finally:
+        # Also where the rest was not sent: these are.
+        if args.format != "name" and (ids or refused):
+            many = [{"id": each} for each in ids]
+            print_document(many if len(tasks) > 1 else many[0] if many else None, args.format)
     if refused and len(tasks) > 1:
         talk(f"tesk: {len(refused)} of {len(tasks)} tasks were refused")
-    ended = _wait(args, ids) if args.wait else 0
+    ended = _wait(session.patient(PATIENCE), ids) if args.wait and ids else 0
     return ended or max((USAGE if is_wrong_input(each) else 1 for each in refused), default=0)
 
 
-Sent = tuple[list[str], list[RequestError]]
-"""The ids of tasks, and why others are none."""
+_Tasks = list[tuple[Written, Document]]
+_Places = Generator[tuple[Written, str | RequestError]]
+"""What became of tasks, in order: their ids, or why they are not stored."""
 
 
-def _in_batches(
-    session: Session, args: argparse.Namespace, tasks: list[tuple[Written, Document]], advance: Callable[[], None]
-) -> Sent:
-    ids, refused, left = list[str](), list[RequestError](), iter(tasks)
+def _in_batches(session: Session, tasks: _Tasks, _parallel: int) -> _Places:
+    left = iter(tasks)
     for bodies in parts([body_of(task) for _, task in tasks], session.abilities()):
         for place, (written, _) in zip(session.ask(session.calls.batch(bodies)), left, strict=False):
-            _told(args, written, place, ids, refused)
-            advance()
-    return ids, refused
+            yield written, place
 
 
-def _one_by_one(
-    session: Session, args: argparse.Namespace, tasks: list[tuple[Written, Document]], advance: Callable[[], None]
-) -> Sent:
-    ids, refused = list[str](), list[RequestError]()
-    with ThreadPoolExecutor(max(1, min(args.parallel, len(tasks)))) as pool:
+def _one_by_one(session: Session, tasks: _Tasks, parallel: int) -> _Places:
+    with ThreadPoolExecutor(max(1, min(parallel, len(tasks)))) as pool:
 
         def send(written: Written, task: Document) -> tuple[Written, Future[str]]:
             return written, pool.submit(session.ask, session.calls.create(body_of(task)))
@@ -111,24 +121,10 @@ def _one_by_one(
                     place: str | RequestError = answer.result()
                 except RequestError as error:
                     place = error
-                _told(args, written, place, ids, refused)
-                advance()
+                yield written, place
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # the server is gone, or Ctrl-C: send no more
             raise
-    return ids, refused
-
-
-def _told(
-    args: argparse.Namespace, written: Written, place: str | RequestError, ids: list[str], refused: list[RequestError]
-) -> None:
-    if isinstance(place, str):
-        ids.append(place)
-        if args.format == "name":
-            print(place, flush=True)
-    else:
-        refused.append(place)
-        _refused(written, place)
 
 
 def read_tasks(name: str) -> list[Written]:
@@ -165,14 +161,14 @@ def _refused(written: Written, error: RequestError) -> None:
         say(error)
 
 
-def _wait(args: argparse.Namespace, ids: list[str]) -> int:
-    session = Session(args, PATIENCE)
+def _wait(session: Session, ids: list[str]) -> int:
+    states = wait_for_all(session, ids)
     first = 0
     for task_id in ids:
-        wait_for(session, task_id)
-        task = session.ask(session.calls.get(task_id, "FULL"))
-        explain(task)
-        first = first or exit_code(task)
+        if states[task_id] != State.COMPLETE:
+            task = session.ask(session.calls.get(task_id, "FULL"))
+            explain(task)
+            first = first or exit_code(task)
     return first
 
 

@@ -77,14 +77,14 @@ class _Story:
 
     def state(self, state: str) -> None:
         """Hear of a state."""
-        self._spinner.text = f"{self._task_id} {state}"
+        self._spinner.text = printable(f"{self._task_id} {state}")
         self._state = state
 
     def look(self) -> None:
         """Say what is new. Other servers tell of lost attempts only: of what is tried again within one, ours."""
         if self._state in _TRANSFERS and self._ours:
             try:
-                known = self._session.ask(self._session.calls.extension(f"/tasks/{self._task_id}"))
+                known = self._session.ask(self._session.calls.details(self._task_id))
             except (RequestError, ClientError):
                 self._ours = False
             else:
@@ -120,7 +120,7 @@ class _Story:
 def why_it_waits(session: Session, task_id: str) -> str:
     """Say why a task does not run yet, "" where nothing holds it up, or the server is not ours."""
     try:
-        return printable(text_of(session.ask(session.calls.extension(f"/tasks/{task_id}")), "waiting"))
+        return printable(text_of(session.ask(session.calls.details(task_id)), "waiting"))
     except (RequestError, ClientError):
         return ""
 

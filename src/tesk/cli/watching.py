@@ -8,7 +8,7 @@ from math import inf
 from tesk.cli.output import talk
 from tesk.cli.session import Session
 from tesk.client.answers import Document, text_of
-from tesk.client.ends import moved
+from tesk.client.ends import GAP, moved
 from tesk.client.subscription import Trouble
 from tesk.errors import NotFound
 
@@ -50,7 +50,7 @@ class Watch:
             told=self._away,
         )
         for sent in session.follow(subscription, lambda: inf):
-            if not listed:
+            if not listed or (sent is not None and sent.kind == GAP):
                 # What moves from now on is told, so nothing is missed between.
                 yield from self._listed()
                 listed = True

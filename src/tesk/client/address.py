@@ -29,13 +29,16 @@ def parse(url: str, token: str | None = None) -> Address:
 
     `token` is a bearer token. Raises BadDocument.
     """
+    shown = re.sub(r"(^|//)[^/]*@", r"\1", url)  # a password is nobody's business
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
     except ValueError as error:
-        raise BadDocument(f"{url} is no address of a server: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", url):
-        raise BadDocument(f"{url} is no address of a server; one looks like http://127.0.0.1:8000")
+        raise BadDocument(f"{shown} is no address of a server: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f?#]", url):
+        raise BadDocument(f"{shown} is no address of a server; one looks like http://127.0.0.1:8000")
+    if not f"{parts.hostname}{parts.path}".isascii():
+        raise BadDocument(f"{shown}: write the host as xn--..., and the path with %")
     tls = parts.scheme == "https"
     path = parts.path.rstrip("/")
     base = _BASE.search(path)

@@ -4,12 +4,14 @@ import json
 from typing import TypeAlias
 
 from tesk.client.http1 import Origin, Response
-from tesk.errors import BadRequest, Problem, RequestError, StrangeAnswer
+from tesk.errors import BadRequest, Problem, RequestError, StrangeAnswer, Unavailable
 
 Document: TypeAlias = dict[str, object]
 """A JSON object as it came."""
 
 _BY_STATUS = {kind.status: kind for kind in RequestError.__subclasses__() if kind is not BadRequest}
+# What stands before a server that begins anew says it so.
+_BY_STATUS |= dict.fromkeys((502, 504), Unavailable)
 
 
 def document_of(answer: Response) -> Document:

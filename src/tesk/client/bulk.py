@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tesk.client.answers import Document, text_of
 from tesk.client.calls import Call, Calls
-from tesk.errors import BadDocument, NotFound, RequestError
+from tesk.errors import BadDocument, ClientError, NotFound, RequestError
 from tesk.tes.state import State
 
 CANCELABLE = (State.QUEUED, State.INITIALIZING, State.RUNNING)
@@ -13,8 +13,8 @@ _TASKS = 10_000
 _BYTES = 64 * 1024 * 1024
 """What a server takes at once that does not say otherwise."""
 
-Place = str | RequestError
-"""What became of one task: its id, or why it is not stored."""
+Place = str | RequestError | ClientError
+"""What became of one task: its id, or why it is not stored; behind a ClientError nobody knows whether it is."""
 
 
 class Canceled(NamedTuple):
@@ -51,23 +51,35 @@ def parts(bodies: Sequence[bytes], abilities: Document) -> Iterator[Sequence[byt
 
 
 def submit_many(calls: Calls, bodies: Sequence[bytes]) -> Call[list[Place]]:
-    """Submit tasks, as JSON without line ends; return what became of each."""
+    """Submit tasks, as JSON without line ends; return what became of each.
+
+    What ends all of it is raised while nothing is stored, and afterwards stands in the places of all that are left: the ids
+    of the others must not be lost.
+    """
     abilities = yield from calls.abilities()
+    many = bool(abilities.get("batch"))
     places: list[Place] = []
-    if abilities.get("batch"):
-        for some in parts(bodies, abilities):
-            places += yield from calls.batch(some)
-        return places
-    for body in bodies:
+    for some in parts(bodies, abilities) if many else ([body] for body in bodies):
         try:
-            places.append((yield from calls.create(body)))
-        except RequestError as error:
-            places.append(error)
+            if many:
+                places += yield from calls.batch(some)
+            else:
+                places.append((yield from calls.create(some[0])))
+        except (RequestError, ClientError) as error:
+            if isinstance(error, RequestError) and not many:
+                places.append(error)
+                continue
+            if not any(isinstance(each, str) for each in places):
+                raise
+            return [*places, *[error] * (len(bodies) - len(places))]
     return places
 
 
 def cancel_matching(calls: Calls, which: Which, *, dry_run: bool) -> Call[Canceled]:
-    """Cancel what fits, or count it. Other servers are asked for their list first, and then for the end of each."""
+    """Cancel what fits, or count it. Other servers are asked for their list first, and then for the end of each.
+
+    Where another server refuses some, the others are canceled all the same; where it refuses all, it is raised.
+    """
     if which.ids is not None and not which.ids:
         return Canceled(0, 0)
     if not (any(which[:3]) or which.ids or which.everything):
@@ -77,10 +89,16 @@ def cancel_matching(calls: Calls, which: Which, *, dry_run: bool) -> Call[Cancel
             *(yield from calls.cancel_matching(_filter(which), everything=which.everything, dry_run=dry_run))
         )
     found = yield from _found(calls, which)
-    canceled = 0
-    for task_id in () if dry_run else found:
-        yield from calls.cancel(task_id)
-        canceled += 1
+    canceled, refused = 0, None
+    for task_id, state in () if dry_run else found.items():
+        if state in CANCELABLE:
+            try:
+                yield from calls.cancel(task_id)
+                canceled += 1
+            except RequestError as error:
+                refused = refused or error
+    if refused is not None and not canceled:
+        raise refused
     return Canceled(len(found), canceled)
 
 
@@ -92,25 +110,38 @@ def _filter(which: Which) -> Document:
     )
 
 
-def _found(calls: Calls, which: Which) -> Call[Sequence[str]]:
+def _found(calls: Calls, which: Which) -> Call[dict[str, str]]:
+    """Return the tasks that fit, and their states."""
     states = which.states or CANCELABLE
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for task_id in which.ids or ():
         try:
-            if text_of((yield from calls.get(task_id, "MINIMAL")), "state") in states:
-                found[task_id] = None
+            state = text_of((yield from calls.get(task_id, "MINIMAL")), "state")
         except NotFound:
             continue
+        if state in states:
+            found[task_id] = state
+    view = "BASIC" if which.name_prefix or which.tags else "MINIMAL"
     for state in () if which.ids is not None else states:
         token, more = None, True
         while more:
             page, token = yield from calls.page(
-                view="MINIMAL", page_token=token, name_prefix=which.name_prefix or None, state=state, tags=which.tags
+                view=view, page_token=token, name_prefix=which.name_prefix or None, state=state, tags=which.tags
             )
-            # Not every server knows every filter: who is in another state is left alone.
-            found |= {text_of(task, "id"): None for task in page if text_of(task, "state") == state}
+            # Not every server knows every filter, and who does not fit must be left alone.
+            found |= {text_of(task, "id"): str(state) for task in page if _fits(task, which, state)}
             more = token is not None
-    return [*found]
+    return found
+
+
+def _fits(task: Document, which: Which, state: str) -> bool:
+    given = task.get("tags")
+    tags = given if isinstance(given, dict) else {}
+    return (
+        text_of(task, "state") == state
+        and text_of(task, "name").startswith(which.name_prefix)
+        and all(key in tags and value in ("", tags[key]) for key, value in which.tags)
+    )
 
 
 def _limit(abilities: Document, name: str, otherwise: int) -> int:

@@ -17,7 +17,7 @@ from tesk.client.address import Address
 from tesk.client.answers import Document, document_of, error_of, places_of
 from tesk.client.http1 import Request, Response
 from tesk.client.patience import Patience
-from tesk.client.subscription import Subscription, Told, untold
+from tesk.client.subscription import PASSING, Subscription, Told, untold
 from tesk.errors import (
     BadRequest,
     NotEnded,
@@ -54,7 +54,7 @@ _LONG_SECONDS = 300.0
 
 
 class Calls:
-    """The operations of one server. Holds no connection, but remembers where the API was found."""
+    """The operations of one server. Holds no connection, but remembers where the API was found, and what the server can do."""
 
     def __init__(self, address: Address, patience: Patience | None = None) -> None:
         self._address = address
@@ -64,7 +64,8 @@ class Calls:
             ("Accept", "application/json"),
             ("User-Agent", f"tesk/{__version__}"),
         )
-        self._abilities: Document | None = None
+        self.known: Document | None = None
+        """What the server can do, once it was asked."""
         if address.authorization:
             self._headers += (("Authorization", address.authorization),)
 
@@ -113,6 +114,8 @@ class Calls:
         tasks, token = answer.get("tasks") or [], answer.get("next_page_token")
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise StrangeAnswer(f"{self._address.origin}: `tasks` is no list of tasks")
+        if token and token == page_token:
+            raise StrangeAnswer(f"{self._address.origin} says of a page that it is the next one to itself")
         return tasks, token if isinstance(token, str) and token else None
 
     def cancel(self, task_id: str) -> Call[None]:
@@ -202,11 +205,19 @@ class Calls:
         return matched, canceled
 
     def abilities(self) -> Call[Document]:
-        """Return what a server that is TESK can do, {} where it is another's."""
-        try:
-            return (yield from self.extension("/service-info"))
-        except (RequestError, StrangeAnswer):
-            return {}
+        """Return what a server that is TESK can do, {} where it is another's; asked once."""
+        if self.known is None:
+            try:
+                self.known = yield from self.extension("/service-info")
+            except (RequestError, StrangeAnswer) as error:
+                if isinstance(error, RequestError) and error.status in PASSING:
+                    return {}  # it may be ours all the same
+                self.known = {}
+        return self.known
+
+    def details(self, task_id: str) -> Call[Document]:
+        """Return what a server that is TESK knows of a task beside TES."""
+        return (yield from self.extension(f"/tasks/{quote(task_id, safe='')}"))
 
     def logs(
         self, task_id: str, *, executor: int | None = None, stream: str = "combined", told: Told = untold
@@ -219,9 +230,7 @@ class Calls:
 
     def moves_of(self, task_id: str) -> Call[Subscription | None]:
         """Return the moves of one task from its first, as events until its end; None where the server has none to tell."""
-        if self._abilities is None:
-            self._abilities = yield from self.abilities()
-        if not self._abilities.get("events"):
+        if not (yield from self.abilities()).get("events"):
             return None
         request = self._request("GET", f"{self._address.root}/tesk/v1/tasks/{quote(task_id, safe='')}/events")
         return Subscription(self._address.origin, request, self._patience)
@@ -296,7 +305,7 @@ class Calls:
                     raise
             else:
                 assert answer is not None
-                if answer.status < 400 or answer.status == taken:
+                if answer.status < 300 or answer.status in (304, taken):
                     return answer
                 error_answer = error_of(self._address.origin, answer)
                 passing = answer.status in (429, 503) or (answer.status in (502, 504) and request.method == "GET")

@@ -3,30 +3,26 @@
 import asyncio
 import contextlib
 import ssl
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from math import inf
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import msgspec
 
 from tesk.client.address import parse
-from tesk.client.answers import Document, text_of
+from tesk.client.answers import Document
+from tesk.client.asked import Followed, Listed, Matched
 from tesk.client.bulk import Canceled, Place, Which, cancel_matching, submit_many
 from tesk.client.calls import Call, Calls
-from tesk.client.ends import Ends, moved
+from tesk.client.hearing import Many, One, Told, event_of
 from tesk.client.patience import Patience
-from tesk.client.results import ServedTask, ServiceInfo, TaskEvent, served_task, service_info, task_event
-from tesk.client.sent import Sent
+from tesk.client.results import ServedTask, ServiceInfo, TaskEvent, served_task, service_info
 from tesk.client.sockets import Sockets
 from tesk.client.streams import Streams
-from tesk.errors import NotEnded, RequestError, StrangeAnswer, Unreachable
+from tesk.client.subscription import TROUBLES
 from tesk.tes.state import State
 from tesk.tes.task import Task
 from tesk.tes.view import View
-
-Told = Callable[[str], None]
 
 
 class Client:
@@ -70,48 +66,31 @@ class Client:
         return self._sockets.drive(self._calls.create(msgspec.json.encode(task)))
 
     def submit_many(self, tasks: Iterable[Task | Mapping[str, object]]) -> Sequence[Place]:
-        """Submit tasks; return for each its id, or why it is not stored.
+        """Submit tasks; return for each its id, or why it is not stored (behind Unreachable or StrangeAnswer it may be).
 
         By one request for thousands where the server is TESK; elsewhere one after the other. What may pass by itself
         (429, 503) is tried again first, and nothing is stored twice.
         """
         return self._sockets.drive(submit_many(self._calls, [msgspec.json.encode(task) for task in tasks]))
 
-    def cancel_matching(
-        self,
-        *,
-        states: Sequence[State] = (),
-        name_prefix: str = "",
-        tags: Mapping[str, str] | None = None,
-        ids: Sequence[str] | None = None,
-        everything: bool = False,
-        dry_run: bool = False,
-    ) -> Canceled:
+    def cancel_matching(self, **which: Unpack[Matched]) -> Canceled:
         """Ask for the end of what fits all that is given (`ids`: without name and tags); with `dry_run` count it only.
 
         No `states`: those from which a task can be canceled. A tag with the value "" matches any value. `everything` says
         that nothing else is given on purpose.
         """
-        which = Which(states, name_prefix, tuple((tags or {}).items()), ids, everything)
-        return self._sockets.drive(cancel_matching(self._calls, which, dry_run=dry_run))
+        return self._sockets.drive(_cancel_matching(self._calls, **which))
 
     def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
         """Return a task as it stands."""
         return self._sockets.drive(_get(self._calls, task_id, view))
 
-    def list(
-        self,
-        *,
-        view: View = View.MINIMAL,
-        state: State | None = None,
-        name_prefix: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[ServedTask]:
-        """Yield tasks, newest first, asking for pages as they are wanted. A tag with the value "" matches any value."""
-        for page in _pages(
-            self._calls, view=view, state=state, name_prefix=name_prefix, tags=tags, page_size=page_size
-        ):
+    def list(self, **which: Unpack[Listed]) -> Iterator[ServedTask]:
+        """Yield tasks, newest first, asking for pages as they are wanted.
+
+        Which, by `state`, `name_prefix` and `tags`: a tag with the value "" matches any value.
+        """
+        for page in _pages(self._calls, **which):
             yield from self._sockets.drive(page)
 
     def cancel(self, task_id: str) -> None:
@@ -125,49 +104,40 @@ class Client:
 
         A server with events is asked for them; another one by the long poll, or now and then.
         """
-        hearing = _Hearing(task_id, timeout_seconds, told)
-        stream = self._sockets.drive(self._calls.moves_of(task_id))
-        try:
-            for sent in self._sockets.follow(stream, hearing.left) if stream is not None else ():
-                hearing.heard(sent)
-        except (RequestError, Unreachable, StrangeAnswer):
-            if stream is None or not stream.is_kept_back:
-                raise
-            stream, timeout_seconds = None, hearing.rest()
-        if stream is not None:
-            return self.get(task_id, View.BASIC)
-        return self._sockets.drive(_wait(self._calls, task_id, timeout_seconds, told))
+        one = One(task_id, timeout_seconds, told)
+        if (stream := self._sockets.drive(self._calls.moves_of(task_id))) is not None:
+            try:
+                with contextlib.closing(self._sockets.follow(stream, one.left)) as news:
+                    for sent in news:
+                        one.heard(sent)
+            except TROUBLES as error:
+                one.broke(stream, error)
+        return self._sockets.drive(one.ended(self._calls))
 
-    def events(
-        self,
-        *,
-        tasks: Sequence[str] = (),
-        states: Sequence[State] = (),
-        tags: Mapping[str, str] | None = None,
-        name_prefix: str = "",
-        after: str = "",
-    ) -> Iterator[TaskEvent]:
+    def events(self, **which: Unpack[Followed]) -> Iterator[TaskEvent]:
         """Yield moves as they happen, for ever, each once, over connections that break. A server that is TESK has them.
 
-        `after` is the `position` of an event, to go on behind it; "0": from the beginning, "": from now on. What is not
-        given filters nothing. Raises NotFound where the server has no events, Unreachable when it is gone for too long.
+        `after` is the `position` of an event, to go on behind it; "0": from the beginning, "": from now on. Of which, by
+        `tasks`, `states`, `tags`, `name_prefix`; what is not given filters nothing. Raises NotFound where the server has no
+        events, EventsMissed where some behind a position are not kept, Unreachable when it is gone for too long.
         """
-        subscription = self._calls.events(tasks=tasks, states=states, tags=tags, name_prefix=name_prefix, after=after)
-        for sent in self._sockets.follow(subscription):
-            if sent is not None and (event := _event(sent)) is not None:
-                yield event
+        with contextlib.closing(self._sockets.follow(self._calls.events(**which))) as stream:
+            for sent in stream:
+                if sent is not None and (event := event_of(sent)) is not None:
+                    yield event
 
     def ended(self, tasks: Sequence[str]) -> Iterator[TaskEvent]:
         """Yield the last event of each task as it ends, on one connection; those that have ended come at once.
 
-        Raises what `events` raises.
+        At most 10,000 tasks. Raises what `events` raises but EventsMissed, and NotFound for a task that is not there.
         """
-        left = set(tasks)
-        for event in self.events(tasks=tasks, after="0") if left else ():
-            if event.ended and event.id in left:
-                left.discard(event.id)
-                yield event
-                if not left:
+        many = Many(self._calls, tasks)
+        if not tasks:
+            return
+        with contextlib.closing(self._sockets.follow(self._calls.events(tasks=tasks, after="0"))) as stream:
+            for sent in stream:
+                yield from self._sockets.drive(many.heard(sent)) if sent is not None else ()
+                if many.over:
                     return
 
 
@@ -205,37 +175,17 @@ class AsyncClient:
         """As `Client.submit_many`."""
         return await self._streams.drive(submit_many(self._calls, [msgspec.json.encode(task) for task in tasks]))
 
-    async def cancel_matching(
-        self,
-        *,
-        states: Sequence[State] = (),
-        name_prefix: str = "",
-        tags: Mapping[str, str] | None = None,
-        ids: Sequence[str] | None = None,
-        everything: bool = False,
-        dry_run: bool = False,
-    ) -> Canceled:
+    async def cancel_matching(self, **which: Unpack[Matched]) -> Canceled:
         """As `Client.cancel_matching`."""
-        which = Which(states, name_prefix, tuple((tags or {}).items()), ids, everything)
-        return await self._streams.drive(cancel_matching(self._calls, which, dry_run=dry_run))
+        return await self._streams.drive(_cancel_matching(self._calls, **which))
 
     async def get(self, task_id: str, view: View = View.MINIMAL) -> ServedTask:
         """As `Client.get`."""
         return await self._streams.drive(_get(self._calls, task_id, view))
 
-    async def list(
-        self,
-        *,
-        view: View = View.MINIMAL,
-        state: State | None = None,
-        name_prefix: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        page_size: int | None = None,
-    ) -> AsyncIterator[ServedTask]:
+    async def list(self, **which: Unpack[Listed]) -> AsyncIterator[ServedTask]:
         """As `Client.list`."""
-        for page in _pages(
-            self._calls, view=view, state=state, name_prefix=name_prefix, tags=tags, page_size=page_size
-        ):
+        for page in _pages(self._calls, **which):
             for task in await self._streams.drive(page):
                 yield task
 
@@ -247,83 +197,36 @@ class AsyncClient:
         self, task_id: str, *, timeout_seconds: float | None = None, told: Told = lambda _state: None
     ) -> ServedTask:
         """As `Client.wait`."""
-        hearing = _Hearing(task_id, timeout_seconds, told)
-        stream = await self._streams.drive(self._calls.moves_of(task_id))
-        try:
-            if stream is not None:
-                async with asyncio.timeout(hearing.rest()), contextlib.aclosing(self._streams.follow(stream)) as news:
+        one = One(task_id, timeout_seconds, told)
+        if (stream := await self._streams.drive(self._calls.moves_of(task_id))) is not None:
+            try:
+                async with asyncio.timeout(one.rest()), contextlib.aclosing(self._streams.follow(stream)) as news:
                     async for sent in news:
-                        hearing.heard(sent)
-        except TimeoutError:
-            hearing.heard(None)
-        except (RequestError, Unreachable, StrangeAnswer):
-            if stream is None or not stream.is_kept_back:
-                raise
-            stream, timeout_seconds = None, hearing.rest()
-        if stream is not None:
-            return await self.get(task_id, View.BASIC)
-        return await self._streams.drive(_wait(self._calls, task_id, timeout_seconds, told))
+                        one.heard(sent)
+            except TimeoutError:
+                raise one.late() from None
+            except TROUBLES as error:
+                one.broke(stream, error)
+        return await self._streams.drive(one.ended(self._calls))
 
-    async def events(
-        self,
-        *,
-        tasks: Sequence[str] = (),
-        states: Sequence[State] = (),
-        tags: Mapping[str, str] | None = None,
-        name_prefix: str = "",
-        after: str = "",
-    ) -> AsyncGenerator[TaskEvent]:
+    async def events(self, **which: Unpack[Followed]) -> AsyncGenerator[TaskEvent]:
         """As `Client.events`."""
-        subscription = self._calls.events(tasks=tasks, states=states, tags=tags, name_prefix=name_prefix, after=after)
-        async with contextlib.aclosing(self._streams.follow(subscription)) as stream:
+        async with contextlib.aclosing(self._streams.follow(self._calls.events(**which))) as stream:
             async for sent in stream:
-                if (event := _event(sent)) is not None:
+                if (event := event_of(sent)) is not None:
                     yield event
 
     async def ended(self, tasks: Sequence[str]) -> AsyncGenerator[TaskEvent]:
         """As `Client.ended`."""
-        left = set(tasks)
-        if not left:
+        many = Many(self._calls, tasks)
+        if not tasks:
             return
-        async with contextlib.aclosing(self.events(tasks=tasks, after="0")) as events:
-            async for event in events:
-                if event.ended and event.id in left:
-                    left.discard(event.id)
+        async with contextlib.aclosing(self._streams.follow(self._calls.events(tasks=tasks, after="0"))) as stream:
+            async for sent in stream:
+                for event in await self._streams.drive(many.heard(sent)):
                     yield event
-                    if not left:
-                        return
-
-
-class _Hearing:
-    """What was heard of one task that is waited for, and for how long yet."""
-
-    def __init__(self, task_id: str, timeout_seconds: float | None, told: Told) -> None:
-        self._ends = Ends((task_id,))
-        self._timeout_seconds = timeout_seconds
-        self._until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        self._told = told
-
-    def left(self) -> float:
-        """Return how many seconds are left."""
-        return inf if self._until is None else max(0.0, self._until - time.monotonic())
-
-    def rest(self) -> float | None:
-        """Return the same, None for ever."""
-        return None if self._until is None else self.left()
-
-    def heard(self, sent: Sent | None) -> None:
-        """Hear an event, or that none came. Raises NotEnded at the timeout."""
-        move = {} if sent is None else moved(sent)
-        if move and self._ends.told(text_of(move, "id"), text_of(move, "state")):
-            self._told(text_of(move, "state"))
-        if not self._ends.over and not self.left():
-            task_id, state = self._ends.still()
-            raise NotEnded(f"task {task_id} is still {state or 'not seen'} after {self._timeout_seconds:g} s")
-
-
-def _event(sent: Sent) -> TaskEvent | None:
-    move = moved(sent)
-    return task_event(sent.id, move) if move else None
+                if many.over:
+                    return
 
 
 def _service_info(calls: Calls) -> Call[ServiceInfo]:
@@ -334,14 +237,28 @@ def _get(calls: Calls, task_id: str, view: View) -> Call[ServedTask]:
     return served_task((yield from calls.get(task_id, view)))
 
 
+def _cancel_matching(
+    calls: Calls,
+    *,
+    states: Sequence[State] = (),
+    name_prefix: str = "",
+    tags: Mapping[str, str] | None = None,
+    ids: Sequence[str] | None = None,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> Call[Canceled]:
+    which = Which(states, name_prefix, tuple((tags or {}).items()), ids, everything)
+    return (yield from cancel_matching(calls, which, dry_run=dry_run))
+
+
 def _pages(
     calls: Calls,
     *,
-    view: View,
-    state: State | None,
-    name_prefix: str | None,
-    tags: Mapping[str, str] | None,
-    page_size: int | None,
+    view: View = View.MINIMAL,
+    state: State | None = None,
+    name_prefix: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    page_size: int | None = None,
 ) -> Iterator[Call[list[ServedTask]]]:
     """Yield a call for each page; the one for the next is there once the one before has been driven."""
     token: str | None = None
@@ -363,8 +280,3 @@ def _pages(
 
     while more:
         yield page()
-
-
-def _wait(calls: Calls, task_id: str, timeout_seconds: float | None, told: Told) -> Call[ServedTask]:
-    yield from calls.wait(task_id, clock=time.monotonic, timeout_seconds=timeout_seconds, told=told)
-    return served_task((yield from calls.get(task_id, View.BASIC)))

@@ -6,6 +6,8 @@ from tesk.client.answers import Document, text_of
 from tesk.client.sent import Sent, document_of
 from tesk.tes.state import TERMINAL
 
+GAP = "gap"
+"""The kind of an event that says that others are not told."""
 MOST_TASKS = 10_000
 """So many one stream may name."""
 

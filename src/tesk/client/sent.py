@@ -34,7 +34,7 @@ class Parser:
         for line in block.decode("utf-8", "replace").split("\n"):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
-            if name == "id":
+            if name == "id" and value.isascii() and (value.isprintable() or not value):  # it goes into a header
                 self.last_id, told = value, True
             elif name == "event":
                 kind = value

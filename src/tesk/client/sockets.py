@@ -5,7 +5,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from math import inf
 
 from tesk.client.calls import Call, Pause, T
@@ -63,7 +63,7 @@ class Sockets:
                 connection.close()
         return reader.response()
 
-    def follow(self, subscription: Subscription, ticks: Callable[[], float] = lambda: inf) -> Iterator[Sent | None]:
+    def follow(self, subscription: Subscription, ticks: Callable[[], float] = lambda: inf) -> Generator[Sent | None]:
         """Yield the events of a stream as they come; None each time it begins, and when `ticks()` seconds brought none.
 
         Raises what `Subscription.broke` raises.
@@ -116,7 +116,10 @@ class Sockets:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if not select.select([connection], [], [], 0)[0]:
+            # What can be read of an idle one is its end. Not by `select`, which knows no file beyond number 1023.
+            readable = select.poll()
+            readable.register(connection, select.POLLIN)
+            if not readable.poll(0):
                 return connection
             connection.close()
 

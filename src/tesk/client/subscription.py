@@ -10,16 +10,17 @@ from tesk.client.patience import Patience
 from tesk.client.sent import Parser, Sent
 from tesk.errors import RequestError, StrangeAnswer, Unreachable
 
-_PASSING = frozenset({429, 502, 503, 504})
+PASSING = frozenset({429, 502, 503, 504})
 """What a server that begins or ends is answered for, by itself or by what stands before it."""
 _FIRST_PAUSE_SECONDS = 0.25
 _LAST_PAUSE_SECONDS = 10.0
 _MUTE = 2
 """So often a stream may stay silent from its begin: then something between keeps it back."""
+_BEGIN = b"retry:"
 END = "end"
 
 Trouble = RequestError | Unreachable | StrangeAnswer
-
+TROUBLES = (RequestError, Unreachable, StrangeAnswer)
 
 Told = Callable[[Trouble, float], None]
 """Hears of a break, and for how many seconds it is asked again."""
@@ -85,15 +86,17 @@ class Subscription:
         """Return the events in what has come."""
         self._heard_now = self.heard_any = True
         self._mute = 0
-        self._paused, self._pause, self._has_told = 0.0, _FIRST_PAUSE_SECONDS, False
         news = self._parser.feed(data)
+        if news or not data.startswith(_BEGIN):
+            # A stream that only begins, again and again, is none: its server cannot read, and would be asked for ever.
+            self._paused, self._pause, self._has_told = 0.0, _FIRST_PAUSE_SECONDS, False
         self.over = self.over or any(sent.kind == END for sent in news)
         return [sent for sent in news if sent.kind != END]
 
     def ended(self, answer: Response) -> Trouble | None:
         """Return what is wrong with an answer that has come to its end, None where all was told."""
-        self._refused = answer.status not in _PASSING | {200}
-        if answer.status >= 400:
+        self._refused = answer.status not in PASSING | {200}
+        if answer.status >= 300:
             return error_of(self._origin, answer)
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             return StrangeAnswer(f"{self._origin} answered with no stream of events")
@@ -108,7 +111,7 @@ class Subscription:
         """Return after how many seconds to ask again. Raises the error where that is of no use, or patience has ended."""
         if isinstance(error, StrangeAnswer) or self.is_mute:
             raise error
-        if isinstance(error, RequestError) and error.status not in _PASSING:
+        if isinstance(error, RequestError) and error.status not in PASSING:
             raise error
         gone = isinstance(error, Unreachable) and not error.sent
         limit = self._patience.gone if gone else self._patience.busy
