@@ -178,6 +178,14 @@ def test_what_cannot_run_is_waited_for_as_long_as_its_reason_says(name, change, 
     assert not ends.over
 
 
+def test_time_that_is_over_stays_over_while_the_pod_cannot_be_deleted() -> None:
+    seen = pod("image-not-there")
+    first = seen_at(seen, 10, trouble=NONE)
+    ends = seen_at(seen, 310, trouble=first.trouble)
+    again = seen_at(seen, 311, trouble=ends.trouble)
+    assert (again.verdict, again.waiting) == (ends.verdict, None)
+
+
 def test_the_time_of_a_trouble_begins_again_when_it_was_over() -> None:
     first = seen_at(pod("image-not-there"), 10, trouble=NONE)
     again = seen_at(pod("config-error"), 1000, trouble=first.trouble)

@@ -87,7 +87,8 @@ def read(
     due = since + found.seconds
     if now >= due:
         doom = Verdict(phase=Phase.SYSTEM_FAILED, reason=_sentence(found.sentence), final=found.final)
-        return Reading(phase=progress[0], since=progress[1], verdict=doom)
+        # Until the pod is deleted it is read again, and its time stays over.
+        return Reading(phase=progress[0], since=progress[1], verdict=doom, trouble=(found.kind, since))
     before = progress[0] in (Phase.WAITING, Phase.STAGING)
     return Reading(
         phase=progress[0],
