@@ -51,6 +51,16 @@ def shared():
         yield Path(folder)
 
 
+def sees(shared):
+    """Settings for a server whose tasks see this folder."""
+    return {"LOCAL_VISIBLE": f"/usr:/bin:/lib:/lib64:{shared}"}
+
+
+def waits_in(shared):
+    """A script that ends once there is `go` in this folder."""
+    return f"until [ -e {shared}/go ]; do sleep 0.05; done"
+
+
 def until_attempt(client, task_id, number):
     """Wait until a task has so many attempts; between two it may be in QUEUED for too short to be seen."""
     end, pause = time.monotonic() + 60, threading.Event()
@@ -90,12 +100,11 @@ def stopped(postgres_server):
 def test_what_a_silent_server_of_this_machine_ran_is_ended_and_done_by_the_other_one(
     start, shared, postgres_url, killed
 ):
-    visible = {"LOCAL_VISIBLE": f"/usr:/bin:/lib:/lib64:{shared}", "LOCAL_HOST_LOST_SECONDS": "600"}
-    first, asks_first = start("first", **visible)
-    second, asks_second = start("second", **visible)
+    first, asks_first = start("first", LOCAL_HOST_LOST_SECONDS="600", **sees(shared))
+    second, asks_second = start("second", LOCAL_HOST_LOST_SECONDS="600", **sees(shared))
     (shared / "alone").touch()
     # Whatever lives of the first attempt holds the lock; a second one beside it would end with 99.
-    script = f"exec 9<{shared}/alone; flock -n 9 || exit 99; until [ -e {shared}/go ]; do sleep 0.05; done"
+    script = f"exec 9<{shared}/alone; flock -n 9 || exit 99; {waits_in(shared)}"
     # Submitted while the second one cannot take it.
     second.signal(signal.SIGSTOP)
     running = asks_first.submit("sh", "-c", script)
@@ -133,14 +142,18 @@ def test_what_a_silent_server_of_this_machine_ran_is_ended_and_done_by_the_other
         assert_nothing_is_left(server.folder, postgres_url, {running, also})
 
 
-def test_a_server_that_is_only_late_keeps_what_it_runs(start, postgres_server, postgres_url):
-    first, asks_first = start("first")
-    running = asks_first.submit("sleep", "6")
+def test_a_server_that_is_only_late_keeps_what_it_runs(start, shared, postgres_server, postgres_url):
+    first, asks_first = start("first", **sees(shared))
+    running = asks_first.submit("sh", "-c", waits_in(shared))
     asks_first.until(running, "RUNNING")
     second, asks_second = start("second")
     with stopped(postgres_server):
         for server in (first, second):
             server.wait_until_logged("Lost the lease")
+    # A task that begins shows that a server is back, which would have ended what it takes for lost.
+    for asks in (asks_first, asks_second):
+        assert asks.until(asks.submit("true")) == "COMPLETE"
+    (shared / "go").touch()
     assert asks_second.until(running) == "COMPLETE"
     assert len(asks_second.get(running, "FULL")["logs"]) == 1
     for server in (first, second):
@@ -148,9 +161,11 @@ def test_a_server_that_is_only_late_keeps_what_it_runs(start, postgres_server, p
         assert_nothing_is_left(server.folder, postgres_url, {running})
 
 
-def test_a_server_of_another_machine_loses_what_waits_but_not_what_runs_and_goes_on_with_it(start, postgres_url):
-    first, asks_first = start("first")
-    running = asks_first.submit("sleep", "8")
+def test_a_server_of_another_machine_loses_what_waits_but_not_what_runs_and_goes_on_with_it(
+    start, shared, postgres_url
+):
+    first, asks_first = start("first", **sees(shared))
+    running = asks_first.submit("sh", "-c", waits_in(shared))
     asks_first.until(running, "RUNNING")
     second, asks_second = start("second", LOCAL_HOST_LOST_SECONDS="600")
     first.signal(signal.SIGSTOP)
@@ -159,10 +174,11 @@ def test_a_server_of_another_machine_loses_what_waits_but_not_what_runs_and_goes
         for task_id in waiting:
             assert asks_second.until(task_id) == "COMPLETE"
         # Longer than the lease: the second has seen that the first one's attempt is nobody's, and left it alone.
-        slow = asks_second.submit("sleep", "3")
+        slow = asks_second.submit("sleep", "2")
         assert asks_second.until(slow) == "COMPLETE"
         assert asks_second.get(running)["state"] == "RUNNING"
     first.signal(signal.SIGCONT)
+    (shared / "go").touch()
     assert asks_second.until(running) == "COMPLETE"
     assert len(asks_second.get(running, "FULL")["logs"]) == 1
     for server in (first, second):
@@ -207,12 +223,16 @@ def test_a_database_that_goes_away_and_comes_back_stops_no_task(start, postgres_
     assert_nothing_is_left(server.folder, postgres_url, set(tasks))
 
 
-def test_a_database_that_is_away_for_longer_than_the_lease_stops_no_task_either(start, postgres_server, postgres_url):
-    server, client = start("only")
-    task_id = client.submit("sleep", "4")
+def test_a_database_that_is_away_for_longer_than_the_lease_stops_no_task_either(
+    start, shared, postgres_server, postgres_url
+):
+    server, client = start("only", **sees(shared))
+    task_id = client.submit("sh", "-c", waits_in(shared))
     client.until(task_id, "RUNNING")
     with stopped(postgres_server):
         server.wait_until_logged("Lost the lease")
+    assert client.until(client.submit("true")) == "COMPLETE"
+    (shared / "go").touch()
     assert client.until(task_id) == "COMPLETE"
     assert len(client.get(task_id, "FULL")["logs"]) == 1
     server.end()

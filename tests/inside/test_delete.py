@@ -34,9 +34,10 @@ def test_paths_longer_than_the_kernel_takes_are_found_and_deleted(inside: Inside
     inside.remove_tree("/nothing")
 
 
-def test_a_hundred_thousand_entries_are_deleted(root: Path) -> None:
+@pytest.mark.parametrize("entries", [10_000, pytest.param(100_000, marks=pytest.mark.faults)])
+def test_very_many_entries_are_deleted(root: Path, entries: int) -> None:
     here = os.open(root, os.O_RDONLY)
-    for number in range(50_000):
+    for number in range(entries // 2):
         os.symlink("/etc", f"l{number}", dir_fd=here)
         os.mkdir(f"d{number}", dir_fd=here)
     os.close(here)

@@ -18,10 +18,11 @@ _log = logging.getLogger(__name__)
 
 
 class Removal:
-    """Runs between `open` and `close`."""
+    """Runs between `open` and `close`, which waits for the engine for `close_seconds` at most."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, close_seconds: float = _CLOSE_SECONDS) -> None:
         self._engine = engine
+        self._close_seconds = close_seconds
         self._wanted: list[str] = []
         self._some = asyncio.Event()
         self._closing = asyncio.Event()
@@ -36,7 +37,7 @@ class Removal:
         self._closing.set()
         self._some.set()
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
+            await asyncio.wait([self._task], timeout=self._close_seconds)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
