@@ -86,16 +86,6 @@ def on_another_machine(database):
     change("UPDATE attempt SET place = substr(place, 8) WHERE place LIKE 'another%'")
 
 
-@contextmanager
-def stopped(postgres_server):
-    """Stop the database for as long as the block, whatever becomes of it: other tests want it."""
-    postgres_server.stop()
-    try:
-        yield
-    finally:
-        postgres_server.start()
-
-
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_a_silent_server_of_this_machine_ran_is_ended_and_done_by_the_other_one(
     start, shared, postgres_url, killed
@@ -147,7 +137,7 @@ def test_a_server_that_is_only_late_keeps_what_it_runs(start, shared, postgres_s
     running = asks_first.submit("sh", "-c", waits_in(shared))
     asks_first.until(running, "RUNNING")
     second, asks_second = start("second")
-    with stopped(postgres_server):
+    with postgres_server.away():
         for server in (first, second):
             server.wait_until_logged("Lost the lease")
     # A task that begins shows that a server is back, which would have ended what it takes for lost.
@@ -213,7 +203,7 @@ def test_a_database_that_goes_away_and_comes_back_stops_no_task(start, postgres_
     server, client = start("only", CONTROLLER_LEASE_SECONDS="30")
     tasks = [client.submit("sleep", "2") for _ in range(4)]
     client.until(tasks[0], "RUNNING")
-    with stopped(postgres_server):
+    with postgres_server.away():
         pass
     tasks += [client.submit("true") for _ in range(4)]
     for task_id in tasks:
@@ -229,7 +219,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_stops_no_task_either(
     server, client = start("only", **sees(shared))
     task_id = client.submit("sh", "-c", waits_in(shared))
     client.until(task_id, "RUNNING")
-    with stopped(postgres_server):
+    with postgres_server.away():
         server.wait_until_logged("Lost the lease")
     assert client.until(client.submit("true")) == "COMPLETE"
     (shared / "go").touch()
