@@ -151,6 +151,17 @@ def test_a_pod_whose_inputs_failed_never_seems_to_run() -> None:
     assert seen_at(pod("executor-runs", closed)).phase is Phase.STAGING
 
 
+def test_a_pod_that_is_deleted_while_an_image_is_waited_for_never_seems_to_run() -> None:
+    def told_to_end(found):
+        for each in found["status"]["containerStatuses"]:
+            if "running" in each["state"]:
+                each["state"] = {"terminated": {"exitCode": 143, "reason": "Error"}}
+
+    before, after = pod("image-not-there"), pod("image-not-there", told_to_end)
+    assert {status.name for status in before.status.container_statuses if status.state.running} >= {"inputs", "outputs"}
+    assert seen_at(after).phase is Phase.STAGING
+
+
 @pytest.mark.parametrize(
     ("name", "change", "seconds", "final", "words"),
     [

@@ -144,10 +144,10 @@ def _progress(pod: Pod, now: float) -> tuple[Phase, float]:
     inputs, outputs, ours = _ended(container(pod, INPUTS)), _ended(container(pod, OUTPUTS)), executors(pod)
     ends = [_ended(status) for status in ours]
     last = max((_seconds(end.finished_at, now) for end in ends if end is not None), default=now)
-    closed = inputs is not None and inputs.message == CLOSED
-    if not closed and (outputs is not None or (inputs is not None and ends and all(ends))):
-        return Phase.UPLOADING, last
+    # All of a pod that is deleted while an image is waited for ends as well, and nothing of it ran.
     if inputs is not None and has_begun(pod):
+        if outputs is not None or (ends and all(ends)):
+            return Phase.UPLOADING, last
         return Phase.RUNNING, _seconds(inputs.finished_at, now)
     if is_scheduled(pod):
         scheduled = _condition(pod, "PodScheduled")
