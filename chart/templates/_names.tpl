@@ -74,10 +74,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (include "tesk.sqlite" .) .Values.persistence.enabled }}yes{{ end }}
 {{- end }}
 
-{{- define "tesk.handOver" -}}
+{{/* Whether root may give a claim to our user. */}}
+{{- define "tesk.mayHandOver" -}}
 {{- $auto := ternary "never" "always" (eq (dig "kubernetes" "security" "" .Values.settings) "restricted") }}
 {{- $how := ternary $auto .Values.persistence.handOver (eq .Values.persistence.handOver "auto") }}
-{{- if and (include "tesk.claim" .) .Values.podSecurityContext.runAsUser (eq $how "always") }}yes{{ end }}
+{{- if and .Values.podSecurityContext.runAsUser (eq $how "always") }}yes{{ end }}
+{{- end }}
+
+{{- define "tesk.handOver" -}}
+{{- if and (include "tesk.claim" .) (include "tesk.mayHandOver" .) }}yes{{ end }}
+{{- end }}
+
+{{- define "tesk.handOverContainer" -}}
+{{- $user := .Values.podSecurityContext.runAsUser -}}
+- name: hand-over
+  image: {{ include "tesk.image" (dict "image" .Values.image "root" .) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  # Some volumes let nobody do this, and are open to everybody as they are.
+  command: [sh, -c, 'chown -R {{ int64 $user }}:{{ int64 (default $user .Values.podSecurityContext.fsGroup) }} /var/lib/tesk || true']
+  securityContext:
+    runAsUser: 0
+    runAsNonRoot: false
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL], add: [CHOWN, DAC_OVERRIDE]}
+  resources:
+    requests: {cpu: 10m, memory: 16Mi}
+    limits: {memory: 64Mi}
+  volumeMounts:
+    - {name: data, mountPath: /var/lib/tesk}
 {{- end }}
 
 {{/* Whose pods they are: the label `tesk/server`. A label has 63 letters; of two releases that are cut alike each has its own. */}}
@@ -121,6 +146,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
 {{- fail "gateway.enabled is true and gateway.parentRefs is empty: name the gateway" }}
 {{- end }}
+{{- include "tesk.checkListener" . }}
 {{- range $key, $from := .Values.secretSettings }}
 {{- if not (and $from.secret $from.key) }}
 {{- fail (printf "secretSettings.%s: say in which secret it lies, and under which key: {secret: name, key: key}" $key) }}

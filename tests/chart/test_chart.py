@@ -2,38 +2,16 @@
 
 import importlib.util
 import json
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
+from chart.objects import CHART, ROOT, config_of, helm, made, needs_helm
 from tesk.compute.kubernetes.rights import namespaces, uses_queue
 from tesk.compute.kubernetes.settled import settled
 from tesk.settings import KubernetesSettings, Settings
 from tesk.settings.load import load
 from tesk.telemetry.metrics import Metrics
-
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "chart"
-
-needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not here, which makes objects of a chart")
-
-
-def helm(*arguments):
-    return subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False)
-
-
-def made(*arguments):
-    """All objects, by kind and name."""
-    done = helm("template", "tesk", str(CHART), "--namespace", "here", *arguments)
-    assert done.returncode == 0, done.stderr
-    return {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout) if each}
-
-
-def config_of(objects):
-    return json.loads(objects["Secret", "tesk-config"]["stringData"]["config.json"])
 
 
 def test_schema_and_readme_are_what_values_and_settings_say():
