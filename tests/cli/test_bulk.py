@@ -96,3 +96,11 @@ def test_of_another_server_what_fits_is_canceled_one_by_one(tesk_at, serve):
         server.add(GOOD)
     assert tesk_at(server)("cancel", "--tag", "run=1", "--yes").stdout == "3\n"
     assert tesk_at(server)("cancel", "--all", "--yes").stdout == "0\n"
+
+
+def test_ids_are_printed_though_the_rest_was_not_sent(tesk_at, serve):
+    can = {"batch": True, "limits": {"batch_tasks": 1}}
+    server = serve(tesk=True, script=[(200, {}, can), (200, {}, {"tasks": [{"id": "a"}]}), (401, {}, {})])
+    done = tesk_at(server)("submit", "-o", "json", "-", stdin=json.dumps([GOOD] * 3))
+    assert (done.returncode, json.loads(done.stdout)) == (1, [{"id": "a"}])
+    assert "(401)" in done.stderr

@@ -151,3 +151,17 @@ def test_a_server_that_keeps_streams_back_is_asked_by_the_long_poll(tesk_at, ser
     task = server.add({"executors": [{"command": ["a"]}]})
     done = tesk_at(server)("wait", task)
     assert (done.returncode, done.stdout) == (0, f"{task} COMPLETE\n")
+
+
+def test_who_watches_sees_what_a_stream_could_not_tell(tesk_at, serve):
+    sse = {"Content-Type": "text/event-stream"}
+
+    def page(state):
+        return (200, {}, {"tasks": [{"id": "t1", "state": state}]})
+
+    gap = (200, sse, b'event: gap\ndata: {"after":1,"oldest":9}\n\n')
+    script = ["", (200, sse, b"id: 1\n\n"), page("QUEUED"), gap, page("RUNNING"), (404, {}, {"detail": "no more"})]
+    server = serve(tesk=True, abilities={"events": True}, script=script)
+    done = tesk_at(server)("list", "--watch", "-o", "name")
+    assert done.stdout == "t1 QUEUED\nt1 RUNNING\n"
+    assert "no more" in done.stderr

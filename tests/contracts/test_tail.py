@@ -9,10 +9,11 @@ import pytest
 
 from fakes.databases import opened
 from fakes.tasks import new_task
-from tesk.api.tail import Tail
+from tesk.api.tail import Tail, place_at
 from tesk.caller import LOCAL
 from tesk.settings import ServerSettings
 from tesk.tes.following import Wanted
+from tesk.tes.place import Place
 
 BOUND_SECONDS = 60
 TASKS = 400
@@ -83,6 +84,22 @@ def test_each_move_is_heard_once_and_in_order(database, cut_off):
 async def _events(database):
     async with opened(database) as store:
         return await store.events(after=0, limit=10_000)
+
+
+def test_a_place_is_that_of_the_event_that_stands_there(database):
+    async def whole():
+        async with opened(database) as store:
+            new = new_task()
+            await store.create(new)
+            await store.cancel(new.id, LOCAL, 1790000000.123456)
+            events = await store.events(after=0, limit=10)
+            assert [await place_at(store, event.position) for event in events] == [Place.of(event) for event in events]
+            assert len({Place.of(event).proof for event in events}) == EACH
+            beyond = events[-1].position + 1
+            assert await place_at(store, beyond) == Place(beyond)
+            assert await place_at(store, 0) == Place(0)
+
+    asyncio.run(whole())
 
 
 def test_another_server_s_moves_are_heard(postgres_url):
