@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import gc
 import importlib
-import ipaddress
 import logging
 import os
 import signal
@@ -15,14 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import uvicorn
 import uvloop
 from msgspec.structs import replace
-from starlette.applications import Starlette
 
 from tesk.api.app import create_app
 from tesk.api.create import Check
-from tesk.api.protocol import Protocol
 from tesk.callbacks.send import Sender
 from tesk.callbacks.subscribe import Subscribe, at_home
 from tesk.compute.backend import Backend
@@ -31,6 +27,7 @@ from tesk.compute.local.backend import LocalBackend
 from tesk.compute.plan import BACKEND_PARAMETERS, GPU_COUNT
 from tesk.controller.run import Controller
 from tesk.errors import StartError
+from tesk.http.serve import Http, authority, is_loopback, listen
 from tesk.settings import Settings, StorageSettings
 from tesk.stager.host import HostStager
 from tesk.storage.needed import elsewhere
@@ -46,8 +43,6 @@ _log = logging.getLogger(__name__)
 BASE_PATH = "/ga4gh/tes/v1"
 _LEAVE_SECONDS = 10.0
 """How long the end of stopped attempts is waited for, beyond their grace."""
-_LOOK_TICKS = 50
-"""How often connections are looked at, in uvicorn's tenths of a second."""
 
 
 def serve(settings: Settings, announce: Callable[[str], None], own: Sequence[Path] = ()) -> None:
@@ -59,7 +54,13 @@ def serve(settings: Settings, announce: Callable[[str], None], own: Sequence[Pat
     write_logs(settings.log.level, settings.log.format)
     folder = Path(settings.data_dir).expanduser().absolute()
     with _data_folder(folder), contextlib.ExitStack() as bound:
-        sockets = _listen(settings)
+        open_to_all = settings.auth.required or settings.server.insecure
+        sockets = listen(
+            settings.server.host,
+            settings.server.port,
+            setting="server.host",
+            strangers="" if open_to_all else "name users or tokens in the settings, or say --insecure",
+        )
         for each in sockets:
             bound.enter_context(each)
         uvloop.run(_serve(_in_force(settings, folder, sockets, own), folder, sockets, announce))
@@ -72,14 +73,14 @@ def _in_force(settings: Settings, folder: Path, sockets: list[socket.socket], ow
     storage = in_force(
         settings.storage,
         # With users or tokens others come in, through a proxy perhaps: the home of the server's user is none of theirs.
-        personal=not settings.auth.required and all(_is_loopback(address[0]) for address in addresses),
+        personal=not settings.auth.required and all(is_loopback(address[0]) for address in addresses),
         home=str(home),
         current=os.getcwd(),
         own=(str(folder), str(home / ".config/tesk"), "/etc/tesk", *map(str, own), *_files_of(settings.database)),
     )
     server = replace(settings.server, port=addresses[0][1])
     callbacks = settings.callbacks
-    if all(_is_loopback(address[0]) for address in addresses):
+    if all(is_loopback(address[0]) for address in addresses):
         callbacks = at_home(callbacks)
     return replace(settings, server=server, storage=storage, callbacks=callbacks)
 
@@ -90,10 +91,6 @@ def _files_of(database: str) -> list[str]:
         return []
     path = str(Path(database).expanduser().resolve())
     return [path, f"{path}-wal", f"{path}-shm", f"{path}-journal", f"{path}.lock"]
-
-
-def _is_loopback(address: object) -> bool:
-    return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
 
 
 async def _serve(
@@ -141,13 +138,13 @@ async def _serve(
             closing=closing,
             subscribe=Subscribe(settings.callbacks),
         )
-        http = _Http(app)
+        http = Http(app)
         async with asyncio.TaskGroup() as loops:
             moving = loops.create_task(controller.run()) if settings.controller.enabled else None
             telling = loops.create_task(sender.run()) if settings.callbacks.enabled else None
             loops.create_task(http.serve(sockets))
             await http.accepting.wait()
-            announce(f"http://{_authority(sockets[0])}{BASE_PATH}")
+            announce(f"http://{authority(sockets[0])}{BASE_PATH}")
             _tune()
             await _wind_down(controller, settings, end, outlived=settings.backend != "local")
             # Who waits for a task is answered before the server goes.
@@ -268,77 +265,3 @@ def _data_folder(folder: Path) -> Generator[None]:
         ) from error
     finally:
         os.close(lock)
-
-
-def _listen(settings: Settings) -> list[socket.socket]:
-    """Bind every address of the host, or raise StartError with what helps."""
-    host, port = settings.server.host, settings.server.port
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise StartError(f"server.host: {host} has no address: {error.strerror}") from error
-    closed = settings.auth.required or settings.server.insecure
-    strange = [where[0] for *_, where in found if not closed and not _is_loopback(where[0])]
-    if strange:
-        raise StartError(
-            f"Without authentication only a loopback address is served, and {strange[0]} is none: name users or tokens "
-            "in the settings, or say --insecure"
-        )
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, (address, *rest) in found:
-            listening = socket.socket(family, kind, protocol)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # With port 0 the first address takes a free one; the others are to have the same.
-            listening.bind((address, port or sockets[0].getsockname()[1], *rest[1:]))
-    except OSError as error:
-        for each in sockets:
-            each.close()
-        raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
-    return sockets
-
-
-class _Http(uvicorn.Server):
-    """uvicorn inside our loop, without ideas of its own about signals, logs and proxies."""
-
-    def __init__(self, app: Starlette) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=Protocol,
-                ws="none",
-                lifespan="off",
-                loop="none",
-                log_config=None,
-                access_log=False,
-                # A client must not say from where it comes: that decides whether it is let in.
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=2,
-            )
-        )
-        self.accepting = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % _LOOK_TICKS == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in [*self.server_state.connections]:
-                if isinstance(connection, Protocol):
-                    connection.look(now)
-        return await super().on_tick(counter)
-
-
-def _authority(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from fakes import served as fake
 from fakes.other_user import NAME, become
-from tesk.api.peer import Peers, by_netlink, by_proc, uid_of
+from tesk.http.peer import Peers, by_netlink, by_proc, uid_of
 from tesk.settings import Settings
 
 CURL = ["curl", "--silent", "--max-time", "20", "--write-out", "%{http_code}", "--output", os.devnull]

@@ -13,7 +13,7 @@ import uvloop
 from msgspec.structs import replace
 
 from tesk.api.app import create_app
-from tesk.api.protocol import Protocol
+from tesk.http.protocol import Protocol
 from tesk.settings import Settings
 from tesk.store.connect import store_at
 from tesk.telemetry.metrics import Metrics

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from tesk.api.exchange import BUG, Again, Answer, Headers, refusal
 from tesk.errors import RequestError
+from tesk.http.exchange import BUG, Again, Answer, Headers, refusal
 from tesk.telemetry.metrics import Metrics
 
 Read = Callable[[], Awaitable[tuple[int, Headers, bytes]]]

@@ -12,20 +12,21 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tesk.api.batch import Batch
-from tesk.api.browser import Door, door
+from tesk.api.browser import door
 from tesk.api.cancel import Cancel
 from tesk.api.create import Check, Create, Subscribe
 from tesk.api.deliveries import Deliveries
 from tesk.api.document import Document
 from tesk.api.events import Events
-from tesk.api.exchange import Exchange, Handler
 from tesk.api.extensions import Extensions
 from tesk.api.gate import Endpoint, Gate
 from tesk.api.health import Health
 from tesk.api.identity import Identity
 from tesk.api.live import Live, Logs
-from tesk.api.peer import Peers
 from tesk.api.tes import Tes
+from tesk.http.browser import Door
+from tesk.http.exchange import Exchange, Handler
+from tesk.http.peer import Peers
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics

@@ -19,14 +19,13 @@ from tesk.api.create import (
     PATIENCE_SECONDS,
     URL_HEADER,
     Create,
-    body_in_time,
     idempotency_key,
     require_json,
 )
-from tesk.api.exchange import BODY_SETTING, JSON, Exchange
 from tesk.api.places import Outcome, Places, problems_in
 from tesk.caller import LOCAL, Caller
 from tesk.errors import BadRequest, Overloaded, Problem, RequestError, TooLarge
+from tesk.http.exchange import BODY_SETTING, JSON, Exchange, body_in_time
 from tesk.settings import Settings
 from tesk.store.rows import Callback, NewTask
 from tesk.store.store import Store

@@ -3,10 +3,10 @@
 import time
 
 from tesk import operations
-from tesk.api.create import body_in_time, require_json
-from tesk.api.deadline import Deadlines
-from tesk.api.exchange import Exchange
+from tesk.api.create import require_json
 from tesk.caller import LOCAL
+from tesk.http.deadline import Deadlines
+from tesk.http.exchange import Exchange, body_in_time
 from tesk.store.store import Store
 from tesk.tes import messages
 from tesk.tes.selection import cancel_tasks

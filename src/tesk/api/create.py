@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from tesk import operations
-from tesk.api.deadline import Deadlines
-from tesk.api.exchange import BODY_SETTING, BUG, JSON, Answer, Exchange, refusal
 from tesk.caller import LOCAL, Caller
 from tesk.errors import BadRequest, Overloaded, Problem, RequestError, Unavailable, UnsupportedMedia
+from tesk.http.deadline import Deadlines
+from tesk.http.exchange import BUG, JSON, Answer, Exchange, body_in_time, refusal
 from tesk.settings import Settings
 from tesk.store.rows import Callback, Created
 from tesk.store.store import Store
@@ -25,8 +25,6 @@ PATIENCE_SECONDS = 4.0
 """How long the store may take to write: after 10 s clients send a task again, to three paths."""
 _CLOSED_SECONDS = 5.0
 """How long nothing new is taken after the store took longer."""
-_BODY_SECONDS = 60.0
-"""How long a body may be on its way."""
 _KEY_LENGTH = 255
 LARGE_BYTES = 256 * 1024
 """A larger body is read beside the loop: a strange one of 8 MiB takes seconds, in which others are to be served."""
@@ -199,17 +197,6 @@ class _Submission:
 def slow(what: str) -> Unavailable:
     """Return what is answered to who has waited for the store."""
     return Unavailable(f"the database takes too long; {what}", retry_after_seconds=int(_CLOSED_SECONDS))
-
-
-async def body_in_time(
-    deadlines: Deadlines, exchange: Exchange, limit_bytes: int, setting: str = BODY_SETTING
-) -> bytes:
-    """Return the body. Raises TooLarge, which names the setting, and BadRequest where it is too long on its way."""
-    try:
-        with deadlines.within(_BODY_SECONDS):
-            return await exchange.body(limit_bytes, setting)
-    except TimeoutError:
-        raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
 
 
 def require_json(

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from tesk.api.exchange import Exchange
 from tesk.caller import LOCAL
 from tesk.errors import NotFound
+from tesk.http.exchange import Exchange
 from tesk.store.outbox import Delivery, Status, Subscription
 from tesk.store.store import Store
 from tesk.tes import messages

@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from tesk.api.exchange import JSON, Exchange
+from tesk.http.exchange import JSON, Exchange
 
 _PAGE = [
     (b"content-type", b"text/html; charset=utf-8"),

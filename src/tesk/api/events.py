@@ -8,12 +8,12 @@ from msgspec import Struct, structs
 
 from tesk import operations
 from tesk.api.channel import Follower
-from tesk.api.create import body_in_time, require_json
-from tesk.api.deadline import Deadlines
-from tesk.api.exchange import Exchange, Headers
+from tesk.api.create import require_json
 from tesk.api.tail import Tail, beat, place_at, sent
 from tesk.caller import LOCAL
 from tesk.errors import Unavailable
+from tesk.http.deadline import Deadlines
+from tesk.http.exchange import Exchange, Headers, body_in_time
 from tesk.settings import ServerSettings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics

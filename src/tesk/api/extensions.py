@@ -7,11 +7,11 @@ from msgspec import Struct
 from tesk import __version__, operations
 from tesk.api.deliveries import shown_url
 from tesk.api.events import TASK_EVENTS_MOST, TaskEvent, shown
-from tesk.api.exchange import Exchange
 from tesk.api.live import Live
 from tesk.caller import LOCAL
 from tesk.compute.backend import AttemptId
 from tesk.errors import BackendUnavailable
+from tesk.http.exchange import Exchange
 from tesk.settings import Settings
 from tesk.signature import Keys
 from tesk.store.rows import StoredTask

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tesk.api import browser
-from tesk.api.exchange import BUG, Disconnected, Exchange, Handler
 from tesk.api.identity import Identity
-from tesk.api.peer import Peers
 from tesk.errors import Forbidden, RequestError, Unauthenticated
+from tesk.http.browser import Door
+from tesk.http.exchange import BUG, Disconnected, Exchange, Handler
+from tesk.http.peer import Peers
 from tesk.telemetry.metrics import Metrics
 from tesk.tes.ids import is_id
 
@@ -27,7 +28,7 @@ class Gate:
         app: ASGIApp,
         quick: Mapping[tuple[str, str], ASGIApp],
         *,
-        door: browser.Door,
+        door: Door,
         peers: Peers | None,
         metrics: Metrics,
     ) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from tesk import __version__
-from tesk.api.exchange import Exchange
 from tesk.errors import Unavailable
+from tesk.http.exchange import Exchange
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
 from tesk.tes.state import ACTIVE

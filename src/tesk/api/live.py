@@ -9,12 +9,12 @@ from typing import Protocol
 from msgspec import Raw, Struct, json
 
 from tesk import operations
-from tesk.api.descriptors import logs_most
-from tesk.api.exchange import Exchange, Headers
 from tesk.api.position import Fresh, Position, Said
 from tesk.caller import LOCAL
 from tesk.compute.backend import SEPARATE, AttemptId, Piece, Stream
 from tesk.errors import BackendUnavailable, NotFound, Unavailable
+from tesk.http.descriptors import logs_most
+from tesk.http.exchange import Exchange, Headers
 from tesk.settings import ServerSettings
 from tesk.store.rows import StoredTask
 from tesk.store.store import Store

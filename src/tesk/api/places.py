@@ -1,7 +1,7 @@
 """What the tasks of one batch are answered, each in its place. Pure."""
 
-from tesk.api.exchange import Headers, refusal
 from tesk.errors import BadRequest, Problem, RequestError
+from tesk.http.exchange import Headers, refusal
 from tesk.tes import messages
 from tesk.tes.document import MOST_PROBLEMS
 

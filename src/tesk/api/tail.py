@@ -13,8 +13,8 @@ from itertools import chain
 from msgspec import json
 
 from tesk.api.channel import Channel, Follower
-from tesk.api.descriptors import streams_most
 from tesk.errors import Unavailable
+from tesk.http.descriptors import streams_most
 from tesk.settings import ServerSettings
 from tesk.store.rows import Labels
 from tesk.store.store import Store

@@ -8,9 +8,9 @@ from functools import partial
 from tesk import operations
 from tesk.api.again import Reads
 from tesk.api.create import PATIENCE_SECONDS, slow
-from tesk.api.deadline import Deadlines
-from tesk.api.exchange import JSON, Exchange, Headers
 from tesk.caller import LOCAL, Caller
+from tesk.http.deadline import Deadlines
+from tesk.http.exchange import JSON, Exchange, Headers
 from tesk.settings import Settings
 from tesk.store.rendered import Rendered, RenderedTask
 from tesk.store.store import Store

@@ -1,8 +1,9 @@
 """The listener's HTTP: callbacks in; states, waits and streams out. An ASGI application without a framework."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from urllib.parse import parse_qs
 
 import msgspec
@@ -10,23 +11,31 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from tesk.client.address import parse
-from tesk.errors import BadDocument, BadRequest, Forbidden, NotFound, RequestError, Unavailable
+from tesk.errors import (
+    BadDocument,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RequestError,
+    Unauthenticated,
+    Unavailable,
+)
+from tesk.http.descriptors import streams_most
+from tesk.http.exchange import BUG, Disconnected, Exchange
 from tesk.listener.door import READ, TELL, Door, digest, new_token
 from tesk.listener.feed import Feed, Sought
 from tesk.listener.heard import check_id, read, unheard
 from tesk.listener.ledger import SIGNED, Ledger, Pass, Subscription
-from tesk.listener.request import METRICS, TEXT, Gone, Request
+from tesk.listener.request import CALLBACK_MOST_BYTES, CHALLENGE, IDS_MOST_BYTES, METRICS, TEXT, Bodies
 from tesk.listener.stream import stream
 from tesk.listener.taking import Taking
 from tesk.settings import ListenerSettings
 from tesk.tes import messages
 from tesk.tes.following import position
 
-_CALLBACK_MOST_BYTES = 64 * 1024
-_IDS_MOST_BYTES = 4 * 1024 * 1024
 _IDS_MOST = 10_000
 _DATABASE_SECONDS = 3.0
-_BUG = RequestError("the listener has a fault; its log says which")
 
 encode = msgspec.json.Encoder().encode
 
@@ -75,26 +84,27 @@ class App:
         self._url = url
         self._metrics = metrics
         self._clock = clock
+        self._bodies = Bodies()
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive, send)
+        request = Exchange(scope, receive, send)
         try:
             await self._serve(request)
         except RequestError as error:
-            await request.refuse(error)
-        except Gone:
-            pass
-        except BaseException:
-            # We have a bug, or are canceled: the exception goes on into the log, the client gets an answer.
+            await request.refuse(error, CHALLENGE if isinstance(error, Unauthenticated) else None)
+        except Disconnected:
+            request.status = 499
+        finally:
             if not request.status:
-                await request.refuse(_BUG)
-            raise
+                # We have a bug, or are canceled: the exception goes on into the log, the client gets an answer.
+                await request.refuse(BUG)
 
-    async def _serve(self, request: Request) -> None:
-        _, word, rest = (*request.path.split("/", 2), "")[:3]
-        match request.method, word, rest:
+    async def _serve(self, request: Exchange) -> None:
+        _, word, rest = (*request.scope["path"].split("/", 2), "", "")[:3]
+        match request.scope["method"], word, rest:
             case "POST", "webhook", token:
                 await self._take(request, token or None)
             case "GET", "livez" | "readyz" | "metrics", "":
@@ -102,10 +112,12 @@ class App:
             case _:
                 await self._asked(request, word, rest)
 
-    async def _asked(self, request: Request, word: str, rest: str) -> None:
+    async def _asked(self, request: Exchange, word: str, rest: str) -> None:
         # Callbacks come under names that are not ours to know; all else is asked by a client.
-        self._door.check_page(request.headers)
-        match request.method, word, rest:
+        method, path = request.scope["method"], request.scope["path"]
+        if (refusal := self._door.page.refusal(request.headers, method)) is not None:
+            raise refusal
+        match method, word, rest:
             case "GET", "webhook", task_id if task_id:
                 await self._plain_state(request, task_id)
             case "GET", "tasks", task_id if task_id:
@@ -115,39 +127,39 @@ class App:
             case "GET", "events", "":
                 await self._follow(request, _following(_query(request, "task", "ends", "after")))
             case "POST", "events", "":
-                await self._follow(request, await request.read(_Following, _IDS_MOST_BYTES))
+                await self._follow(request, await self._bodies.read(request, _Following, IDS_MOST_BYTES))
             case "POST", "subscriptions", "":
                 await self._subscribe(request)
             case "DELETE", "subscriptions", name if name:
                 await self._unsubscribe(request, name)
             case _, "webhook" | "tasks" | "events" | "subscriptions" | "livez" | "readyz" | "metrics", _:
-                said = f"{request.path[:200]} is not asked with {request.method[:20]}"
+                said = f"{path[:200]} is not asked with {method[:20]}"
                 await request.answer(405, messages.error(405, "Method not allowed", said))
             case _:
-                raise NotFound(f"there is no {request.path[:200]}")
+                raise NotFound(f"there is no {path[:200]}")
 
     # -- callbacks -------------------------------------------------------------------------------------------------------
 
-    async def _take(self, request: Request, token: str | None) -> None:
+    async def _take(self, request: Exchange, token: str | None) -> None:
         if b"origin" in request.headers:
             raise Forbidden("web pages may not use this listener")
-        body = await request.body(_CALLBACK_MOST_BYTES)
-        teller = await self._door.teller(token, request.headers, body)
+        body = await self._bodies.raw(request)
+        teller = await self._door.teller(token, request, body)
         await self._taking.take(read(body, teller.subscription, self._clock()), asks=teller.asks)
-        await request.answer(204)
+        await request.answer(204, b"", [])
 
     # -- states and waits ------------------------------------------------------------------------------------------------
 
-    async def _plain_state(self, request: Request, task_id: str) -> None:
+    async def _plain_state(self, request: Exchange, task_id: str) -> None:
         """As the callback branch of cwl-tes asks."""
-        reader = await self._door.reader(request.headers.get(b"authorization"))
+        reader = await self._door.reader(request)
         found = await self._ledger.get(task_id, _subscription(reader))
         if found is None:
             raise NotFound(f"nothing was heard of a task {task_id[:256]}")
         await request.answer(200, found.state.encode(), TEXT)
 
-    async def _task(self, request: Request, task_id: str) -> None:
-        reader = await self._door.reader(request.headers.get(b"authorization"))
+    async def _task(self, request: Exchange, task_id: str) -> None:
+        reader = await self._door.reader(request)
         check_id(task_id)
         given = _query(request, "wait", "state")
         seconds = self._seconds(given)
@@ -156,14 +168,15 @@ class App:
         if seconds:
             if not found.sequence:
                 await self._expected(reader, (task_id,))
-            found = await self._feed.next(task_id, _subscription(reader), seconds, known)
+            with self._held():
+                found = await self._feed.next(task_id, _subscription(reader), seconds, known)
         await request.answer(200, encode(found))
 
-    async def _expect(self, request: Request) -> None:
-        reader = await self._door.reader(request.headers.get(b"authorization"))
-        asked = await request.read(_Tasks, _IDS_MOST_BYTES)
+    async def _expect(self, request: Exchange) -> None:
+        reader = await self._door.reader(request)
+        asked = await self._bodies.read(request, _Tasks, IDS_MOST_BYTES)
         await self._expected(reader, _checked(asked.tasks))
-        await request.answer(204)
+        await request.answer(204, b"", [])
 
     async def _expected(self, reader: Pass | None, task_ids: Sequence[str]) -> None:
         """Tasks of which nothing comes at all are asked for, too."""
@@ -180,22 +193,37 @@ class App:
             raise BadRequest("wait: must be a whole number of seconds")
         return min(float(text), self._settings.wait_limit_seconds)
 
-    async def _follow(self, request: Request, asked: _Following) -> None:
-        reader = await self._door.reader(request.headers.get(b"authorization"))
+    async def _follow(self, request: Exchange, asked: _Following) -> None:
+        reader = await self._door.reader(request)
         last = request.headers.get(b"last-event-id", b"").decode("latin-1")
         after = position(last, "Last-Event-ID") if last else position(asked.after, "after")
         ids = _checked(asked.tasks)
         if ids:
             await self._expected(reader, ids)
         sought = Sought(_subscription(reader), frozenset(ids), asked.ends)
-        await stream(request, self._feed, self._ledger, self._settings, sought, after=after)
+        with self._held():
+            await stream(request, self._feed, self._ledger, self._settings, sought, after=after)
+
+    @contextlib.contextmanager
+    def _held(self) -> Generator[None]:
+        """Hold a connection open. Raises Overloaded: who waits keeps no callback out."""
+        if self._open >= streams_most():
+            raise Overloaded(
+                f"{self._open} wait here already, two thirds of the connections that this process may have",
+                retry_after_seconds=10,
+            )
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
     # -- subscriptions ---------------------------------------------------------------------------------------------------
 
-    async def _subscribe(self, request: Request) -> None:
-        if await self._door.reader(request.headers.get(b"authorization")) is not None:
+    async def _subscribe(self, request: Exchange) -> None:
+        if await self._door.reader(request) is not None:
             raise Forbidden("a subscription's own token makes no other subscriptions: use the listener's")
-        asked = await request.read(_NewSubscription, _CALLBACK_MOST_BYTES)
+        asked = await self._bodies.read(request, _NewSubscription, CALLBACK_MOST_BYTES)
         name = uuid.uuid4().hex
         try:
             tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token, self._clock())
@@ -203,18 +231,19 @@ class App:
             raise BadRequest(f"server: {error}") from error
         await request.answer(201, encode(_Made(name, f"{self._url()}/webhook/{tell}", own)))
 
-    async def _unsubscribe(self, request: Request, name: str) -> None:
-        reader = await self._door.reader(request.headers.get(b"authorization"))
+    async def _unsubscribe(self, request: Exchange, name: str) -> None:
+        reader = await self._door.reader(request)
         if reader is not None and reader.subscription != name:
             raise NotFound(f"there is no subscription {name[:100]}")
         if not await self._ledger.unsubscribe(name):
             raise NotFound(f"there is no subscription {name[:100]}")
         self._door.forget()
-        await request.answer(204)
+        await request.answer(204, b"", [])
 
     # -- for whoever watches ---------------------------------------------------------------------------------------------
 
-    async def _health(self, request: Request, word: str) -> None:
+    async def _health(self, request: Exchange, word: str) -> None:
+        self._door.check_stranger(request)
         if word == "metrics":
             await request.answer(200, self._metrics().encode(), METRICS)
             return
@@ -244,8 +273,12 @@ def _subscription(reader: Pass | None) -> str | None:
     return None if reader is None else reader.subscription
 
 
-def _query(request: Request, *names: str) -> dict[str, list[str]]:
-    given = parse_qs(request.query.decode("latin-1"), keep_blank_values=True, max_num_fields=_IDS_MOST)
+def _query(request: Exchange, *names: str) -> dict[str, list[str]]:
+    query: bytes = request.scope["query_string"]
+    try:
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_IDS_MOST)
+    except ValueError as error:
+        raise BadRequest(f"the query has more than {_IDS_MOST} parameters: send ids in the body of a POST") from error
     for name in given:
         if name not in names:
             raise BadRequest(f"there is no parameter {name[:100]!r} here; there are {', '.join(names)}")

@@ -5,10 +5,13 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from tesk.errors import Forbidden, SettingsError, Unauthenticated
+from tesk.http.browser import Door as Page
+from tesk.http.exchange import Exchange
+from tesk.http.peer import Peers
 from tesk.listener.ledger import SIGNED, Ledger, Pass
 from tesk.settings import ListenerSettings
 from tesk.signature import BadKey, Unverified, open_key, verify
@@ -20,6 +23,12 @@ _TOKEN_LEAST = 20
 _REMEMBERED = 10_000
 _REMEMBERED_SECONDS = 10.0
 """So long a token may be good after another listener has forgotten it."""
+
+
+_STRANGER = Forbidden(
+    "this listener has no token and serves its own user only; this connection is another user's. Send the token of a "
+    "subscription, or name a token in its settings (listener.token)"
+)
 
 
 class Door:
@@ -43,17 +52,26 @@ class Door:
         self._settings = settings
         self._clock = clock
         self._asks = bool(settings.server)
+        self._peers = Peers()
+        # Without a token it is the host's name that shows a page whose own name was made to point here.
+        self.page = Page(
+            hosts=None if settings.token else frozenset((settings.host.lower(),)),
+            what="listener",
+            name_it="its address",
+            allow_it="",
+        )
+        """Refuses what a web page has its browser ask: none is to use a listener."""
         self._known: OrderedDict[bytes, tuple[float, Pass | None]] = OrderedDict()
 
-    async def teller(self, token: str | None, headers: Mapping[bytes, bytes], body: bytes) -> Pass:
-        """Return whose callback this is. Raises Unauthenticated, Unavailable."""
+    async def teller(self, token: str | None, request: Exchange, body: bytes) -> Pass:
+        """Return whose callback this is. Raises Unauthenticated, Forbidden, Unavailable."""
         if token is not None:
             found = await self._lookup(token)
             if found is None or found.kind != TELL:
                 raise Unauthenticated("the token in the path of this callback is not known here")
             return found
         if self._settings.keys:
-            said = {name: headers.get(header, b"").decode("latin-1") for name, header in _SIGNED}
+            said = {name: request.headers.get(header, b"").decode("latin-1") for name, header in _SIGNED}
             if said["webhook-signature"] or not self._settings.plain:
                 try:
                     verify(
@@ -67,17 +85,20 @@ class Door:
                     raise Unauthenticated(f"this callback cannot be believed: {error}") from error
                 return Pass(SIGNED, TELL, self._asks)
         if self._settings.plain:
+            self._check_peer(request)
             return Pass(SIGNED, TELL, self._asks)
         raise Unauthenticated(
             "nobody can say who sent this: sign callbacks with a key that is named here (listener.keys), or put the token of "
             "a subscription into their path (POST /subscriptions)"
         )
 
-    async def reader(self, authorization: bytes | None) -> Pass | None:
-        """Return the subscription that may be read, None for all. Raises Unauthenticated, Unavailable."""
+    async def reader(self, request: Exchange) -> Pass | None:
+        """Return the subscription that may be read, None for all. Raises Unauthenticated, Forbidden, Unavailable."""
+        authorization = request.headers.get(b"authorization")
         if authorization is None:
             if self._settings.token:
                 raise Unauthenticated("this listener wants to know who asks: send a bearer token")
+            self._check_peer(request)
             return None
         scheme, _, given = authorization.partition(b" ")
         token = given.strip().decode("latin-1")
@@ -93,15 +114,14 @@ class Door:
         """Look tokens up again."""
         self._known.clear()
 
-    def check_page(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Forbidden for what a web page has its browser ask: none is to use a listener."""
-        site = headers.get(b"sec-fetch-site")
-        if b"origin" in headers or site not in (None, b"none", b"same-origin"):
-            raise Forbidden("web pages may not use this listener")
-        # Without a token it is the host's name that shows a page whose own name was made to point here.
-        host = headers.get(b"host", b"").decode("latin-1")
-        if not self._settings.token and not is_address(name_of(host)) and name_of(host) != self._settings.host:
-            raise Forbidden(f"the name {host[:100]!r} in `Host` is not this listener's: use localhost or its address")
+    def check_stranger(self, request: Exchange) -> None:
+        """Raise Forbidden for other users of this machine, where there is no token to tell them by."""
+        if not self._settings.token:
+            self._check_peer(request)
+
+    def _check_peer(self, request: Exchange) -> None:
+        if not self._peers.may_come(request.scope["client"], request.scope["server"]):
+            raise _STRANGER
 
     async def _lookup(self, token: str) -> Pass | None:
         if len(token) > _TOKEN_MOST:
@@ -125,22 +145,6 @@ def new_token() -> str:
 def digest(token: str) -> bytes:
     """Return what is kept of a token: who reads the database cannot use it."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def name_of(host: str) -> str:
-    """Return the host of `host:port` or `[address]:port`."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
-
-
-def is_address(name: str) -> bool:
-    """Say whether a name cannot be made to point elsewhere."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
-    return True
 
 
 def is_loopback(host: str) -> bool:

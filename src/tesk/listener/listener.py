@@ -5,14 +5,13 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-import uvicorn
-
 from tesk.ages import ages
-from tesk.errors import StartError, Unavailable
+from tesk.errors import Unavailable
+from tesk.http.serve import Http, authority, listen
 from tesk.listener.app import App, subscribe
 from tesk.listener.asking import Asking
 from tesk.listener.connect import ledger_at
@@ -66,18 +65,21 @@ class Listener:
         self._base = ""
         self._token = ""
         self._loops: asyncio.Task[None] | None = None
-        self._http: _Http | None = None
+        self._http: Http | None = None
 
     async def __aenter__(self) -> Self:
-        bound = listen(self._settings.host, self._settings.port)
+        bound = listen(
+            self._settings.host,
+            self._settings.port,
+            setting="listener.host",
+            strangers="" if self._settings.token else "name one in listener.token",
+        )
         try:
             await self._ledger.open()
         except BaseException:
-            bound.close()
+            _close(bound)
             raise
-        host, port = bound.getsockname()[:2]
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._base = self._settings.url.rstrip("/") or f"http://{authority}"
+        self._base = self._settings.url.rstrip("/") or f"http://{authority(bound[0])}"
         asked = self._server
         self._token, _ = await subscribe(self._ledger, OWN, asked.server, asked.server_token, self._clock())
         signed = Subscription(id=SIGNED, server=self._settings.server, server_token=self._settings.server_token)
@@ -92,7 +94,7 @@ class Listener:
             metrics=self._metrics,
             clock=self._clock,
         )
-        self._http = _Http(app)
+        self._http = Http(app)
         self._loops = asyncio.create_task(self._run(self._http, bound))
         accepting = asyncio.ensure_future(self._http.accepting.wait())
         await asyncio.wait((self._loops, accepting), return_when=asyncio.FIRST_COMPLETED)
@@ -192,7 +194,7 @@ class Listener:
         ]
         return "\n".join([*lines, f"tesk_listener_waiters {len(self._feed)}", ""])
 
-    async def _run(self, http: "_Http", bound: socket.socket) -> None:
+    async def _run(self, http: Http, bound: list[socket.socket]) -> None:
         try:
             async with asyncio.TaskGroup() as loops:
                 own = [
@@ -205,12 +207,12 @@ class Listener:
                         self._prune(),
                     )
                 ]
-                await http.serve([bound])
+                await http.serve(bound)
                 for each in own:
                     each.cancel()
         finally:
             self._feed.close()
-            bound.close()
+            _close(bound)
             await self._ledger.close()
 
     async def _prune(self) -> None:
@@ -225,49 +227,6 @@ class Listener:
             await asyncio.sleep(_PRUNE_SECONDS)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises StartError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise StartError(f"listener.host: {host} has no address: {error.strerror}") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
-    return bound
-
-
-class _Http(uvicorn.Server):
-    """uvicorn inside the program's own loop, without ideas of its own about signals, logs and proxies."""
-
-    def __init__(self, app: App) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                loop="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                backlog=4096,
-                timeout_graceful_shutdown=2,
-            )
-        )
-        self.accepting = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
+def _close(bound: list[socket.socket]) -> None:
+    for each in bound:
+        each.close()

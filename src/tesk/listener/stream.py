@@ -8,9 +8,10 @@ from functools import lru_cache
 import msgspec
 
 from tesk.errors import Unavailable
+from tesk.http.exchange import Exchange
 from tesk.listener.feed import Feed, Sought
 from tesk.listener.ledger import Ledger, News
-from tesk.listener.request import STREAM, Request
+from tesk.listener.request import STREAM
 from tesk.settings import ListenerSettings
 from tesk.tes.told import Told
 
@@ -19,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def stream(
-    request: Request, feed: Feed, ledger: Ledger, settings: ListenerSettings, sought: Sought, *, after: int | None
+    request: Exchange, feed: Feed, ledger: Ledger, settings: ListenerSettings, sought: Sought, *, after: int | None
 ) -> None:
     """Stream until the client goes, takes nothing, or the listener ends; clients come again with what they had last.
 
@@ -34,23 +35,24 @@ async def stream(
     with feed.joined(sought) as follower:
         request.status = 200
         await request.send({"type": "http.response.start", "status": 200, "headers": STREAM})
-        gone = asyncio.create_task(request.until_gone())
+        gone = asyncio.create_task(request.gone())
         gone.add_done_callback(lambda _: follower.leave())
         try:
             await _write(request, _BEGIN + _past(past, after), settings.slow_seconds)
             async with contextlib.aclosing(feed.follow(follower, after)) as pieces:
                 async for piece in pieces:
                     await _write(request, _sent(piece), settings.slow_seconds)
+            await _write(request, b"", settings.slow_seconds, more=False)
         except (TimeoutError, Unavailable):
-            pass  # it takes nothing, or there is nothing to give: it may come again with what it had last
+            # It takes nothing, or there is nothing to give: it may come again with what it had last.
+            request.cut()
         finally:
             gone.cancel()
-        await request.send({"type": "http.response.body", "body": b""})
 
 
-async def _write(request: Request, data: bytes, seconds: float) -> None:
+async def _write(request: Exchange, data: bytes, seconds: float, *, more: bool = True) -> None:
     async with asyncio.timeout(seconds):
-        await request.send({"type": "http.response.body", "body": data, "more_body": True})
+        await request.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 def _past(past: Iterable[Told], after: int) -> bytes:

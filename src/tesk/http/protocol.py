@@ -13,9 +13,9 @@ from functools import partial
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from tesk.api.descriptors import connections_most
-from tesk.api.exchange import ABORT, CUT, OFFER, Again, Headers, refusal
 from tesk.errors import BadRequest
+from tesk.http.descriptors import connections_most
+from tesk.http.exchange import ABORT, CUT, OFFER, Again, Headers, refusal
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _MOST_DIGITS = 9

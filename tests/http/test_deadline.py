@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tesk.api.deadline import Deadlines
+from tesk.http.deadline import Deadlines
 
 
 def test_what_takes_too_long_is_stopped_and_the_rest_goes_on():

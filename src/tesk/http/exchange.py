@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tesk.caller import Caller
 from tesk.errors import BadRequest, RequestError, TooLarge
+from tesk.http.deadline import Deadlines
 from tesk.tes import messages
 
 Headers = list[tuple[bytes, bytes]]
@@ -31,6 +32,9 @@ JSON: Final[Headers] = [
 
 BODY_SETTING: Final = "server.body_limit_bytes"
 """What bounds a body, where nothing else is said."""
+
+_BODY_SECONDS = 60.0
+"""How long a body may be on its way."""
 
 _BODILESS = (204, 304)
 
@@ -145,6 +149,17 @@ class Exchange:
         """Return when the client has gone away. The body has been read."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
+
+
+async def body_in_time(
+    deadlines: Deadlines, exchange: Exchange, limit_bytes: int, setting: str = BODY_SETTING
+) -> bytes:
+    """Return the body. Raises TooLarge, which names the setting, and BadRequest where it is too long on its way."""
+    try:
+        with deadlines.within(_BODY_SECONDS):
+            return await exchange.body(limit_bytes, setting)
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {_BODY_SECONDS:g} s") from None
 
 
 def _too_large(limit_bytes: int, setting: str) -> TooLarge:
