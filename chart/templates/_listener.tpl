@@ -18,6 +18,12 @@ app.kubernetes.io/component: listener
 {{- list $service $full (printf "%s.svc" $full) (printf "%s.svc.cluster.local" $full) | toJson }}
 {{- end }}
 
+{{/* Where the cluster's own programs reach it. */}}
+{{- define "tesk.listenerUrl" -}}
+{{- $port := int .Values.listener.service.port -}}
+http://{{ include "tesk.listener" . }}.{{ .Release.Namespace }}.svc{{ if ne $port 80 }}:{{ $port }}{{ end }}
+{{- end }}
+
 {{/* The variable with its database's URL: its own, or else the server's. */}}
 {{- define "tesk.listenerDatabase" -}}
 {{- $own := .Values.listener.database -}}
@@ -40,10 +46,8 @@ app.kubernetes.io/component: listener
 
 {{/* Its settings; `settings.listener` goes over what the chart decides. It gets nothing of what else the server knows. */}}
 {{- define "tesk.listenerConfig" -}}
-{{- $port := int .Values.listener.service.port }}
-{{- $url := printf "http://%s.%s.svc%s" (include "tesk.listener" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port 80)) }}
 {{- $server := printf "http://%s.%s.svc:%d" (include "tesk.fullname" .) .Release.Namespace (int .Values.service.port) }}
-{{- $made := dict "host" "0.0.0.0" "port" 8010 "url" $url "server" $server }}
+{{- $made := dict "host" "0.0.0.0" "port" 8010 "url" (include "tesk.listenerUrl" .) "server" $server }}
 {{- $given := omit (deepCopy (default dict .Values.settings.listener)) "keys" }}
 {{- $log := mergeOverwrite (dict "format" "json") (deepCopy (default dict .Values.settings.log)) }}
 {{- dict "data_dir" "/var/lib/tesk/data" "listener" (mergeOverwrite $made $given) "log" $log | toPrettyJson }}

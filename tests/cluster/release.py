@@ -1,5 +1,6 @@
 """A release of the chart in a real cluster, as its admin and its users see it: by helm, kubectl and `tesk`."""
 
+import base64
 import contextlib
 import json
 import os
@@ -229,15 +230,16 @@ class Release:
         """Return the pods of the servers."""
         return shown("pods", "-n", self.namespace, "-l", f"app.kubernetes.io/component={part}")
 
+    def secret(self, name: str, key: str = "token") -> str:
+        """Return what a secret holds."""
+        [secret] = shown("secret", name, "-n", self.namespace)
+        return base64.b64decode(secret["data"][key]).decode()
+
     @contextlib.contextmanager
-    def reached(self) -> Iterator[Reached]:
-        """Reach its service from here, for as long as the block."""
-        [secret] = shown("secret", "tesk-token", "-n", self.namespace)
-        token = subprocess.run(
-            ["base64", "-d"], input=secret["data"]["token"], capture_output=True, text=True, check=True
-        ).stdout
+    def forwarded(self, service: str) -> Iterator[str]:
+        """Give an address by which a service is reached from here, for as long as the block. It leads to one pod."""
         forward = subprocess.Popen(
-            [*DIES_WITH_US, "kubectl", "-n", self.namespace, "port-forward", "service/tesk", ":80", "--address", "127.0.0.1"],
+            [*DIES_WITH_US, "kubectl", "-n", self.namespace, "port-forward", f"service/{service}", ":80", "--address", "127.0.0.1"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert forward.stdout is not None
@@ -245,11 +247,17 @@ class Release:
             said = forward.stdout.readline()
             port = said.partition("127.0.0.1:")[2].partition(" ")[0]
             assert port.isdecimal(), said
-            yield Reached(f"http://127.0.0.1:{port}", token, self._folder, self.namespace)
+            yield f"http://127.0.0.1:{port}"
         finally:
             forward.kill()
             forward.wait()
             forward.stdout.close()
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[Reached]:
+        """Reach the server from here, for as long as the block."""
+        with self.forwarded("tesk") as url:
+            yield Reached(url, self.secret("tesk-token"), self._folder, self.namespace)
 
 
 def state_of(place: str) -> str:
