@@ -6,7 +6,8 @@ import sys
 from tesk.cli.dispatch import say
 from tesk.cli.output import talk
 from tesk.cli.session import Session, add_server_argument
-from tesk.cli.waiting import wait_for
+from tesk.cli.wait import PATIENCE
+from tesk.cli.waiting import wait_for_all
 from tesk.client.answers import text_of
 from tesk.client.bulk import Which, cancel_matching
 from tesk.errors import BadDocument, RequestError
@@ -55,20 +56,28 @@ def run(args: argparse.Namespace) -> int:
         raise BadDocument("name tasks by their ids, or all of some kind: --state, --name-prefix, --tag, --all")
     session = Session(args)
     refused = 0
+    ended: dict[str, str] = {}
+    asked: list[str] = []
     for task_id in session.ids(args.ids):
         try:
             state = text_of(session.ask(session.calls.get(task_id, "MINIMAL")), "state")
             if state in TERMINAL:
                 talk(f"task {task_id} is {state} already; nothing to cancel")
-                if args.wait:
-                    print(f"{task_id} {state}")
+                ended[task_id] = state
                 continue
             session.ask(session.calls.cancel(task_id))
         except RequestError as error:
             say(error)
             refused = 1
             continue
-        print(f"{task_id} {wait_for(session, task_id)}" if args.wait else task_id)
+        asked.append(task_id)
+        if not args.wait:
+            print(task_id)
+    if args.wait:
+        # All are asked first: each ends while others do.
+        ended |= wait_for_all(session.patient(PATIENCE), asked) if asked else {}
+        for task_id, state in ended.items():
+            print(task_id, state)
     return refused
 
 
