@@ -61,7 +61,9 @@ def kill_at_random(folder, settings, *, kills, each, server_too):
         for _ in range(kills):
             load = threading.Thread(target=submit, args=(url,))
             load.start()
-            # Any moment will do, that is the point; also while it starts.
+            # Any moment will do, that is the point; also while it starts, which takes long.
+            if dice.random() < 0.7:
+                listener.wait_until_ready()
             moment.wait(dice.uniform(0.0, 1.6))
             listener.kill()
             moment.wait(dice.uniform(0.0, 0.2))
