@@ -82,6 +82,7 @@ def test_a_used_up_quota_is_waited_for_and_not_asked_about_by_every_task() -> No
             with pytest.raises(BackendUnavailable) as waits:
                 await backend.start(AttemptId("task1", number + 1), PLAN)
             assert "exceeded quota: small" in str(waits.value)
+            assert backend.waiting(AttemptId("task1", number + 1)) == str(waits.value)
         assert len(cluster.asked("POST")) == before + 1
         cluster.put("pods", "here", "other-1", metadata={"labels": {"tesk/task": "other", "tesk/attempt": "1"}})
         await known(backend, lambda pod: True, AttemptId("other", 1))

@@ -51,6 +51,18 @@ def test_the_job_of_a_pod_that_is_kept_for_people_is_left() -> None:
     story(body, replace(QUEUE, keep_seconds=1000))
 
 
+def test_a_server_that_does_not_have_a_task_says_why_it_waits_as_well() -> None:
+    async def body(cluster, backend):
+        await backend.start(ATTEMPT, PLAN)
+        async with opened(cluster) as other:
+            show(cluster, "unschedulable")
+            seen = await until(backend, lambda seen: seen.waiting is not None)
+            await known(other, lambda pod: bool(pod.status.conditions))
+            assert other.waiting(ATTEMPT) == backend.waiting(ATTEMPT) == seen.waiting
+
+    story(body)
+
+
 def test_a_job_of_that_name_that_is_anothers_is_nothing_of_ours() -> None:
     async def body(cluster, backend):
         cluster.put("jobs", "here", NAME, metadata={"labels": {}})

@@ -40,6 +40,7 @@ _GONE_SECONDS = 60.0
 _REAP_SECONDS = 10.0
 _UNSEEN_SECONDS = 30.0
 """How long the mirror may say nothing of a pod that was made: then it may be gone, and was never seen."""
+_IN_QUEUE = "It waits to be admitted by its queue."
 _STOPPED = Verdict(phase=Phase.PREEMPTED, reason="The attempt was stopped.", ours=True)
 
 
@@ -184,15 +185,16 @@ class KubernetesBackend:
 
     async def _without_pod(self, attempt: AttemptId) -> Observation:
         if await self._cluster.has_job(attempt):
-            return Observation(
-                attempt=attempt, phase=Phase.WAITING, since=time.time(), waiting="It waits to be admitted by its queue."
-            )
+            return Observation(attempt=attempt, phase=Phase.WAITING, since=time.time(), waiting=_IN_QUEUE)
         self._pods.queued.discard(attempt)
         return Observation(attempt=attempt, phase=Phase.ABSENT, since=time.time())
 
     def waiting(self, attempt: AttemptId) -> str | None:
         known = self._pods.get(attempt)
-        return known.waiting if known is not None else None
+        if known is not None:
+            # Read now, not kept from a look: another server may have the task, and this one is asked.
+            return None if known.result is not None else self._sight.reading(known).waiting
+        return _IN_QUEUE if attempt in self._pods.queued else self._quotas.sentence(attempt)
 
     async def progress(self, attempt: AttemptId) -> Progress | None:
         known = self._pods.get(attempt)

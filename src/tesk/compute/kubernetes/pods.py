@@ -27,7 +27,7 @@ class Known:
 
     `unseen_since`: the answer to a call told of it then (monotonic seconds), and the mirror not yet.
 
-    `said`: the verdict that is written on it, which the mirror may not know yet. `trouble` and `waiting` are of the last
+    `said`: the verdict that is written on it, which the mirror may not know yet. `trouble` is of the last
     reading; `events`, where they were asked for, at `asked` (monotonic seconds).
     """
 
@@ -41,7 +41,6 @@ class Known:
         "said",
         "trouble",
         "unseen_since",
-        "waiting",
         "whole",
     )
 
@@ -52,7 +51,6 @@ class Known:
         self.result: Observation | None = None
         self.said: Verdict | None = None
         self.trouble: tuple[str, float] | None = None
-        self.waiting: str | None = None
         self.events: tuple[Event, ...] = ()
         self.asked = 0.0
         self.over_since = 0.0

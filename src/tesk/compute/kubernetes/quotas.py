@@ -58,6 +58,10 @@ class Quotas:
         full.until = 0.0
         self._next(namespace, full)
 
+    def sentence(self, attempt: AttemptId) -> str | None:
+        """Return why an attempt waits, None where it does not."""
+        return next((full.sentence for full in self._full.values() if attempt in full.waiting), None)
+
     def forget(self, attempt: AttemptId) -> None:
         """An attempt waits no more."""
         for full in self._full.values():

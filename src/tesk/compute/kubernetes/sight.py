@@ -110,7 +110,7 @@ class Sight:
                 reading = self.reading(known)
             again = max(stuck + _STUCK_SECONDS, self._now() + _EVENTS_SECONDS * bool(known.asked))
             self._pods.tell_at(attempt, again - self._cluster.api.ahead_seconds)
-        known.trouble, known.waiting = reading.trouble, reading.waiting
+        known.trouble = reading.trouble
         if reading.until < inf:
             self._pods.tell_at(attempt, reading.until - self._cluster.api.ahead_seconds)
         return reading
