@@ -57,7 +57,7 @@ def _person(secret: str) -> dict[str, object]:
             "type": "object",
             "required": ["name", secret],
             "additionalProperties": False,
-            "properties": {"name": _NAME, secret: _NAME, "admin": _TRUTH},
+            "properties": {"name": _NAME, secret: _NAME, "admin": _TRUTH, "readsOnly": _TRUTH},
         },
     }
 

@@ -92,8 +92,8 @@ http://{{ include "tesk.listener" . }}.{{ .Release.Namespace }}.svc{{ if ne $por
 - name: OTHER_TOKENS
   valueFrom: {secretKeyRef: {name: {{ $config }}, key: tokens}}
 - name: TESK_AUTH_TOKENS
-  # Tasks are everybody's, so only an admin may ask for each.
-  value: '[$(OTHER_TOKENS){"name":"listener","token_hash":"$(LISTENER_TOKEN_HASH)","admin":true}]'
+  # Tasks are everybody's, so only an admin sees each; it may look, and that is all.
+  value: '[$(OTHER_TOKENS){"name":"listener","token_hash":"$(LISTENER_TOKEN_HASH)","admin":true,"reads_only":true}]'
 {{- end }}
 {{- end }}
 {{- end }}

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was let in. Tasks that they create have `name` as owner; an admin sees everybody's."""
+    """Somebody who was let in. Tasks that they create have `name` as owner; an admin sees everybody's.
+
+    Who `reads_only` creates none, cancels none, and changes nothing else.
+    """
 
     name: str
     admin: bool = False
+    reads_only: bool = False
 
     def may_see(self, owner: str) -> bool:
         """Say whether a task of `owner` exists for this caller."""

@@ -13,7 +13,7 @@ from tesk.errors import SettingsError
 from tesk.settings import AuthSettings, Settings, Token, User
 
 TASK = {"executors": [{"image": "debian", "command": ["true"]}]}
-SECRET = "a token made at random"
+SECRET, WATCHING = "a token made at random", "a token of who looks on"
 
 
 def basic(name, password):
@@ -31,7 +31,10 @@ def served(tmp_path_factory):
             User(name="ada", password_hash=hash_secret("pass:word é", "password")),
             User(name="root", password_hash=hash_secret("toor", "password"), admin=True),
         ),
-        tokens=(Token(name="bob", token_hash=hash_secret(SECRET, "token")),),
+        tokens=(
+            Token(name="bob", token_hash=hash_secret(SECRET, "token")),
+            Token(name="watch", token_hash=hash_secret(WATCHING, "token"), admin=True, reads_only=True),
+        ),
     )
     with fake.serve(tmp_path_factory.mktemp("served"), replace(Settings(), auth=auth)) as server:
         yield server
@@ -80,6 +83,25 @@ def test_people_see_and_cancel_their_own_tasks_and_admins_all(served):
     assert served.ask("POST", f"/v1/tasks/{theirs}:cancel", None, ADA).status == 404
     assert served.ask("POST", f"/v1/tasks/{theirs}:cancel", None, ROOT).status == 200
     assert served.ask("GET", f"/tesk/v1/tasks/{mine}", headers=ROOT).json()["owner"] == "ada"
+
+
+def test_who_may_only_look_sees_and_changes_nothing(served):
+    watch = {"Authorization": f"Bearer {WATCHING}"}
+    task = f"/v1/tasks/{served.ask('POST', '/v1/tasks', TASK, ADA).json()['id']}"
+    for path in (task, "/v1/tasks", f"/tesk{task}", f"/tesk{task}/events"):
+        assert served.ask("GET", path, headers=watch).status == 200
+    assert served.ask("POST", "/tesk/v1/events", {"no": "such"}, watch).status == 400, "it may ask for many at once"
+    for path, body in (
+        ("/v1/tasks", TASK),
+        (f"{task}:cancel", None),
+        ("/tesk/v1/tasks:batch", [TASK]),
+        ("/tesk/v1/tasks:cancel", {}),
+        (f"/tesk{task}/deliveries:redeliver", None),
+    ):
+        refused = served.ask("POST", path, body, watch)
+        assert refused.status == 403
+        assert "may look" in refused.json()["detail"]
+    assert served.ask("GET", task, headers=ADA).json()["state"] == "QUEUED"
 
 
 def test_one_owners_idempotency_key_says_nothing_to_another(served):

@@ -10,8 +10,9 @@ import pytest
 from chart.objects import CHART, helm, made, needs_helm
 from tesk.api.hashing import hash_secret
 from tesk.api.identity import Identity
-from tesk.callbacks.target import Forbidden, Rules
+from tesk.callbacks.subscribe import rules
 from tesk.errors import Unauthenticated
+from tesk.http.target import Forbidden
 from tesk.settings import CallbacksSettings
 from tesk.settings.load import load
 from tesk.signature import Keys, Unverified, verify
@@ -89,7 +90,7 @@ def test_the_listener_verifies_what_the_server_signs_and_asks_it_by_a_token_of_i
         assert believed(listener.listener.keys, *signed(server, host))
     assert Keys(server.callbacks.keys).sign("ann", "elsewhere.example.org", "x.1", 0, b"") == "", "nobody else gets any"
     caller = caller_of(server, listener.listener.server_token)
-    assert (caller.name, caller.admin) == ("listener", True)
+    assert (caller.name, caller.admin, caller.reads_only) == ("listener", True, True)
     assert listener.listener.server == "http://tesk.here.svc:80"
     assert len({server.auth.token, listener.listener.token, listener.listener.server_token}) == 3
     with pytest.raises(Unauthenticated):
@@ -108,12 +109,12 @@ def test_the_listener_verifies_what_the_server_signs_and_asks_it_by_a_token_of_i
 )
 def test_the_server_may_call_the_listener_in_the_cluster_and_nobody_else_there(tmp_path, arguments, url):
     server, listener = both(made(*ON, *arguments), tmp_path)
-    rules = Rules(server.callbacks)
+    allowed = rules(server.callbacks)
     assert url == f"{listener.listener.url}/webhook"
-    target = rules.check(url)
-    assert rules.allowed(target.host, ["10.96.0.9"]) == ["10.96.0.9"]
+    target = allowed.check(url)
+    assert allowed.allowed(target.host, ["10.96.0.9"]) == ["10.96.0.9"]
     with pytest.raises(Forbidden):
-        rules.allowed("tesk.here.svc", ["10.96.0.9"])
+        allowed.allowed("tesk.here.svc", ["10.96.0.9"])
 
 
 def test_ports_that_may_be_called_by_themselves_are_those_of_the_server(tmp_path):

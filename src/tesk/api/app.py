@@ -82,8 +82,11 @@ def create_app(
     logs = Logs(store, live, closing, settings.server)
     health = Health(store, alive, metrics)
 
+    asks = (events.named,)
+
     def route(method: str, path: str, handler: Handler, *, label: str = "", open_to_all: bool = False) -> Route:
-        endpoint = Endpoint(handler, label or path, None if open_to_all else identity)
+        changes = method != "GET" and handler not in asks
+        endpoint = Endpoint(handler, label or path, None if open_to_all else identity, changes=changes)
         return Route(path, endpoint, methods=[method])
 
     routes = [

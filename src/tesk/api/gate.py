@@ -18,6 +18,9 @@ _STRANGER = Forbidden(
     "this server has no authentication and serves its own user only; this connection is another user's. "
     "With users or tokens in the settings others may come"
 )
+_ONLY_LOOKS = Forbidden(
+    "who comes with this token, or name and password, may look, and change nothing (setting reads_only)"
+)
 
 
 class Gate:
@@ -79,12 +82,13 @@ class Gate:
 class Endpoint:
     """One route: who may use it, and what it is called in the metrics. An ASGI application of its own.
 
-    `identity` None: everybody may, and need not say who they are.
+    `identity` None: everybody may, and need not say who they are. `changes`: who may only look may not.
     """
 
-    def __init__(self, handler: Handler, label: str, identity: Identity | None) -> None:
+    def __init__(self, handler: Handler, label: str, identity: Identity | None, *, changes: bool) -> None:
         self._handler = handler
         self._label = label
+        self._changes = changes
         self._identity = identity
         self._challenges = identity.challenges if identity is not None else []
 
@@ -93,7 +97,10 @@ class Endpoint:
         exchange.label = self._label
         try:
             if self._identity is not None:
-                exchange.caller = await self._identity.caller(exchange.headers.get(b"authorization"))
+                caller = await self._identity.caller(exchange.headers.get(b"authorization"))
+                if caller.reads_only and self._changes:
+                    raise _ONLY_LOOKS
+                exchange.caller = caller
             await self._handler(exchange)
         except RequestError as error:
             await exchange.refuse(error, self._challenges if isinstance(error, Unauthenticated) else None)

@@ -29,7 +29,9 @@ class Identity:
         if auth.users:
             self.challenges.append((b"www-authenticate", b'Basic realm="tesk", charset="UTF-8"'))
         self._tokens = {
-            token_digest(token.token_hash, f"auth.tokens[{n}].token_hash"): Caller(token.name, token.admin)
+            token_digest(token.token_hash, f"auth.tokens[{n}].token_hash"): Caller(
+                token.name, token.admin, token.reads_only
+            )
             for n, token in enumerate(auth.tokens)
         }
         if auth.token:
@@ -38,7 +40,7 @@ class Identity:
         self._users = {
             user.name: (
                 PasswordHash(user.password_hash, f"auth.users[{n}].password_hash"),
-                Caller(user.name, user.admin),
+                Caller(user.name, user.admin, user.reads_only),
             )
             for n, user in enumerate(auth.users)
         }

@@ -72,6 +72,7 @@ class User(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, says("Who this is; owner of the tasks that they submit.")]
     password_hash: Annotated[Secret, says("As `tesk hash-secret` prints it.")]
     admin: Annotated[bool, says("Sees and cancels everybody's tasks.")] = False
+    reads_only: Annotated[bool, says("May look, and neither submit nor cancel anything.")] = False
 
 
 class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +81,7 @@ class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, says("Who this is; owner of the tasks that they submit.")]
     token_hash: Annotated[Secret, says("As `tesk hash-secret` prints it.")]
     admin: Annotated[bool, says("Sees and cancels everybody's tasks.")] = False
+    reads_only: Annotated[bool, says("May look, and neither submit nor cancel anything.")] = False
 
 
 class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
