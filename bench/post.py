@@ -14,7 +14,7 @@ from typing import cast
 import uvloop
 
 from tesk.callbacks.message import request
-from tesk.callbacks.target import parse
+from tesk.http.target import parse
 from tesk.settings import CallbackKey
 from tesk.signature import Keys
 from tesk.store.outbox import Pending

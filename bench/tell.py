@@ -18,8 +18,8 @@ from bench import tasks
 from tesk.callbacks.message import request
 from tesk.callbacks.send import Sender
 from tesk.callbacks.subscribe import Subscribe, at_home
-from tesk.callbacks.target import parse
 from tesk.caller import LOCAL
+from tesk.http.target import parse
 from tesk.settings import CallbackKey, CallbacksSettings
 from tesk.signature import Keys
 from tesk.store.connect import store_at

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tesk.callbacks.message import request
-from tesk.callbacks.target import parse
 from tesk.errors import SettingsError
+from tesk.http.target import parse
 from tesk.settings import CallbackKey
 from tesk.signature import Keys
 from tesk.store.outbox import Pending

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tesk.callbacks.subscribe import Subscribe, at_home
-from tesk.callbacks.target import Forbidden, Rules, parse
+from tesk.callbacks.subscribe import Subscribe, at_home, rules
 from tesk.caller import Caller
 from tesk.errors import BadRequest
+from tesk.http.target import Forbidden, parse
 from tesk.settings import CallbacksSettings
 
-PUBLIC = Rules(CallbacksSettings())
+PUBLIC = rules(CallbacksSettings())
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,21 @@ def test_a_port_that_is_not_named_is_refused():
 
 
 def test_what_the_settings_name_may_be_called_though_it_is_private():
-    rules = Rules(CallbacksSettings(allow=("10.0.0.0/8", "wes.lab")))
-    assert rules.check("http://10.1.2.3/").host == "10.1.2.3"
-    assert rules.allowed("wes.lab", ["192.168.0.1"]) == ["192.168.0.1"]
-    assert rules.allowed("other.lab", ["192.168.0.1", "10.0.0.1"]) == ["10.0.0.1"]
+    allowed = rules(CallbacksSettings(allow=("10.0.0.0/8", "wes.lab")))
+    assert allowed.check("http://10.1.2.3/").host == "10.1.2.3"
+    assert allowed.allowed("wes.lab", ["192.168.0.1"]) == ["192.168.0.1"]
+    assert allowed.allowed("other.lab", ["192.168.0.1", "10.0.0.1"]) == ["10.0.0.1"]
     with pytest.raises(Forbidden):
-        rules.allowed("other.lab", ["192.168.0.1"])
+        allowed.allowed("other.lab", ["192.168.0.1"])
     with pytest.raises(Forbidden):
-        rules.check("http://127.0.0.1/")
+        allowed.check("http://127.0.0.1/")
 
 
 def test_only_the_hosts_that_are_named_may_be_called_where_some_are():
-    rules = Rules(CallbacksSettings(hosts=("*.example.org",)))
-    assert rules.check("https://a.example.org/").host == "a.example.org"
+    allowed = rules(CallbacksSettings(hosts=("*.example.org",)))
+    assert allowed.check("https://a.example.org/").host == "a.example.org"
     with pytest.raises(Forbidden, match=r"callbacks\.hosts"):
-        rules.check("https://example.com/")
+        allowed.check("https://example.com/")
 
 
 def test_a_name_that_has_a_private_address_when_it_is_called_is_refused():

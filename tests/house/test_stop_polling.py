@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 from tesk.callbacks.message import request
-from tesk.callbacks.target import parse
+from tesk.http.target import parse
 from tesk.settings import CallbackKey
 from tesk.signature import Keys
 from tesk.store.outbox import Pending

@@ -1,16 +1,14 @@
 """One POST to a listener: to an address that may be called, signed, over a line that is kept for the next one."""
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from tesk.callbacks.host import Host
 from tesk.callbacks.line import Answer, Broken
 from tesk.callbacks.message import request
-from tesk.callbacks.target import Forbidden, Rules, Target
+from tesk.callbacks.subscribe import rules
+from tesk.http.lookup import Lookup, Unfound
+from tesk.http.target import Forbidden, Target
 from tesk.settings import CallbacksSettings
 from tesk.signature import Keys
 from tesk.store.outbox import Outgoing, Pending, owner_of
@@ -22,15 +20,14 @@ class Calls:
     def __init__(self, settings: CallbacksSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._rules = Rules(settings)
+        self._rules = rules(settings)
         self._keys = Keys(settings.keys)
         self._tls = ssl.create_default_context()
-        # Names that nobody answers for hold threads up: their own.
-        self._lookups = ThreadPoolExecutor(8, "tesk-lookup")
+        self._lookup = Lookup()
 
     def close(self) -> None:
         """Wait for no lookup that is under way."""
-        self._lookups.shutdown(wait=False, cancel_futures=True)
+        self._lookup.close()
 
     async def post(self, host: Host, out: Outgoing, move: Pending) -> tuple[Answer | None, str]:
         """Tell a task's listener of a move; return the answer, or None and why none came."""
@@ -50,7 +47,7 @@ class Calls:
             answer = await line.post(
                 message, first_seconds=settings.answer_seconds, whole_seconds=settings.whole_seconds
             )
-        except (Broken, Forbidden) as error:
+        except (Broken, Forbidden, Unfound) as error:
             return None, str(error)
         finally:
             if line is not None:
@@ -58,13 +55,5 @@ class Calls:
         return answer, ""
 
     async def _find(self, target: Target) -> list[str]:
-        lookup = partial(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
-        try:
-            async with asyncio.timeout(self._settings.connect_seconds):
-                found = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
-        except TimeoutError:
-            raise Broken(f"no address of {target.host} within {self._settings.connect_seconds:g} s") from None
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise Broken(f"no address of {target.host}: {why}") from error
-        return self._rules.allowed(target.host, list(dict.fromkeys(str(place[0]) for *_, place in found)))
+        seconds = self._settings.connect_seconds
+        return self._rules.allowed(target.host, await self._lookup.addresses(target.host, target.port, seconds=seconds))

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tesk.callbacks.line import Line, connect
-from tesk.callbacks.target import Target
 from tesk.callbacks.verdict import Verdict
+from tesk.http.target import Target
 from tesk.store.outbox import Outgoing, Place
 
 _FAILURES = 10

@@ -3,7 +3,7 @@
 from msgspec import json
 
 from tesk import __version__
-from tesk.callbacks.target import Target
+from tesk.http.target import Target
 from tesk.signature import Keys
 from tesk.store.outbox import Pending
 from tesk.tes.times import rfc3339

@@ -2,14 +2,14 @@
 
 from msgspec.structs import replace
 
-from tesk.callbacks.target import Forbidden, Rules
 from tesk.caller import Caller
 from tesk.errors import BadRequest, Problem
+from tesk.http.target import LOOPBACK, Forbidden, Named, Rules
 from tesk.settings import CallbacksSettings
 from tesk.store.outbox import lane_of
 from tesk.store.rows import Callback
 
-LOOPBACK = ("127.0.0.0/8", "::1", "localhost", "*.localhost")
+_NAMED = Named("setting callbacks.hosts", "setting callbacks.allow", "setting callbacks.ports")
 
 
 class Subscribe:
@@ -17,7 +17,7 @@ class Subscribe:
 
     def __init__(self, settings: CallbacksSettings) -> None:
         self._enabled = settings.enabled
-        self._rules = Rules(settings)
+        self._rules = rules(settings)
 
     def __call__(self, url: str, caller: Caller) -> Callback:
         """Return where a caller's task is to be told. Raises BadRequest with what would be right."""
@@ -30,6 +30,11 @@ class Subscribe:
         except Forbidden as error:
             raise _refused(str(error)) from error
         return Callback(url=url, lane=lane_of(target.origin, caller.name))
+
+
+def rules(settings: CallbacksSettings) -> Rules:
+    """Return whom the settings let us call."""
+    return Rules(hosts=settings.hosts, allow=settings.allow, ports=settings.ports, named=_NAMED)
 
 
 def at_home(settings: CallbacksSettings) -> CallbacksSettings:

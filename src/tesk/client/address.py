@@ -37,14 +37,18 @@ def parse(url: str, token: str | None = None) -> Address:
         raise BadDocument(f"{shown} is no address of a server: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f?#]", url):
         raise BadDocument(f"{shown} is no address of a server; one looks like http://127.0.0.1:8000")
-    if not f"{parts.hostname}{parts.path}".isascii():
-        raise BadDocument(f"{shown}: write the host as xn--..., and the path with %")
+    try:
+        host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    except UnicodeError as error:
+        raise BadDocument(f"{shown} is no address of a server: its name cannot be asked for: {error}") from error
+    if not parts.path.isascii():
+        raise BadDocument(f"{shown} is no address of a server: write what is not ASCII in its path in %-notation")
     tls = parts.scheme == "https"
     path = parts.path.rstrip("/")
     base = _BASE.search(path)
     root = path[: base.start()] if base else path
     return Address(
-        origin=Origin(parts.hostname, port or (443 if tls else 80), tls),
+        origin=Origin(host, port or (443 if tls else 80), tls),
         root=root,
         bases=(path,) if base else tuple(root + each for each in TES_PATHS),
         authorization=_authorization(parts.username, parts.password, token),

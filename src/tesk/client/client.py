@@ -18,7 +18,7 @@ from tesk.client.hearing import Many, One, Told, event_of
 from tesk.client.patience import Patience
 from tesk.client.results import ServedTask, ServiceInfo, TaskEvent, served_task, service_info
 from tesk.client.sockets import Sockets
-from tesk.client.streams import Streams
+from tesk.client.streams import Find, Streams
 from tesk.client.subscription import TROUBLES
 from tesk.tes.state import State
 from tesk.tes.task import Task
@@ -142,14 +142,24 @@ class Client:
 
 
 class AsyncClient:
-    """A TES 1.1 server, asked from asyncio: what `Client` does, for one event loop."""
+    """A TES 1.1 server, asked from asyncio: what `Client` does, for one event loop.
+
+    For servers that somebody else has named: `find` and `answer_most_bytes` are those of `Streams`.
+    """
 
     def __init__(
-        self, url: str, *, token: str | None = None, patience: Patience | None = None, tls: ssl.SSLContext | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
+        find: Find | None = None,
+        answer_most_bytes: int | None = None,
     ) -> None:
         address = parse(url, token)
         self._calls = Calls(address, patience)
-        self._streams = Streams(address.origin, tls)
+        self._streams = Streams(address.origin, tls, find=find, answer_most_bytes=answer_most_bytes)
 
     async def __aenter__(self) -> Self:
         return self

@@ -65,12 +65,15 @@ class Reader:
 
     origin: Origin
     heard: Callable[[bytes], None] | None = None
+    most_bytes: int | None = None
+    """Of all that comes; None: no bound."""
     done: bool = False
     reusable: bool = False
     """Whether the connection can carry another request."""
     _headers: dict[str, str] = field(default_factory=dict)
     _body: bytearray = field(default_factory=bytearray)
     _begun: bool = False
+    _bytes: int = 0
     _parser: HttpResponseParser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +81,9 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take more bytes; b"" is the end of the stream. Raises Unreachable where it ends too early."""
+        self._bytes += len(data)
+        if self.most_bytes is not None and self._bytes > self.most_bytes:
+            raise StrangeAnswer(f"{self.origin} answered with more than {self.most_bytes} bytes")
         if data:
             try:
                 self._parser.feed_data(data)

@@ -1,8 +1,9 @@
 """Requests over asyncio's streams, kept open between requests."""
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from tesk.client.calls import Call, Pause, T
 from tesk.client.http1 import Origin, Reader, Request, Response, render
@@ -12,14 +13,29 @@ from tesk.errors import StrangeAnswer, Unreachable
 
 CONNECT_SECONDS = 10.0
 
+Find = Callable[[Origin], Awaitable[list[str]]]
+"""Returns the addresses of a server that may be called. Raises OSError, which says why, where there is none."""
+
 _Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Streams:
-    """Connections to one server, for one event loop."""
+    """Connections to one server, for one event loop.
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None = None) -> None:
+    `find` says where it may be called; without it the host's name does. An answer larger than `answer_most_bytes` is none.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        tls: ssl.SSLContext | None = None,
+        *,
+        find: Find | None = None,
+        answer_most_bytes: int | None = None,
+    ) -> None:
         self._origin = origin
+        self._find = find
+        self._answer_most_bytes = answer_most_bytes
         self._tls = (tls or ssl.create_default_context()) if origin.tls else None
         self._idle: list[_Pair] = []
 
@@ -45,7 +61,7 @@ class Streams:
     async def send(self, request: Request) -> Response:
         """Return the answer to one request. Raises Unreachable, StrangeAnswer."""
         incoming, outgoing = self._take() or await self._connect()
-        reader = Reader(self._origin, request.heard)
+        reader = Reader(self._origin, request.heard, self._answer_most_bytes)
         try:
             outgoing.write(render(self._origin, request))
             await asyncio.wait_for(outgoing.drain(), request.timeout_seconds)
@@ -112,8 +128,15 @@ class Streams:
     async def _connect(self) -> _Pair:
         origin = self._origin
         try:
-            return await asyncio.wait_for(
-                asyncio.open_connection(origin.host, origin.port, ssl=self._tls), CONNECT_SECONDS
-            )
-        except OSError as error:  # of which TimeoutError is one
+            async with asyncio.timeout(CONNECT_SECONDS):
+                places = [origin.host] if self._find is None else await self._find(origin)
+                for place in places[:-1]:
+                    with contextlib.suppress(OSError):
+                        return await self._open(place)
+                return await self._open(places[-1])
+        except (OSError, UnicodeError) as error:  # TimeoutError is one; a name that no resolver takes is another
             raise Unreachable(f"no connection to {origin}: {error or 'no answer in time'}", sent=False) from error
+
+    async def _open(self, place: str) -> _Pair:
+        name = self._origin.host if self._tls else None
+        return await asyncio.open_connection(place, self._origin.port, ssl=self._tls, server_hostname=name)

@@ -10,9 +10,7 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
-from tesk.client.address import parse
 from tesk.errors import (
-    BadDocument,
     BadRequest,
     Forbidden,
     NotFound,
@@ -28,6 +26,7 @@ from tesk.listener.feed import Feed, Sought
 from tesk.listener.heard import check_id, read, unheard
 from tesk.listener.ledger import SIGNED, Ledger, Pass, Subscription
 from tesk.listener.request import CALLBACK_MOST_BYTES, CHALLENGE, IDS_MOST_BYTES, METRICS, TEXT, Bodies
+from tesk.listener.servers import Servers
 from tesk.listener.stream import stream
 from tesk.listener.taking import Taking
 from tesk.settings import ListenerSettings
@@ -72,6 +71,7 @@ class App:
         taking: Taking,
         settings: ListenerSettings,
         *,
+        servers: Servers,
         url: Callable[[], str],
         metrics: Callable[[], str],
         clock: Callable[[], float],
@@ -80,6 +80,7 @@ class App:
         self._door = door
         self._feed = feed
         self._taking = taking
+        self._servers = servers
         self._settings = settings
         self._url = url
         self._metrics = metrics
@@ -225,10 +226,9 @@ class App:
             raise Forbidden("a subscription's own token makes no other subscriptions: use the listener's")
         asked = await self._bodies.read(request, _NewSubscription, CALLBACK_MOST_BYTES)
         name = uuid.uuid4().hex
-        try:
-            tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token, self._clock())
-        except BadDocument as error:
-            raise BadRequest(f"server: {error}") from error
+        if asked.server:
+            await self._servers.check(asked.server, asked.server_token)
+        tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token, self._clock())
         await request.answer(201, encode(_Made(name, f"{self._url()}/webhook/{tell}", own)))
 
     async def _unsubscribe(self, request: Exchange, name: str) -> None:
@@ -257,9 +257,7 @@ class App:
 
 
 async def subscribe(ledger: Ledger, name: str, server: str, server_token: str, now: float) -> tuple[str, str]:
-    """Make a subscription, or let more tokens be good for one; return those to tell and to read with. Raises BadDocument."""
-    if server:
-        parse(server, server_token or None)
+    """Make a subscription, or let more tokens be good for one; return those to tell and to read with."""
     tell, own = new_token(), new_token()
     await ledger.subscribe(
         Subscription(id=name, server=server, server_token=server_token),

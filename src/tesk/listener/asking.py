@@ -4,14 +4,12 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
-from tesk.client.client import AsyncClient
-from tesk.client.patience import Patience
 from tesk.errors import ClientError, Overloaded, RequestError, Unavailable
 from tesk.listener.heard import Heard
 from tesk.listener.ledger import Due, Ledger
+from tesk.listener.servers import FARTHEST_SECONDS, Servers
 from tesk.listener.taking import Taking
 from tesk.settings import ListenerSettings
 from tesk.telemetry.metrics import Counter
@@ -25,26 +23,29 @@ _BATCH = 200
 _HELD_SECONDS = 120.0
 """So long another listener leaves a task to this one, that may have been killed."""
 _ANSWER_SECONDS = 10.0
-_DOWN_SECONDS = 60.0
-"""So long a server that did not answer is left alone: others wait for their turn."""
-_CLIENTS_MOST = 100
-_IMPATIENT = Patience(busy=0.0, gone=0.0)
-"""The next look is the next try."""
+_LEFT_SECONDS = 60.0
+"""Over so long those are spread that waited for one server."""
+_IN_VAIN_MOST = 200
+"""Questions without an answer, a week of them by the usual settings: then a task is one that no server knows."""
+_STEADY = 16
+"""As far as answers count that say nothing new: a task may run for a year."""
 
 
 class Asking:
     """`run` is one of the listener's loops."""
 
-    def __init__(self, ledger: Ledger, taking: Taking, settings: ListenerSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, taking: Taking, servers: Servers, settings: ListenerSettings, clock: Callable[[], float]
+    ) -> None:
         self._ledger = ledger
         self._taking = taking
         self._settings = settings
         self._clock = clock
         self._at_once = asyncio.Semaphore(settings.asks_at_once)
-        self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
-        self._down: dict[str, float] = {}
-        """Servers that did not answer, and until when they are left alone, by a clock that nobody sets."""
-        self._farthest = max(settings.quiet_seconds, settings.quiet_most_seconds, _HELD_SECONDS, 2 * _DOWN_SECONDS)
+        self._servers = servers
+        self._farthest = max(
+            settings.quiet_seconds, settings.quiet_most_seconds, _HELD_SECONDS, FARTHEST_SECONDS + _LEFT_SECONDS
+        )
         """Nobody is to be asked later than that: a question that seems to be was put off by a clock that was set back since."""
         self.asked = Counter(
             "tesk_listener_asks_total", "Tasks that servers were asked for, by what came.", ("answer",)
@@ -66,31 +67,38 @@ class Asking:
                 if len(due) < _BATCH:
                     await asyncio.sleep(_TICK_SECONDS)
         finally:
-            for client in self._clients.values():
-                await client.close()
+            await self._servers.close()
 
     async def _ask(self, due: Due) -> None:
         async with self._at_once:
             asked = self._clock()
             subscription = await self._ledger.subscription(due.subscription)
             if subscription is None or not subscription.server:
+                await self._ledger.asked(due, None)
                 return
-            if self._down.get(subscription.server, 0.0) > time.monotonic():
-                await self._ledger.asked(due, asked + _DOWN_SECONDS * random.uniform(1.0, 2.0))
+            server = subscription.server
+            if alone := self._servers.left_alone_seconds(server):
+                # That is no question: it does not count.
+                later = asked + alone + _LEFT_SECONDS * random.random()
+                await self._ledger.asked(due._replace(asks=due.asks - 1), later)
                 return
+            began = time.monotonic()
             try:
-                client = await self._client(subscription.server, subscription.server_token)
+                client = await self._servers.client(server, subscription.server_token)
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     task = await client.get(due.id, View.MINIMAL)
             except (ClientError, RequestError, TimeoutError) as error:
                 # Also "there is no such task": it may be one of another server, or not be there yet.
                 self.asked.add(("none",))
-                if not isinstance(error, RequestError):
-                    self._down[subscription.server] = time.monotonic() + _DOWN_SECONDS
+                self._servers.note(server, time.monotonic() - began, answered=isinstance(error, RequestError))
                 _log.info("Asked for a task of which nothing came: %s", error)
+                if due.asks >= _IN_VAIN_MOST:
+                    await self._ledger.asked(due, None)
+                    return
             else:
                 self.asked.add(("state",))
-                self._down.pop(subscription.server, None)
+                self._servers.note(server, time.monotonic() - began, answered=True)
+                due = due._replace(asks=min(due.asks, _STEADY))
                 heard = Heard(
                     subscription=due.subscription,
                     id=due.id,
@@ -103,12 +111,3 @@ class Asking:
             most = self._settings.quiet_most_seconds
             wait = min(self._settings.quiet_seconds * 2.0 ** min(due.asks, 30), most)
             await self._ledger.asked(due, self._clock() + wait * random.uniform(0.5, 1.0))
-
-    async def _client(self, server: str, token: str) -> AsyncClient:
-        key = f"{server}\n{token}"
-        client = self._clients.pop(key, None) or AsyncClient(server, token=token or None, patience=_IMPATIENT)
-        self._clients[key] = client
-        if len(self._clients) > _CLIENTS_MOST:
-            _, oldest = self._clients.popitem(last=False)
-            await oldest.close()
-        return client

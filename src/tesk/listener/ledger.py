@@ -101,8 +101,8 @@ class Ledger(Protocol):
     async def due(self, now: float, until: float, limit: int, far: float = math.inf) -> list[Due]:
         """Return tasks to ask for; nobody else gets them until `until`. What is due later than `far` is due now."""
 
-    async def asked(self, due: Due, ask: float) -> None:
-        """Note that a task was asked for, and when to do so next."""
+    async def asked(self, due: Due, ask: float | None) -> None:
+        """Note that a task was asked for, and when to do so next; None: no more."""
 
     async def prune(self, ended_before: float) -> int:
         """Forget ended tasks that were heard of last before then, and moves of that age; return how many tasks."""

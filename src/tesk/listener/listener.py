@@ -10,15 +10,16 @@ from types import TracebackType
 from typing import Self
 
 from tesk.ages import ages
-from tesk.errors import Unavailable
+from tesk.errors import BadDocument, SettingsError, Unavailable
 from tesk.http.serve import Http, authority, listen
 from tesk.listener.app import App, subscribe
 from tesk.listener.asking import Asking
 from tesk.listener.connect import ledger_at
-from tesk.listener.door import Door
+from tesk.listener.door import Door, is_loopback
 from tesk.listener.feed import Feed, Sought
 from tesk.listener.heard import Unheard, check_id, unheard
 from tesk.listener.ledger import SIGNED, Subscription
+from tesk.listener.servers import Servers
 from tesk.listener.sqlite import MEMORY
 from tesk.listener.taking import Taking
 from tesk.settings import ListenerSettings
@@ -61,7 +62,16 @@ class Listener:
         self._door = Door(self._ledger, self._settings, clock)
         self._feed = Feed(self._ledger, self._settings.waiters_limit)
         self._taking = Taking(self._ledger, self._settings.quiet_seconds)
-        self._asking = Asking(self._ledger, self._taking, self._settings, clock)
+        try:
+            self._servers = Servers(
+                (server, self._settings.server),
+                self._settings.servers,
+                # With a token others come in, through a proxy perhaps: this machine's own servers are none of theirs.
+                at_home=is_loopback(self._settings.host) and not self._settings.token,
+            )
+        except BadDocument as error:
+            raise SettingsError(f"listener.server: {error}") from error
+        self._asking = Asking(self._ledger, self._taking, self._servers, self._settings, clock)
         self._base = ""
         self._token = ""
         self._loops: asyncio.Task[None] | None = None
@@ -90,6 +100,7 @@ class Listener:
             self._feed,
             self._taking,
             self._settings,
+            servers=self._servers,
             url=lambda: self._base,
             metrics=self._metrics,
             clock=self._clock,

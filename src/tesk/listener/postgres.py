@@ -231,7 +231,7 @@ class PostgresLedger:
             )
         return [Due(*row) for row in rows]
 
-    async def asked(self, due: Due, ask: float) -> None:
+    async def asked(self, due: Due, ask: float | None) -> None:
         async with self._transaction() as connection:
             await connection.execute(
                 "UPDATE task SET ask = $1, asks = $2 WHERE id = $3 AND subscription = $4 AND ask IS NOT NULL",

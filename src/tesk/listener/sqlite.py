@@ -206,7 +206,7 @@ class SqliteLedger:
 
         return [Due(*row) for row in await self._run(change)]
 
-    async def asked(self, due: Due, ask: float) -> None:
+    async def asked(self, due: Due, ask: float | None) -> None:
         await self._run(
             lambda connection: connection.execute(
                 "UPDATE task SET ask = ?, asks = ? WHERE id = ? AND subscription = ? AND ask IS NOT NULL",

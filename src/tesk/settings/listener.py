@@ -46,6 +46,13 @@ class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, says("The TES server that is asked for tasks of signed callbacks when nothing came for a while.")
     ] = ""
     server_token: Annotated[Secret, says("The bearer token for `server`.")] = ""
+    servers: Annotated[
+        tuple[str, ...],
+        says(
+            "Hosts, addresses and networks of the TES servers that subscriptions may have asked, such as `*.example.org` or "
+            "`10.0.0.0/8`; `*` is every public one. Empty: those, and on loopback without a token the ones of this machine. `server` always may be."
+        ),
+    ] = ()
     quiet_seconds: Annotated[
         Seconds, says("A task of which nothing came for so long is asked for; the wait doubles with each answer.")
     ] = 300.0

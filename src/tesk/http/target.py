@@ -1,16 +1,19 @@
-"""Who may be called: a callback's URL is judged when it is set, and each address that its host has when it is called. Pure."""
+"""Who may be called: a URL is judged when somebody sets it, and each address that its host has when it is called. Pure."""
 
 import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from tesk.settings import CallbacksSettings
 from tesk.storage.address import Hosts, refusal
 
 MOST_URL = 2048
+PORTS = ("80", "443", "1024-65535")
+"""Of programs that anybody may start, and of the web."""
+LOOPBACK = ("127.0.0.0/8", "::1", "localhost", "*.localhost")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -62,22 +65,31 @@ def parse(url: str) -> Target:
     )
 
 
-class Rules:
-    """What the settings let us call."""
+class Named(NamedTuple):
+    """The settings that rules come from, by name."""
 
-    def __init__(self, settings: CallbacksSettings) -> None:
-        self._only = Hosts(allowed=settings.hosts)
-        self._allow = Hosts(allowed=settings.allow) if settings.allow else None
-        self._ports = [_range(text) for text in settings.ports]
+    hosts: str
+    allow: str
+    ports: str
+
+
+class Rules:
+    """What the settings let us call: `hosts` only, where some are named; private ones that `allow` names; these `ports`."""
+
+    def __init__(self, *, hosts: Sequence[str], allow: Sequence[str], ports: Sequence[str], named: Named) -> None:
+        self._only = Hosts(allowed=tuple(hosts))
+        self._allow = Hosts(allowed=tuple(allow)) if allow else None
+        self._ports = [_range(text) for text in ports]
+        self._named = named
         self.check = lru_cache(maxsize=4096)(self._check)
         """Return whom a URL means. Raises Forbidden for what can be seen without asking anybody."""
 
     def _check(self, url: str) -> Target:
         target = parse(url)
         if not any(first <= target.port <= last for first, last in self._ports):
-            raise Forbidden(f"port {target.port} may not be called (setting callbacks.ports)")
+            raise Forbidden(f"port {target.port} may not be called ({self._named.ports})")
         if self._only.refusal(target.host) is not None:
-            raise Forbidden(f"host {target.host} may not be called (setting callbacks.hosts does not name it)")
+            raise Forbidden(f"host {target.host} may not be called ({self._named.hosts} does not name it)")
         literal = _literal(target.host)
         if (target.host == "localhost" or target.host.endswith(".localhost")) and literal is None:
             literal = "127.0.0.1"
@@ -88,16 +100,14 @@ class Rules:
     def refusal(self, host: str, address: str) -> str | None:
         """Say why a host must not be called at an address that it has, or None."""
         if self._only.refusal(host, address) is not None:
-            return "setting callbacks.hosts does not name it"
+            return f"{self._named.hosts} does not name it"
         bare = ipaddress.ip_address(address.partition("%")[0])
         if bare.is_multicast or bare.is_unspecified:
             return "it is the address of no host"
         if self._allow is not None and self._allow.refusal(host, address) is None:
             return None
         if refusal(address, private=False) is not None:
-            return (
-                "its address is private, of this machine or of a cloud's metadata (setting callbacks.allow can name it)"
-            )
+            return f"its address is private, of this machine or of a cloud's metadata ({self._named.allow} can name it)"
         return None
 
     def allowed(self, host: str, addresses: Sequence[str]) -> list[str]:
