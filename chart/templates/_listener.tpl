@@ -13,9 +13,7 @@ app.kubernetes.io/component: listener
 
 {{/* Names under which the cluster's own programs reach it. */}}
 {{- define "tesk.listenerNames" -}}
-{{- $service := include "tesk.listener" . -}}
-{{- $full := printf "%s.%s" $service .Release.Namespace -}}
-{{- list $service $full (printf "%s.svc" $full) (printf "%s.svc.cluster.local" $full) | toJson }}
+{{- include "tesk.namesOf" (dict "service" (include "tesk.listener" .) "root" .) }}
 {{- end }}
 
 {{/* Where the cluster's own programs reach it. */}}
@@ -47,8 +45,10 @@ http://{{ include "tesk.listener" . }}.{{ .Release.Namespace }}.svc{{ if ne $por
 {{/* Its settings; `settings.listener` goes over what the chart decides. It gets nothing of what else the server knows. */}}
 {{- define "tesk.listenerConfig" -}}
 {{- $server := printf "http://%s.%s.svc:%d" (include "tesk.fullname" .) .Release.Namespace (int .Values.service.port) }}
-{{- $made := dict "host" "0.0.0.0" "port" 8010 "url" (include "tesk.listenerUrl" .) "server" $server }}
 {{- $given := omit (deepCopy (default dict .Values.settings.listener)) "keys" }}
+{{- /* Subscriptions may have the release's own server asked, though its address is private. */}}
+{{- $_ := set $given "servers" (concat (default (list "*") $given.servers) (include "tesk.serviceNames" . | fromJsonArray)) }}
+{{- $made := dict "host" "0.0.0.0" "port" 8010 "url" (include "tesk.listenerUrl" .) "server" $server }}
 {{- $log := mergeOverwrite (dict "format" "json") (deepCopy (default dict .Values.settings.log)) }}
 {{- dict "data_dir" "/var/lib/tesk/data" "listener" (mergeOverwrite $made $given) "log" $log | toPrettyJson }}
 {{- end }}

@@ -120,12 +120,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or $kubernetes.queue (contains "\"queue\":" (toJson $kubernetes.parameters)) (dig "preemptible" "queue" "" $kubernetes) }}yes{{ end }}
 {{- end }}
 
+{{/* Names under which programs of the cluster reach a service. */}}
+{{- define "tesk.namesOf" -}}
+{{- $full := printf "%s.%s" .service .root.Release.Namespace -}}
+{{- list .service $full (printf "%s.svc" $full) (printf "%s.svc.cluster.local" $full) | toJson }}
+{{- end }}
+
+{{- define "tesk.serviceNames" -}}
+{{- include "tesk.namesOf" (dict "service" (include "tesk.fullname" .) "root" .) }}
+{{- end }}
+
 {{/* Names under which clients come. */}}
 {{- define "tesk.hostnames" -}}
-{{- $service := include "tesk.fullname" . -}}
-{{- $names := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) -}}
-{{- $names = concat $names .Values.ingress.hosts .Values.gateway.hostnames -}}
-{{- $names | uniq | toJson }}
+{{- concat (include "tesk.serviceNames" . | fromJsonArray) .Values.ingress.hosts .Values.gateway.hostnames | uniq | toJson }}
 {{- end }}
 
 {{/* What cannot go together, said before anything is made. */}}

@@ -117,6 +117,16 @@ def test_the_server_may_call_the_listener_in_the_cluster_and_nobody_else_there(t
         allowed.allowed("tesk.here.svc", ["10.96.0.9"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [([], "*"), (["--set", "settings.listener.servers={*.example.org}"], "*.example.org")],
+)
+def test_subscriptions_may_have_the_releases_server_asked_beside_those_of_the_settings(tmp_path, arguments, first):
+    _, listener = both(made(*ON, *arguments), tmp_path)
+    names = ("tesk", "tesk.here", "tesk.here.svc", "tesk.here.svc.cluster.local")
+    assert listener.listener.servers == (first, *names)
+
+
 def test_ports_that_may_be_called_by_themselves_are_those_of_the_server(tmp_path):
     server, _ = both(made(*ON), tmp_path)
     assert server.callbacks.ports == CallbacksSettings().ports
