@@ -94,9 +94,12 @@ def test_where_pod_security_is_restricted_it_runs_tasks_in_another_such_namespac
             # Whether a class of volumes heeds fsGroup is the cluster's affair.
             persistence={"enabled": False},
             tasks={"namespace": tasks},
+            listener={"enabled": True, "persistence": {"enabled": False}},
         )
         made.install()
-        assert "a task ran" in made.helm("test", "tesk", "--logs")
+        said = made.helm("test", "tesk", "--logs")
+        assert "a task ran" in said
+        assert "the listener was told" in said
         with made.reached() as reached:
             task = reached.ended(reached.submit(script("id -u")))
             assert task["logs"][0]["metadata"]["kubernetes.namespace"] == tasks

@@ -10,7 +10,7 @@ import pytest
 import postgres
 from cluster.release import Reached, Release, host_address, images, kubectl, left_in, namespace, shown, tools
 from cluster.test_chart import script
-from tesk.listener import Remote
+from tesk.listener import Remote, Subscribed
 
 WAIT_SECONDS = 120.0
 """Less than the time after which a listener asks for what it was not told (`quiet_seconds`)."""
@@ -48,6 +48,14 @@ def ends(url: str, token: str, task_ids: list[str]) -> dict[str, str]:
     return asyncio.run(wait())
 
 
+def subscribed(url: str, token: str, server: str, server_token: str) -> Subscribed:
+    async def subscribe() -> Subscribed:
+        async with Remote(url, token=token) as listener:
+            return await listener.subscribe(server=server, server_token=server_token)
+
+    return asyncio.run(subscribe())
+
+
 def as_submitted(task_ids: list[str]) -> dict[str, str]:
     return {each: ("COMPLETE", "EXECUTOR_ERROR")[number % 2] for number, each in enumerate(task_ids)}
 
@@ -68,6 +76,9 @@ def test_tasks_tell_the_listener_in_the_cluster_and_nobody_had_to_set_anything(r
         assert ends(url, secrets["token"], ids) == as_submitted(ids), "what was heard outlives the pod"
         untold = submitted(server, release, 2, told=False)
         assert ends(url, secrets["token"], untold) == as_submitted(untold), "it asks the server, by its own token"
+        own = subscribed(url, secrets["token"], f"http://tesk.{release.namespace}.svc", server.token)
+        [told] = [server.submit(script("exit 0", callback_url=own.callback_url))]
+        assert ends(url, own.token, [told, *untold]) == as_submitted(untold) | {told: "COMPLETE"}, "or by a user's"
 
 
 def test_several_share_the_servers_postgresql_and_who_waits_at_one_hears_what_another_is_told(release: Release) -> None:
