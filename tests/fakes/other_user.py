@@ -17,8 +17,8 @@ NAME = "nobody"
 IDS = 3_000_000
 
 
-def run_again(*tests: str) -> None:
-    """Run tests as another user. They must all pass."""
+def run_again(*tests: str, **variables: str) -> None:
+    """Run tests as another user, with variables of the environment. They must all pass."""
     if os.geteuid() != 0:
         pytest.skip("these tests run as a user without rights already")
     there = user.executor_user(NAME, is_root=True)
@@ -28,7 +28,7 @@ def run_again(*tests: str) -> None:
         options = ["-p", "no:cacheprovider", "-q", f"--basetemp={folder}/t"]
         done = subprocess.run(
             [sys.executable, "-m", "fakes.other_user", *options, *tests],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOUSE}/tests", "HOME": folder, AGAIN: folder},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOUSE}/tests", "HOME": folder, AGAIN: folder} | variables,
             cwd=HOUSE,
             capture_output=True,
             text=True,

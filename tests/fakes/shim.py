@@ -13,6 +13,8 @@ import pytest
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
 GO_PATH = os.environ["PATH"] + ":/usr/local/go/bin"
+MADE = "SHIM_OF_TESTS"
+"""The variable that names a shim which is there, for those who could build none."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -27,6 +29,8 @@ def go() -> str:
 @functools.cache
 def shim() -> Path:
     """Return the program, as `make shim` builds it; skip where it cannot be built. Any user may run it."""
+    if MADE in os.environ:
+        return Path(os.environ[MADE])
     go()
     architecture = _ARCHITECTURES[platform.machine()]
     subprocess.run([HOUSE / "scripts/make-shim", architecture], env={**os.environ, "PATH": GO_PATH}, check=True)

@@ -11,7 +11,7 @@ import pytest
 
 from fakes.other_user import run_again
 from fakes.pod import Pod
-from fakes.shim import shim
+from fakes.shim import MADE, shim
 from tesk.transfer import Deliver, Fetch
 
 BASELINE = ("setpriv", "--bounding-set=-all,+dac_override,+chown,+fowner")
@@ -85,11 +85,11 @@ def test_a_users_closed_control_files_are_read(area: Path) -> None:
 
 
 def test_a_pod_in_which_all_are_one_user_without_rights_does_the_same() -> None:
-    shim()
     here = Path(__file__).parent
     run_again(
         str(here / "test_order.py"),
         str(here / "test_hostile.py"),
         "-k",
         "one_end or has_checked_in or same_ones or closed or links",
+        **{MADE: str(shim())},
     )
