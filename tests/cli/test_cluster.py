@@ -41,7 +41,7 @@ def test_an_api_server_that_does_not_know_us_is_quoted(tesk, tmp_path):
 
     done = asyncio.run(asked())
     assert done.returncode == 1
-    assert "fail cluster: Unauthorized\n" in done.stdout
+    assert "fail cluster: the cluster does not know these credentials, or no longer: Unauthorized\n" in done.stdout
     assert "wrong" not in done.stdout + done.stderr
 
 

@@ -162,6 +162,7 @@ def test_trap_20_a_level_that_forbids_our_pods_comes_with_the_setting_that_helps
         cluster.run(lambda api: level(api, None))
     assert (refused.code, taken.code) == (1, 0), refused.text + taken.text
     assert "allows no such pod (kubernetes.security is baseline)" in refused.of("security")[0]
+    assert refused.of("limits") == []
     assert refused.help_of("security") == ["try: TESK_KUBERNETES_SECURITY=restricted tesk doctor --kubernetes"]
     assert "enforces restricted and takes pods of kubernetes.security = restricted" in taken.of("security")[0]
 
@@ -189,9 +190,17 @@ def test_trap_12_a_quota_that_is_used_up_is_a_warning(doctor, made, cluster):
 
 
 def test_a_storage_class_and_a_queue_that_there_are_not_are_named(doctor):
-    said = doctor(TESK_KUBERNETES_STORAGE_CLASS="nosuch", TESK_KUBERNETES_QUEUE="batch")
+    rules = [{"name": "volume", "values": ["gone", "any-*"], "patch": {"storage_class": "$value"}}]
+    said = doctor(
+        TESK_KUBERNETES_STORAGE_CLASS="nosuch",
+        TESK_KUBERNETES_QUEUE="batch",
+        TESK_KUBERNETES_PARAMETERS=json.dumps(rules),
+    )
     assert said.code == 1
-    assert said.of("storage")[0].startswith("fail storage: there is no storage class nosuch; there are: ")
+    assert [line.partition(";")[0] for line in said.of("storage")] == [
+        "fail storage: there is no storage class nosuch",
+        "fail storage: there is no storage class gone",
+    ]
     assert said.of("kueue") == [
         "fail kueue: a queue is set and the cluster has no Kueue: tasks would never be admitted"
     ]

@@ -22,7 +22,7 @@ from tesk.compute.kubernetes.rights import namespaces, rights, uses_queue
 from tesk.compute.kubernetes.settled import policy_of, settled
 from tesk.compute.kubernetes.trial import try_out
 from tesk.errors import BackendError, BackendUnavailable, CannotRun, StartError
-from tesk.settings import Settings
+from tesk.settings import KubernetesSettings, Settings
 from tesk.tes.task import Executor
 
 OLDEST = (1, 29)
@@ -210,8 +210,10 @@ class _Look:
             return
         if namespace == self._namespaces[0]:
             yield Finding(OK, "layout", _said(layout))
-        yield await self._security(namespace, layout, level)
-        yield await self._room(namespace, layout)
+        security = await self._security(namespace, layout, level)
+        yield security
+        if security.level != FAIL:  # a level that takes no pod would be taken for a limit
+            yield await self._room(namespace, layout)
 
     # -- what it takes --------------------------------------------------------------------------------------------------------
     async def _security(self, namespace: str, layout: Layout, level: str | None) -> Finding:
@@ -266,8 +268,7 @@ class _Look:
 
     async def _storage(self) -> list[Finding]:
         cluster = self._cluster
-        literal = [str(rule.patch.get("storage_class", "")) for rule in cluster.parameters]
-        named = dict.fromkeys(name for name in (cluster.storage_class, *literal) if name and "$" not in name)
+        named = dict.fromkeys(filter(None, (cluster.storage_class, *_named(cluster, "storage_class"))))
         path = path_of("storageclasses", group=_STORAGE)
         try:
             classes, _ = await self._api.list(path, Bare)
@@ -280,22 +281,20 @@ class _Look:
             return [
                 Finding(FAIL, "storage", f"there is no storage class {name}; there are: {known}") for name in missing
             ]
-        if named:
-            return [Finding(OK, "storage", f"there is the storage class {', '.join(named)}")]
+        found = [Finding(OK, "storage", f"there is the storage class {name}") for name in named]
+        if cluster.storage_class:
+            return found
         default = [each.metadata.name for each in classes if each.metadata.annotations.get(_DEFAULT_CLASS) == "true"]
         limit = cluster.empty_dir_limit_gb
         if default:
             says = f"disks up to {limit:g} GB are the node's own, larger ones of the default class {default[0]}"
-            return [Finding(OK, "storage", says)]
+            return [*found, Finding(OK, "storage", says)]
         says = f"there is no default storage class: a task with a disk_gb over {limit:g} would wait for ever"
-        return [Finding(WARN, "storage", says, "kubernetes.storage_class, or kubernetes.empty_dir_limit_gb")]
+        return [*found, Finding(WARN, "storage", says, "kubernetes.storage_class, or kubernetes.empty_dir_limit_gb")]
 
     # -- Kueue ----------------------------------------------------------------------------------------------------------------
     def _queues(self) -> list[str]:
-        cluster = self._cluster
-        patches = (cluster.preemptible, *(rule.patch for rule in cluster.parameters))
-        named = (cluster.queue, *(str(patch.get("queue", "")) for patch in patches))
-        return [*dict.fromkeys(name for name in named if name and "$" not in name)] or [""]
+        return [*dict.fromkeys(filter(None, (self._cluster.queue, *_named(self._cluster, "queue"))))] or [""]
 
     async def _queue(self, queue: str, there: list[str]) -> Finding:
         try:
@@ -316,6 +315,14 @@ class _Look:
                 FAIL, "kueue", f"there is no local queue {queue} in {', '.join(missing)}", "kubectl get localqueues -A"
             )
         return Finding(OK, "kueue", f"it is there{f', and nothing speaks against the queue {queue}' if queue else ''}")
+
+
+def _named(cluster: KubernetesSettings, key: str) -> Iterator[str]:
+    """Yield what rules put under `key` beside the pod, for each value that is said in full."""
+    yield str(cluster.preemptible.get(key, ""))
+    for rule in cluster.parameters:
+        made = (str(rule.patch.get(key, "")).replace("$value", value) for value in rule.values or ("*",))
+        yield from (name for name in made if not set("*?[$") & set(name))
 
 
 def _refused(namespace: str, error: Refused) -> Finding:

@@ -115,7 +115,7 @@ class KubernetesBackend:
             await self.api.close()
             raise StartError(f"The cluster does not let this server work: {error}") from error
         except (BackendUnavailable, TimeoutError) as error:
-            _log.warning("The cluster does not answer yet; tasks wait until it does: %s", error or "it took too long")
+            _log.warning("The cluster cannot be used yet; tasks wait until it can: %s", error or "it took too long")
         self._loops = [asyncio.create_task(kept(self._mirror.run)), asyncio.create_task(kept(self._reap))]
         await self._sight.synced(_FIRST_SECONDS, must=False)
 

@@ -22,10 +22,14 @@ _SAID_CHARACTERS = 2000
 
 
 class Refused(BackendError):
-    """An answer that is not yes. `str()` is what the server said."""
+    """An answer that is not yes. `str()` is what the server said, behind `opening`."""
+
+    opening = ""
+    """What stands before the server's words where these say too little."""
 
     def __init__(self, code: int, status: Status) -> None:
-        super().__init__(status.message or f"the API server of the cluster answered {code} {status.reason}".rstrip())
+        said = status.message or f"the API server of the cluster answered {code} {status.reason}".rstrip()
+        super().__init__(f"{self.opening}{said}")
         self.code = code
         self.reason = status.reason
         self.status = status
@@ -37,6 +41,8 @@ class Invalid(Refused):
 
 class Unauthorized(Refused):
     """The credentials are not known, or no longer."""
+
+    opening = "the cluster does not know these credentials, or no longer: "
 
 
 class Forbidden(Refused):
