@@ -7,7 +7,7 @@ import pytest
 
 from tesk.errors import StartError, StoreInUse
 from tesk.listener.connect import ledger_at
-from tesk.listener.heard import Heard, Verdict
+from tesk.listener.heard import Heard, Verdict, read
 from tesk.listener.ledger import Due, Pass, Saying, Subscription
 from tesk.tes.state import State
 
@@ -119,6 +119,9 @@ def test_a_task_that_is_due_is_given_to_one_and_to_nobody_else_for_a_while(on):
         await ledger.asked(Due("s", "a", 0), 300.0)
         assert await ledger.due(300.0, 360.0, 1) == [Due("s", "b", 0)]
         assert await ledger.due(300.0, 360.0, 1) == [Due("s", "a", 1)]
+        await ledger.asked(Due("s", "a", 1), None)
+        await ledger.asked(Due("s", "a", 1), 400.0)  # late, and nobody is to be asked any more
+        assert [each.id for each in await ledger.due(1e9, 2e9, 5)] == ["b"]
         assert await ledger.get("a", "s") is None or (await ledger.get("a", "s")).state == "UNKNOWN"
 
     on(test)
@@ -152,6 +155,30 @@ def test_old_ends_are_forgotten_and_what_goes_on_is_not(on):
         assert (await ledger.get("new", None)).state == "COMPLETE"
         assert (await ledger.get("runs", None)).state == "RUNNING"
         assert await ledger.newest() == 3
+
+    on(test)
+
+
+def test_the_oldest_move_that_is_kept_is_known_also_where_none_is(on):
+    async def test(ledger):
+        assert (await ledger.oldest(), await ledger.newest()) == (1, 0)
+        await ledger.take([said("a", "COMPLETE", 1, at=1.0), said("b", "COMPLETE", 1, at=100.0)])
+        assert (await ledger.oldest(), await ledger.newest()) == (1, 2)
+        await ledger.prune(50.0)
+        assert (await ledger.oldest(), await ledger.newest()) == (2, 2)
+        await ledger.prune(500.0)
+        assert (await ledger.oldest(), await ledger.newest()) == (3, 2)
+
+    on(test)
+
+
+def test_words_that_no_database_takes_spoil_nothing_that_comes_with_them(on):
+    async def test(ledger):
+        body = b'{"id": "t", "state": "RUNNING", "sequence": 1, "time": "a\\u0000", "previous_state": "\\u0000"}'
+        sayings = [Saying(read(body, "s", 100.0), None), said("u", "COMPLETE", 1)]
+        assert await ledger.take(sayings) == [NEWS, NEWS]
+        told = await ledger.get("t", "s")
+        assert (told.state, told.time, told.previous_state) == ("RUNNING", "1970-01-01T00:01:40.000Z", None)
 
     on(test)
 

@@ -12,32 +12,13 @@ import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
+from fakes.open_listener import TOKEN, moved, open_listener
 from fakes.tes_server import FakeTes
 from tesk.errors import NotFound, SettingsError, Unauthenticated
 from tesk.listener import Listener, Remote, Unheard
 from tesk.settings import ListenerSettings
 
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
-TOKEN = "a-token-that-nobody-guesses"
-
-
-@contextlib.asynccontextmanager
-async def open_listener(**settings):
-    async with Listener(settings=ListenerSettings(port=0, **settings)) as listener, aiohttp.ClientSession() as session:
-
-        async def ask(method, path, body=None, **headers):
-            url = path if "://" in path else listener.base + path
-            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            async with session.request(method, url, data=data, headers=named) as answer:
-                text = await answer.text()
-                return answer.status, json.loads(text) if answer.content_type == "application/json" else text
-
-        yield listener, ask
-
-
-def moved(task, state, sequence=0):
-    return {"id": task, "state": state} | ({"sequence": sequence} if sequence else {})
 
 
 def test_who_waits_in_the_program_or_by_http_is_told_of_the_end():
@@ -270,7 +251,7 @@ def test_what_was_heard_outlives_the_program_and_its_callback_urls_stay_good(tmp
 
 def test_a_server_that_answers_nobody_keeps_no_other_from_being_asked():
     async def main(server, mute):
-        settings = ListenerSettings(port=0, quiet_seconds=0.1, asks_at_once=2)
+        settings = ListenerSettings(port=0, quiet_seconds=0.1, asks_at_once=2, answer_seconds=0.5)
         async with Listener(settings=settings) as listener, Remote(listener.base) as remote:
             slow, quick = await remote.subscribe(server=mute), await remote.subscribe(server=server.url)
             async with Remote(listener.base, token=slow.token) as other:

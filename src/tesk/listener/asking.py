@@ -22,7 +22,6 @@ _TICK_SECONDS = 1.0
 _BATCH = 200
 _HELD_SECONDS = 120.0
 """So long another listener leaves a task to this one, that may have been killed."""
-_ANSWER_SECONDS = 10.0
 _LEFT_SECONDS = 60.0
 """Over so long those are spread that waited for one server."""
 _IN_VAIN_MOST = 200
@@ -85,7 +84,7 @@ class Asking:
             began = time.monotonic()
             try:
                 client = await self._servers.client(server, subscription.server_token)
-                async with asyncio.timeout(_ANSWER_SECONDS):
+                async with asyncio.timeout(self._settings.answer_seconds):
                     task = await client.get(due.id, View.MINIMAL)
             except (ClientError, RequestError, TimeoutError) as error:
                 # Also "there is no such task": it may be one of another server, or not be there yet.

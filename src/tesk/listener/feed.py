@@ -181,7 +181,8 @@ class Feed:
             else:
                 found = [news for news in follower.ahead if news.position > position]
                 follower.ahead.clear()
-                position = found[-1].position if found else position
+                # All up to there was held for it, or is none of its.
+                position = max(position, self._position)
             if wanted := [news for news in found if sought.fits(news)]:
                 yield wanted
             elif follower.beat:

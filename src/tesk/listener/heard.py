@@ -108,11 +108,16 @@ def read(body: bytes, subscription: str, now: float) -> Heard:
         id=said.id,
         state=_STATES.get(said.state, State.UNKNOWN),
         sequence=said.sequence,
-        time=said.time[:_WORD_MOST] or rfc3339(now),
-        previous_state=said.previous_state and said.previous_state[:_WORD_MOST],
+        time=_word(said.time) or rfc3339(now),
+        previous_state=_word(said.previous_state or "") or None,
         attempt=min(max(said.attempt, 0), _SEQUENCE_MOST),
         at=now,
     )
+
+
+def _word(text: str) -> str:
+    """Return what can be kept of a word: PostgreSQL takes no zero byte, and would take nothing that came with it."""
+    return text[:_WORD_MOST] if text.isprintable() else ""
 
 
 def check_id(task_id: str) -> None:

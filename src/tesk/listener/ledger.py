@@ -83,6 +83,9 @@ class Ledger(Protocol):
     async def newest(self) -> int:
         """Return the position of the newest move, 0 for none."""
 
+    async def oldest(self) -> int:
+        """Return the position of the oldest move that is kept; where none is, the one that comes next."""
+
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Return when some listener may have recorded something, or at the timeout."""
 

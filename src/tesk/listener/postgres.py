@@ -175,6 +175,11 @@ class PostgresLedger:
             )
         return int(found)
 
+    async def oldest(self) -> int:
+        async with self._transaction() as connection:
+            found = await connection.fetchval("SELECT min(position) FROM news")
+        return await self.newest() + 1 if found is None else int(found)
+
     async def wait_for_news(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
@@ -253,7 +258,7 @@ class PostgresLedger:
                     _SLICE,
                 )
                 moves = await connection.fetchval(
-                    "WITH gone AS (DELETE FROM news WHERE position IN (SELECT position FROM news WHERE at < $1 "
+                    "WITH gone AS (DELETE FROM news WHERE at < $1 AND position IN (SELECT position FROM news "
                     "ORDER BY position LIMIT $2) RETURNING 1) SELECT count(*) FROM gone",
                     ended_before,
                     _SLICE,

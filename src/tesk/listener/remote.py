@@ -13,12 +13,13 @@ from msgspec import Struct
 from tesk import __version__
 from tesk.client.address import parse
 from tesk.client.answers import error_of
-from tesk.client.ends import moved
+from tesk.client.ends import GAP, moved
 from tesk.client.http1 import Request, Response
 from tesk.client.patience import Patience
+from tesk.client.sent import Sent
 from tesk.client.streams import Streams
 from tesk.client.subscription import Subscription
-from tesk.errors import StrangeAnswer
+from tesk.errors import EventsMissed, StrangeAnswer
 from tesk.tes.state import TERMINAL
 from tesk.tes.told import Told
 
@@ -82,24 +83,35 @@ class Remote:
     async def ends(self, task_ids: Iterable[str]) -> AsyncGenerator[Told]:
         """Yield the end of each task as it comes, on one connection; of those that have ended at once."""
         left = set(task_ids)
-        async with contextlib.aclosing(self.moves(task_ids=left, ends_only=True, after="0")) as moves:
-            while left:
-                told = await anext(moves)
-                if told.id in left:
-                    left.discard(told.id)
-                    yield told
+        while left:
+            async with contextlib.aclosing(self._follow(left, "0", ends_only=True)) as stream:
+                async for sent in stream:
+                    if sent.kind == GAP:
+                        break  # a stream from the beginning tells all ends first
+                    told = _told(sent)
+                    if told is not None and told.id in left:
+                        left.discard(told.id)
+                        yield told
+                    if not left:
+                        return
 
     async def moves(
         self, *, task_ids: Iterable[str] = (), ends_only: bool = False, after: str = ""
     ) -> AsyncGenerator[Told]:
-        """Yield what is told, as it comes, for ever. `after` "0": from the beginning; "": from now on."""
-        body = msgspec.json.encode({"tasks": list(task_ids), "ends": ends_only, "after": after})
-        request = self._request("POST", "/events", body)
-        follow = self._streams.follow(Subscription(self._origin, request, _PATIENT))
-        async with contextlib.aclosing(follow) as stream:
+        """Yield what is told, as it comes, for ever. `after` "0": from the beginning; "": from now on.
+
+        Raises EventsMissed where some were not kept as long as this was away: ask for the states of your tasks, and begin anew.
+        """
+        async with contextlib.aclosing(self._follow(task_ids, after, ends_only=ends_only)) as stream:
             async for sent in stream:
-                if move := moved(sent):
-                    yield msgspec.convert(move, Told)
+                if sent.kind == GAP:
+                    raise EventsMissed(f"{self._origin} does not keep some moves any more: {sent.data}")
+                if (told := _told(sent)) is not None:
+                    yield told
+
+    def _follow(self, task_ids: Iterable[str], after: str, *, ends_only: bool) -> AsyncGenerator[Sent]:
+        body = msgspec.json.encode({"tasks": list(task_ids), "ends": ends_only, "after": after})
+        return self._streams.follow(Subscription(self._origin, self._request("POST", "/events", body), _PATIENT))
 
     async def _ask(self, method: str, target: str, body: bytes = b"") -> Response:
         answer = await self._streams.send(self._request(method, target, body))
@@ -115,3 +127,12 @@ class Remote:
             return msgspec.json.decode(answer.body, type=kind)
         except msgspec.MsgspecError as error:
             raise StrangeAnswer(f"{self._origin} answered with something else than a listener does: {error}") from error
+
+
+def _told(sent: Sent) -> Told | None:
+    """Return the move that an event tells of. Raises StrangeAnswer."""
+    move = moved(sent)
+    try:
+        return msgspec.convert(move, Told) if move else None
+    except msgspec.ValidationError as error:
+        raise StrangeAnswer(f"an event that a listener does not send: {error}") from error

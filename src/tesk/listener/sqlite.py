@@ -149,6 +149,10 @@ class SqliteLedger:
     async def newest(self) -> int:
         return self._position
 
+    async def oldest(self) -> int:
+        found = await self._run(lambda connection: connection.execute("SELECT min(position) FROM news").fetchone()[0])
+        return self._position + 1 if found is None else int(found)
+
     async def wait_for_news(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
@@ -222,7 +226,7 @@ class SqliteLedger:
                 (ended_before, _SLICE),
             ).rowcount
             moves = connection.execute(
-                "DELETE FROM news WHERE position IN (SELECT position FROM news WHERE at < ? ORDER BY position LIMIT ?)",
+                "DELETE FROM news WHERE at < ? AND position IN (SELECT position FROM news ORDER BY position LIMIT ?)",
                 (ended_before, _SLICE),
             ).rowcount
             return tasks, moves

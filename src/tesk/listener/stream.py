@@ -24,21 +24,24 @@ async def stream(
 ) -> None:
     """Stream until the client goes, takes nothing, or the listener ends; clients come again with what they had last.
 
-    With ids and `after` of 0, what has ended is told of first. Raises Overloaded, Unavailable before anything was sent.
+    With ids and `after` of 0, what has ended is told of first; where moves behind `after` are not kept, a gap is. Raises
+    Overloaded, Unavailable before anything was sent.
     """
-    past: list[Told] = []
+    first = b""
     if after is None or (after == 0 and sought.ids):
         # In this order: an end that comes between is told of twice, not missed.
         start = await ledger.newest()
-        past = [] if after is None else await ledger.ended(tuple(sought.ids), sought.subscription)
+        first = b"" if after is None else _past(await ledger.ended(tuple(sought.ids), sought.subscription))
         after = start
+    elif after and (gap := await _gap(ledger, after)):
+        first, after = gap
     with feed.joined(sought) as follower:
         request.status = 200
         await request.send({"type": "http.response.start", "status": 200, "headers": STREAM})
         gone = asyncio.create_task(request.gone())
         gone.add_done_callback(lambda _: follower.leave())
         try:
-            await _write(request, _BEGIN + _past(past, after), settings.slow_seconds)
+            await _write(request, b"%b%bid: %d\n\n" % (_BEGIN, first, after), settings.slow_seconds)
             async with contextlib.aclosing(feed.follow(follower, after)) as pieces:
                 async for piece in pieces:
                     await _write(request, _sent(piece), settings.slow_seconds)
@@ -55,8 +58,16 @@ async def _write(request: Exchange, data: bytes, seconds: float, *, more: bool =
         await request.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
-def _past(past: Iterable[Told], after: int) -> bytes:
-    return b"".join([b"event: state\ndata: %b\n\n" % _encode(told) for told in past]) + b"id: %d\n\n" % after
+async def _gap(ledger: Ledger, after: int) -> tuple[bytes, int] | None:
+    """Return what tells of moves behind a position that are not kept, and where to go on; None where all are."""
+    oldest, newest = await ledger.oldest(), await ledger.newest()
+    if oldest - 1 <= after <= newest:
+        return None
+    return b'event: gap\ndata: {"after":%d,"oldest":%d}\n\n' % (after, oldest), min(max(after, oldest - 1), newest)
+
+
+def _past(past: Iterable[Told]) -> bytes:
+    return b"".join([b"event: state\ndata: %b\n\n" % _encode(told) for told in past])
 
 
 def _sent(piece: list[News] | int) -> bytes:

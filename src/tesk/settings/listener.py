@@ -58,6 +58,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 300.0
     quiet_most_seconds: Annotated[Seconds, says("The longest such wait.")] = 3600.0
     asks_at_once: Annotated[Positive, says("Requests to TES servers under way at once.")] = 8
+    answer_seconds: Annotated[Seconds, says("How long a TES server may take to answer.")] = 10.0
     retention_days: Annotated[Amount, says("How long tasks that have ended are known; 0: for ever.")] = 7.0
     wait_limit_seconds: Annotated[Seconds, says("Longest `?wait=`.")] = 60.0
     waiters_limit: Annotated[Positive, says("Long polls and streams that one process holds open.")] = 50_000
