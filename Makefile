@@ -1,5 +1,7 @@
 # One word for everything; `make` alone prints what there is.
 BIN := .venv/bin
+# So many tests run at a time; 0: one after the other.
+JOBS ?= 2
 READY := .venv/.ready
 
 .PHONY: help env check test test-cluster test-faults test-cluster-faults bench bench-cluster demo docs lock shim images build clean
@@ -20,10 +22,12 @@ check: $(READY) ## format, lint, types, imports
 	$(BIN)/lint-imports
 	scripts/check-shim
 
-test: $(READY) ## install what tests need, then check, then every test but the long ones
+# A file stays with one process, whose servers no other one has. A cluster is one for all: there tests come in turn.
+test: $(READY) ## install what tests need, then check, then every test but the long ones, JOBS=2 at a time
 	scripts/install-test-needs
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest -m "not faults"
+	$(BIN)/pytest -m "not faults$(if $(KUBECONFIG), and not cluster)" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(if $(KUBECONFIG),$(MAKE) --no-print-directory test-cluster)
 
 test-cluster: $(READY) ## of these those on the cluster of KUBECONFIG
 	scripts/install-test-needs
