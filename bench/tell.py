@@ -57,7 +57,7 @@ def new(ids: Ids, url: str) -> NewTask:
 
 
 async def _until_told(store: Store) -> None:
-    while (await store.outbox.backlog()).pending:  # noqa: ASYNC110  nothing says that all is told
+    while await store.outbox.lanes(limit=1):  # noqa: ASYNC110  nothing says that all is told
         await asyncio.sleep(0.02)
 
 

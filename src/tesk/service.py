@@ -35,6 +35,7 @@ from tesk.storage.schemes import in_force, refusal, told
 from tesk.store.connect import store_at
 from tesk.telemetry.logs import write_logs
 from tesk.telemetry.metrics import Metrics
+from tesk.telemetry.rush import Rush
 from tesk.tools import Tools
 from tesk.transfer import Stager
 
@@ -123,7 +124,8 @@ async def _serve(
             metrics=metrics,
             refusal=partial(refusal, place.storage),
         )
-        sender = Sender(store.outbox, settings.callbacks, metrics)
+        rush = Rush()
+        sender = Sender(store.outbox, settings.callbacks, metrics, rush=rush)
         closing = asyncio.Event()
         app = create_app(
             store,
@@ -137,6 +139,7 @@ async def _serve(
             metrics=metrics,
             closing=closing,
             subscribe=Subscribe(settings.callbacks),
+            rush=rush,
         )
         http = Http(app)
         async with asyncio.TaskGroup() as loops:

@@ -40,11 +40,11 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def sending(database, settings=QUICK, clock=time.time, bound_seconds=60):
+async def sending(database, settings=QUICK, clock=time.time, bound_seconds=60, rush=None):
     """Yield a store whose outbox is sent."""
     async with asyncio.timeout(bound_seconds), opened(database) as store:
         store.outbox = Watched(store.outbox)
-        task = asyncio.create_task(Sender(store.outbox, settings, Metrics(), clock=clock).run())
+        task = asyncio.create_task(Sender(store.outbox, settings, Metrics(), clock=clock, rush=rush).run())
         try:
             yield store
         finally:
@@ -53,8 +53,8 @@ async def sending(database, settings=QUICK, clock=time.time, bound_seconds=60):
                 await task  # what ended it before is the test's
 
 
-async def subscribe(store, url, settings=QUICK, owner="local"):
-    new = new_task(owner, callback=Subscribe(settings)(url, Caller(owner)), created=time.time())
+async def subscribe(store, url, settings=QUICK, owner="local", age_seconds=0.0):
+    new = new_task(owner, callback=Subscribe(settings)(url, Caller(owner)), created=time.time() - age_seconds)
     await store.create(new)
     return new.id
 

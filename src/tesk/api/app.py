@@ -30,6 +30,7 @@ from tesk.http.peer import Peers
 from tesk.settings import Settings
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
+from tesk.telemetry.rush import Rush
 from tesk.tes import messages
 
 BASES = ("/ga4gh/tes/v1", "/v1")
@@ -49,6 +50,7 @@ def create_app(
     closing: asyncio.Event | None = None,
     check: Check | None = None,
     subscribe: Subscribe | None = None,
+    rush: Rush | None = None,
 ) -> Starlette:
     """Return the application. The store is open before the first request. Raises SettingsError.
 
@@ -57,7 +59,8 @@ def create_app(
     the backend where it is at work in this program; `metrics` is what
     `/metrics` shows (the store's `committed` and the controller may add to it); who sets `closing` sends those home who
     wait for a task; `check` says what the backend cannot do of what a task asks for, before it is stored;
-    `subscribe` judges the URL of a callback (None: there are none, and a task's is ignored).
+    `subscribe` judges the URL of a callback (None: there are none, and a task's is ignored); `rush` counts the
+    submissions that are under way.
 
     It trusts `scope["client"]`: serve it without proxy headers.
     """
@@ -72,7 +75,7 @@ def create_app(
         closing=closing,
         metrics=metrics,
     )
-    create = Create(store, settings, parameters=supported, metrics=metrics, check=check, subscribe=subscribe)
+    create = Create(store, settings, parameters=supported, metrics=metrics, check=check, subscribe=subscribe, rush=rush)
     ours = Extensions(
         store, settings, parameters_=supported, backend=backend, live=live, callbacks=subscribe is not None
     )

@@ -15,6 +15,7 @@ from tesk.settings import Settings
 from tesk.store.rows import Callback, Created
 from tesk.store.store import Store
 from tesk.telemetry.metrics import Metrics
+from tesk.telemetry.rush import Rush
 from tesk.tes import messages
 from tesk.tes.document import bad_task
 from tesk.tes.ids import Ids
@@ -49,8 +50,10 @@ class Create:
         metrics: Metrics,
         check: Check | None = None,
         subscribe: Subscribe | None = None,
+        rush: Rush | None = None,
     ) -> None:
         self.deadlines = Deadlines()
+        self._rush = rush or Rush()
         self._store = store
         self._settings = settings
         self._short_bytes = min(LARGE_BYTES, settings.server.body_limit_bytes)
@@ -59,18 +62,17 @@ class Create:
         self._subscribe = subscribe
         self._supported = frozenset(parameter.lower() for parameter in parameters)
         self._ids: Ids | None = None
-        self._pending = 0
         self._closed_until = 0.0
 
     async def create(self, exchange: Exchange) -> None:
         """Answer 429 before anything is read, or stored, where too much is under way."""
         if self.is_closed():
             raise Overloaded("the server takes no more tasks right now: send this one again", retry_after_seconds=2)
-        self._pending += 1
+        self._rush.begin()
         try:
             await self._create(exchange)
         finally:
-            self._pending -= 1
+            self._rush.end()
 
     async def _create(self, exchange: Exchange) -> None:
         headers = exchange.headers
@@ -117,13 +119,13 @@ class Create:
         future = operations.create_task(
             self._store, self._ids, self._settings.defaults, caller, accepted, now=time.time(), callback=callback
         )
-        self._pending += 1
+        self._rush.begin()
         _Submission(self, future, answer, began)
         return True
 
     def ended(self, status: int, seconds: float) -> None:
         """Count a submission that went the short way."""
-        self._pending -= 1
+        self._rush.end()
         if status == 200:
             self._metrics.submitted()
         self._metrics.request(LABEL, "POST", status, seconds)
@@ -135,7 +137,7 @@ class Create:
 
     def is_closed(self) -> bool:
         """Say whether too much is under way."""
-        return self._pending >= self._settings.server.pending_limit or time.monotonic() < self._closed_until
+        return self._rush.under_way >= self._settings.server.pending_limit or time.monotonic() < self._closed_until
 
     def accept(self, raw: bytes, caller: Caller) -> Accepted:
         """Return a good task. Raises BadRequest with all that is wrong with it, here too."""

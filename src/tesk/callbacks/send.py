@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -12,12 +13,12 @@ from functools import partial
 from tesk.ages import ages
 from tesk.callbacks.call import Calls
 from tesk.callbacks.host import Host
-from tesk.callbacks.modesty import Modesty
 from tesk.callbacks.verdict import judge
 from tesk.errors import Unavailable
 from tesk.settings import CallbacksSettings
 from tesk.store.outbox import FARTHEST_SECONDS, Outbox, Outgoing, Sent, Status, Try, origin_of, owner_of
 from tesk.telemetry.metrics import Metrics
+from tesk.telemetry.rush import Rush
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,11 @@ _LANES = 1000
 _LOOK_SECONDS = 0.002
 _BUSY_SECONDS = 0.005
 """No two looks are nearer, while there is something to send: what comes meanwhile is found by the same one."""
+_MANY = 16
+"""So many submissions under way at once are a rush: they go first."""
+_RUSH_SECONDS = 0.05
+_RUSH_CALLS = 3
+"""In so long, and as many for each second that something waits: 60 a second at first, thousands after a minute."""
 _IDLE_SECONDS = 30.0
 _HOLD_SECONDS = 120.0
 _FRESH_SECONDS = 60.0
@@ -45,7 +51,13 @@ class Sender:
     """
 
     def __init__(
-        self, outbox: Outbox, settings: CallbacksSettings, metrics: Metrics, *, clock: Callable[[], float] = time.time
+        self,
+        outbox: Outbox,
+        settings: CallbacksSettings,
+        metrics: Metrics,
+        *,
+        rush: Rush | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
         self._settings = settings
@@ -53,7 +65,9 @@ class Sender:
         self._clock = clock
         self._age_clock = ages(clock)
         self._calls = Calls(settings, clock)
-        self._modesty = Modesty()
+        self._rush = rush or Rush()
+        self._left = math.inf
+        """Calls that may be begun until the next look."""
         self._late = 0.0
         """For how many seconds something waits that could be sent."""
         self._hosts: dict[str, Host] = {}
@@ -97,11 +111,15 @@ class Sender:
                 _log.warning("Callbacks wait for the database: %s", gone)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
-            busy = any(host.queue for host in self._hosts.values())
-            await self._modesty.pause(_BUSY_SECONDS if busy else _LOOK_SECONDS, self._late)
-            self._start_all()
-            if self._modesty.crowded:
+            if self._rush.most() >= _MANY:
+                self._left = _RUSH_CALLS * (1 + self._late)
+                self._start_all()
+                await asyncio.sleep(_RUSH_SECONDS)
                 continue
+            self._left = math.inf
+            busy = any(host.queue for host in self._hosts.values())
+            await asyncio.sleep(_BUSY_SECONDS if busy else _LOOK_SECONDS)
+            self._start_all()
             for name in [name for name, host in self._hosts.items() if host.close_idle(loop.time())]:
                 del self._hosts[name]
             seconds = max(0.0, min(_IDLE_SECONDS, following - loop.time()))
@@ -157,15 +175,17 @@ class Sender:
         """Send what is queued for a host, as far as there are connections to spare."""
         loop, settings = asyncio.get_running_loop(), self._settings
         for _ in range(len(host.queue)):
-            if host.active >= settings.connections_per_host or len(self._sending) >= settings.connections:
+            full = host.active >= settings.connections_per_host or len(self._sending) >= settings.connections
+            if full or self._left < 1:
                 return
             out, taken = host.queue.popleft()
             owner = owner_of(out.lane)
             if host.until > loop.time() or loop.time() - taken > _FRESH_SECONDS:
                 self._write_down(out, (), max(0.0, host.until - loop.time()))
-            elif self._users[owner] >= settings.connections_per_user or not self._modesty.may_call():
+            elif self._users[owner] >= settings.connections_per_user:
                 host.queue.append((out, taken))
             else:
+                self._left -= 1
                 host.active += 1
                 self._users[owner] += 1
                 task = loop.create_task(self._tell(host, out))
