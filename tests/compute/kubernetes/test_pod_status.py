@@ -136,6 +136,17 @@ def test_a_pod_that_waits_for_a_node_says_what_its_task_asks_for() -> None:
     )
 
 
+def test_a_volume_that_is_being_made_is_no_news_before_it_takes_long() -> None:
+    def of_a_claim(found):
+        for each in found["status"]["conditions"]:
+            each["message"] = "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+
+    seen = pod("unschedulable", of_a_claim)
+    first = seen_at(seen, 1)
+    assert (first.phase, first.waiting, first.until) == (Phase.WAITING, None, created(seen) + 10)
+    assert "unbound immediate PersistentVolumeClaims" in seen_at(seen, 10).waiting
+
+
 def test_an_image_is_waited_for_until_a_moment_that_is_said() -> None:
     first = seen_at(pod("image-back-off"))
     assert first.waiting.endswith(f" (waited for until {strftime('%H:%M:%S UTC', gmtime(first.until))})")

@@ -28,6 +28,9 @@ _LATE_SECONDS = 10.0
 """How long after its grace a pod of a lost node is waited for; and how long containers may end in a strange order."""
 _LOST_SIGHT = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What a runtime, or a kubelet, says of a container that ran before it was begun anew itself, and that it no longer finds."""
+_CLAIM_SECONDS = 10.0
+_CLAIM_WORDS = ("ephemeral volume controller", "unbound immediate PersistentVolumeClaims")
+"""What a scheduler says of every pod whose volume has yet to be made; nobody hears of it for so many seconds."""
 _DISK_WORDS = ("EmptyDir volume", "ephemeral local storage", "local ephemeral storage limit")
 
 
@@ -79,7 +82,10 @@ def read(
         return Reading(phase=progress[0], since=progress[1], disturbed=True, until=until)
     found = worst(_troubles(pod, events, settings))
     if found is None:
-        return Reading(phase=progress[0], since=progress[1], waiting=_waiting(pod, settings), stuck=_stuck(pod))
+        waiting, until = _waiting(pod, settings), progress[1] + _CLAIM_SECONDS
+        if waiting is not None and now < until and any(words in waiting for words in _CLAIM_WORDS):
+            return Reading(phase=progress[0], since=progress[1], until=until)
+        return Reading(phase=progress[0], since=progress[1], waiting=waiting, stuck=_stuck(pod))
     if trouble is None:
         since = now if found.began is None else min(now, found.began)
     else:
