@@ -27,7 +27,7 @@ http://{{ include "tesk.listener" . }}.{{ .Release.Namespace }}.svc{{ if ne $por
 {{- $own := .Values.listener.database -}}
 {{- $server := .Values.database -}}
 {{- $from := dict -}}
-{{- if $own.url }}{{ $from = dict "name" (printf "%s-config" (include "tesk.fullname" .)) "key" "listener-database-url" }}
+{{- if $own.url }}{{ $from = dict "name" (printf "%s-config" (include "tesk.listener" .)) "key" "database-url" }}
 {{- else if $own.existingSecret }}{{ $from = dict "name" $own.existingSecret "key" $own.existingSecretKey }}
 {{- else if $server.url }}{{ $from = dict "name" (printf "%s-config" (include "tesk.fullname" .)) "key" "database-url" }}
 {{- else if $server.existingSecret }}{{ $from = dict "name" $server.existingSecret "key" $server.existingSecretKey }}
@@ -51,6 +51,23 @@ http://{{ include "tesk.listener" . }}.{{ .Release.Namespace }}.svc{{ if ne $por
 {{- $made := dict "host" "0.0.0.0" "port" 8010 "url" (include "tesk.listenerUrl" .) "server" $server }}
 {{- $log := mergeOverwrite (dict "format" "json") (deepCopy (default dict .Values.settings.log)) }}
 {{- dict "data_dir" "/var/lib/tesk/data" "listener" (mergeOverwrite $made $given) "log" $log | toPrettyJson }}
+{{- end }}
+
+{{- define "tesk.listenerConfigSecret" -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ include "tesk.listener" . }}-config
+  labels: {{- include "tesk.labels" . | nindent 4 }}
+type: Opaque
+stringData:
+  listener.json: {{ include "tesk.listenerConfig" . | quote }}
+  {{- with dig "listener" "keys" list .Values.settings }}
+  keys: {{ join "," . | quote }}
+  {{- end }}
+  {{- with .Values.listener.database.url }}
+  database-url: {{ . | quote }}
+  {{- end }}
 {{- end }}
 
 {{/* What the server is told in `callbacks`, as JSON: it may call the listener, wherever else it may call. */}}

@@ -218,7 +218,7 @@ def test_another_server_is_not_shown_the_token_of_ours(tmp_path):
         ),
         (
             ["--set", "listener.database.url=postgresql://db/hidden-word"],
-            {"name": "tesk-config", "key": "listener-database-url"},
+            {"name": "tesk-listener-config", "key": "database-url"},
             "pod",
         ),
     ],
@@ -297,6 +297,13 @@ def test_several_are_reached_as_one_and_not_all_are_moved_at_once():
     policies = {name: each["spec"] for (kind, name), each in objects.items() if kind == "NetworkPolicy"}
     assert policies["tesk-listener"]["podSelector"]["matchLabels"] == wanted
     [_, server] = policies["tesk-listener"]["ingress"][0]["from"]
-    assert server["podSelector"]["matchExpressions"][0]["values"] == ["server", "controller"]
-    [_, listener] = policies["tesk"]["ingress"][0]["from"]
-    assert listener["podSelector"]["matchLabels"] == wanted
+    assert server["podSelector"]["matchExpressions"][0]["values"] == ["server", "controller", "test"]
+    [_, ours] = policies["tesk"]["ingress"][0]["from"]
+    assert ours["podSelector"]["matchExpressions"][0]["values"] == ["listener", "test"]
+
+
+def test_who_changes_a_setting_of_the_listener_does_not_stop_the_server():
+    quick, slow = (made(*ON, "--set", f"settings.listener.quiet_seconds={seconds}") for seconds in (60, 600))
+    for name, same in (("tesk", True), ("tesk-listener", False)):
+        first, second = (each["Deployment", name]["spec"]["template"] for each in (quick, slow))
+        assert (first == second) is same

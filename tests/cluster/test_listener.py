@@ -24,8 +24,10 @@ def _images() -> None:
 
 @pytest.fixture(scope="module")
 def release() -> Iterator[Release]:
+    """A release whose server and listener are reached by each other, by its own test, and by nobody else."""
     with namespace() as place, tempfile.TemporaryDirectory() as folder:
-        made = Release(place, Path(folder), listener={"enabled": True})
+        policy = {"from": [{"podSelector": {"matchLabels": {"nobody": "has-it"}}}]}
+        made = Release(place, Path(folder), listener={"enabled": True, "networkPolicy": policy}, networkPolicy=policy)
         assert f"http://tesk-listener.{place}.svc/webhook" in made.install()
         yield made
         made.uninstall()
