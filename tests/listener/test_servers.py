@@ -10,7 +10,7 @@ from fakes.listener import Cut, listening
 from fakes.open_listener import TOKEN, open_listener
 from fakes.resolver import PUBLIC, Resolver, in_a_room
 from fakes.tes_server import FakeTes
-from tesk.errors import SettingsError
+from tesk.errors import BadRequest, SettingsError
 from tesk.listener import Listener, Remote
 from tesk.settings import ListenerSettings
 
@@ -45,21 +45,28 @@ NAMES = {"turns.example": [[PUBLIC], ["127.0.0.1"]], "public.example": [[PUBLIC]
         ("http://192.168.0.1", {"servers": ("*", "10.0.0.0/8")}, "private"),
     ],
 )
-def test_a_subscription_with_a_server_that_must_not_be_asked_is_refused_with_the_reason(server, settings, words):
-    async def main():
-        async with open_listener(**settings) as (_, ask):
-            return await ask("POST", "/subscriptions", {"server": server}, **BEARER if "token" in settings else {})
-
-    status, said = asyncio.run(main())
+def test_a_subscription_has_those_servers_asked_that_the_settings_let_it(server, settings, words):
+    listener = Listener(settings=ListenerSettings(**settings))
+    asked = listener._servers.check(server, "")
     if words is None:
-        assert status == 201, said
+        asyncio.run(asked)
         return
-    assert status == 400
-    (problem,) = said["problems"]
-    assert problem["path"] == "server"
-    assert words in problem["detail"]
+    with pytest.raises(BadRequest, match=words) as refused:
+        asyncio.run(asked)
+    assert [problem.path for problem in refused.value.problems] == ["server"]
     if words in ("private", "does not name it"):
-        assert "listener.servers" in problem["detail"]
+        assert "listener.servers" in refused.value.detail
+
+
+def test_a_server_that_must_not_be_asked_is_refused_with_what_would_let_it():
+    async def main():
+        async with open_listener() as (_, ask):
+            status, said = await ask("POST", "/subscriptions", {"server": "http://10.0.0.1:8000"})
+            assert (status, said["problems"][0]["path"]) == (400, "server")
+            assert "10.0.0.1" in said["detail"]
+            assert "listener.servers" in said["detail"]
+
+    asyncio.run(main())
 
 
 def test_names_that_no_resolver_takes_and_answers_without_end_harm_nobody_else():

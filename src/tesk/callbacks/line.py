@@ -6,7 +6,7 @@ import ssl
 import time
 from typing import NamedTuple, cast
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 ANSWER_MOST_BYTES = 4096
 _MOST_BYTES = 64 * 1024
@@ -110,7 +110,7 @@ class Line(asyncio.Protocol):
         self._bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self._break(f"the answer is no HTTP/1.1: {error}")
             return
         if self._bytes > _MOST_BYTES and not self._waiting.done():

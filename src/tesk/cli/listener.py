@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if not listener.database:
         folder = Path(settings.data_dir).expanduser().absolute()
         listener = replace(listener, database=str(folder / "listener.db"))
+    # Thousands wait, each on a connection: as many files as this process may have.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     uvloop.run(_listen(listener))
     return 0
 

@@ -9,6 +9,9 @@ from tesk.errors import BadRequest, Problem, RequestError, StrangeAnswer, Unavai
 Document: TypeAlias = dict[str, object]
 """A JSON object as it came."""
 
+_DIGITS_MOST = 9
+"""Of a Retry-After: so many seconds are for ever."""
+
 _BY_STATUS = {kind.status: kind for kind in RequestError.__subclasses__() if kind is not BadRequest}
 # What stands before a server that begins anew says it so.
 _BY_STATUS |= dict.fromkeys((502, 504), Unavailable)
@@ -28,7 +31,7 @@ def error_of(origin: Origin, answer: Response) -> RequestError:
     """Return the error that an answer is, in the server's own words where it has any."""
     error = _error(origin, answer.status, _json(answer.body), _start(answer.body), answer.headers.get("location", ""))
     after = answer.headers.get("retry-after", "")
-    error.retry_after_seconds = int(after) if after.isdecimal() else None
+    error.retry_after_seconds = int(after) if after.isdecimal() and len(after) < _DIGITS_MOST else None
     return error
 
 
@@ -98,7 +101,7 @@ def _problems(found: object) -> tuple[Problem, ...]:
 def _json(body: bytes) -> object:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from tesk.errors import StrangeAnswer, Unreachable
 
@@ -87,7 +87,7 @@ class Reader:
         if data:
             try:
                 self._parser.feed_data(data)
-            except HttpParserError as error:
+            except (HttpParserError, HttpParserUpgrade) as error:
                 raise StrangeAnswer(f"{self.origin} does not speak HTTP/1.1: {error}") from error
         elif self._begun and not {"content-length", "transfer-encoding"} & self._headers.keys():
             self.done = True  # a body that ends with the connection

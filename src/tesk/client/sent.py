@@ -49,6 +49,6 @@ def document_of(sent: Sent) -> Document:
         return {}
     try:
         document = json.loads(sent.data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StrangeAnswer(f"an event that is no JSON: {sent.data[:120]}") from error
     return document if isinstance(document, dict) else {}

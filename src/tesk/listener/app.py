@@ -228,7 +228,12 @@ class App:
         name = uuid.uuid4().hex
         if asked.server:
             await self._servers.check(asked.server, asked.server_token)
-        tell, own = await subscribe(self._ledger, name, asked.server, asked.server_token, self._clock())
+        tell, own = new_token(), new_token()
+        await self._ledger.subscribe(
+            Subscription(id=name, server=asked.server, server_token=asked.server_token),
+            ((digest(tell), TELL), (digest(own), READ)),
+            self._clock(),
+        )
         await request.answer(201, encode(_Made(name, f"{self._url()}/webhook/{tell}", own)))
 
     async def _unsubscribe(self, request: Exchange, name: str) -> None:
@@ -254,17 +259,6 @@ class App:
             except (Unavailable, TimeoutError) as error:
                 raise Unavailable("the database does not answer", retry_after_seconds=5) from error
         await request.answer(200, b'{"status":"ok"}')
-
-
-async def subscribe(ledger: Ledger, name: str, server: str, server_token: str, now: float) -> tuple[str, str]:
-    """Make a subscription, or let more tokens be good for one; return those to tell and to read with."""
-    tell, own = new_token(), new_token()
-    await ledger.subscribe(
-        Subscription(id=name, server=server, server_token=server_token),
-        ((digest(tell), TELL), (digest(own), READ)),
-        now,
-    )
-    return tell, own
 
 
 def _subscription(reader: Pass | None) -> str | None:

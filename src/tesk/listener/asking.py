@@ -90,7 +90,8 @@ class Asking:
                 # Also "there is no such task": it may be one of another server, or not be there yet.
                 self.asked.add(("none",))
                 self._servers.note(server, time.monotonic() - began, answered=isinstance(error, RequestError))
-                _log.info("Asked for a task of which nothing came: %s", error)
+                # A server's own words are one line, whatever it says.
+                _log.info("Asked for a task of which nothing came: %.300s", " ".join(str(error).split()))
                 if due.asks >= _IN_VAIN_MOST:
                     await self._ledger.asked(due, None)
                     return

@@ -19,6 +19,7 @@ _PAGE = 2000
 _LOOK_SECONDS = 5.0
 """How often the table is looked at, told or not."""
 _AGAIN_SECONDS = 1.0
+_BEAT_LEAST_SECONDS = 0.05
 _AHEAD_MOST = 1000
 """Moves that are held for one who does not take them; who has more to take reads the table."""
 
@@ -84,14 +85,12 @@ class Feed:
     def __len__(self) -> int:
         return self._held
 
+    async def begin(self) -> None:
+        """Tell of what is recorded from now on. Before anybody waits: they are not told of what was. Raises Unavailable."""
+        self._position = await self._ledger.newest()
+
     async def run(self) -> None:
         """Read and tell, for ever."""
-        while True:
-            try:
-                self._position = await self._ledger.newest()
-                break
-            except Unavailable:
-                await asyncio.sleep(_AGAIN_SECONDS)
         while True:
             try:
                 news = await self._ledger.news(self._position, _PAGE)
@@ -161,7 +160,7 @@ class Feed:
     async def beat(self, seconds: float) -> None:
         """Have all who follow told now and then where they are, for ever: one clock, where one for each costs more than news."""
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(seconds, _BEAT_LEAST_SECONDS))
             for follower in self._followers():
                 follower.beat = True
                 follower.news.set()

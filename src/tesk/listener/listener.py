@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from tesk.ages import ages
-from tesk.errors import BadDocument, SettingsError, Unavailable
+from tesk.errors import BadDocument, SettingsError, StartError, Unavailable
 from tesk.http.serve import Http, authority, listen
-from tesk.listener.app import App, subscribe
+from tesk.listener.app import App
 from tesk.listener.asking import Asking
 from tesk.listener.connect import ledger_at
-from tesk.listener.door import Door, is_loopback
+from tesk.listener.door import TELL, Door, digest, is_loopback, new_token
 from tesk.listener.feed import Feed, Sought
 from tesk.listener.heard import Unheard, check_id, unheard
 from tesk.listener.ledger import SIGNED, Subscription
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 OWN = "own"
 """The subscription of the program that a listener is part of. It keeps its tasks when the program starts anew."""
+_EVERYWHERE = ("0.0.0.0:", "[::]:")
 _FOR_EVER = 365 * 86400.0
 _PRUNE_SECONDS = 600.0
 
@@ -86,14 +87,13 @@ class Listener:
         )
         try:
             await self._ledger.open()
-        except BaseException:
+            await self._begin(authority(bound[0]))
+        except BaseException as error:
             _close(bound)
+            await self._ledger.close()
+            if isinstance(error, Unavailable):
+                raise StartError(str(error)) from error
             raise
-        self._base = self._settings.url.rstrip("/") or f"http://{authority(bound[0])}"
-        asked = self._server
-        self._token, _ = await subscribe(self._ledger, OWN, asked.server, asked.server_token, self._clock())
-        signed = Subscription(id=SIGNED, server=self._settings.server, server_token=self._settings.server_token)
-        await self._ledger.subscribe(signed, (), self._clock())
         app = App(
             self._ledger,
             self._door,
@@ -188,6 +188,20 @@ class Listener:
         told.cancel()
         if self._loops.done():
             await self._loops
+
+    async def _begin(self, authority: str) -> None:
+        self._base = self._settings.url.rstrip("/") or f"http://{authority}"
+        if not self._settings.url and authority.startswith(_EVERYWHERE):
+            _log.warning(
+                "Nobody can call %s: say in listener.url under which address TES servers reach this", self._base
+            )
+        now, asked = self._clock(), self._server
+        # Each start has a URL of its own; those that were given to tasks before stay good.
+        self._token = new_token()
+        await self._ledger.subscribe(asked, ((digest(self._token), TELL),), now)
+        signed = Subscription(id=SIGNED, server=self._settings.server, server_token=self._settings.server_token)
+        await self._ledger.subscribe(signed, (), now)
+        await self._feed.begin()
 
     async def _expect(self, task_ids: Iterable[str]) -> None:
         """See to it that tasks of which nothing comes at all are asked for."""

@@ -10,7 +10,7 @@ from tesk.client.http1 import Origin
 from tesk.client.patience import Patience
 from tesk.errors import BadDocument, BadRequest, Problem
 from tesk.http.lookup import Lookup, Unfound
-from tesk.http.target import LOOPBACK, PORTS, Forbidden, Named, Rules
+from tesk.http.target import LOOPBACK, MOST_URL, PORTS, Forbidden, Named, Rules
 
 _SETTING = "setting listener.servers"
 _LOOKUP_SECONDS = 5.0
@@ -51,6 +51,8 @@ class Servers:
 
     async def check(self, server: str, token: str) -> None:
         """Raise BadRequest where a server that a subscription names is none, or must not be asked."""
+        if max(len(server), len(token)) > MOST_URL:
+            raise BadRequest(f"server, server_token: may have {MOST_URL} characters each")
         try:
             address = parse(server, token or None)
             if _place(address) not in self._named:
