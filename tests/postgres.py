@@ -145,6 +145,7 @@ def running(address: str = "127.0.0.1") -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.stop()
+            # What it would write down for its next start goes with the folder.
+            server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder)
