@@ -1,5 +1,6 @@
 """What keeps the containers of a pod from running, and how long that is waited for. Pure."""
 
+import re
 from collections.abc import Iterable, Iterator
 from math import inf
 
@@ -32,6 +33,7 @@ _IMAGE = frozenset(
 _NORMAL = frozenset({"", "ContainerCreating", "PodInitializing"})
 # What registries and container runtimes say of an image that is not there, or not for us.
 _NOT_THERE = ("not found", "manifest unknown", "does not exist", "pull access denied", "no match for platform")
+_BACK_OFF = re.compile(r'Back-off pulling image "[^"]*": (?=\w+: )')
 _FOR_GOOD = ("runAsNonRoot", "non-numeric user")
 _MOUNTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 
@@ -54,8 +56,10 @@ def of_container(status: ContainerStatus, image: str | None, settings: Kubernete
         return Trouble(kind=reason, sentence=f"{where}{_words(reason, said)}", seconds=0, final=True)
     if reason in _IMAGE:
         # Between two tries the message is "Back-off pulling image", and what is wrong stands behind it, or nowhere.
+        # So one trouble is one sentence, whenever somebody looks.
         final = any(words in said for words in _NOT_THERE)
-        sentence = f"{where}{_words(reason, said)}"
+        wrong = _BACK_OFF.sub("", said)
+        sentence = f"{where}{_words(reason, said) if wrong == said else wrong}"
         return Trouble(kind="image", sentence=sentence, seconds=settings.image_wait_seconds, final=final)
     final = any(words in said for words in _FOR_GOOD)
     sentence = f"{place(status.name)}: {_words(reason, said)}"
