@@ -9,9 +9,10 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from msgspec.structs import replace
 
 from fakes.scripted import ScriptedBackend, small
@@ -173,7 +174,11 @@ class Tasks(RuleBasedStateMachine):
         assert self.runner.run(self.store.check()) == []
 
 
-TestTasks = Tasks.TestCase
-TestTasks.settings = settings(
-    max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=pytest.mark.faults)])
+def test_whatever_happens_in_whatever_order_what_must_be_true_is_true(examples):
+    run_state_machine_as_test(
+        Tasks,
+        settings=settings(
+            max_examples=examples, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )

@@ -132,8 +132,8 @@ def kill_at_random(folder, database, locks, kills):
     assert_nothing_is_left(folder, database, set(load.ends))
 
 
-def test_no_task_is_lost_or_run_twice_at_once_by_twenty_kills(tmp_path, database, locks):
-    kill_at_random(tmp_path, database, locks, 20)
+def test_no_task_is_lost_or_run_twice_at_once_by_ten_kills(tmp_path, database, locks):
+    kill_at_random(tmp_path, database, locks, 10)
 
 
 @pytest.mark.faults

@@ -20,13 +20,13 @@ from tesk.settings import Settings
 OFFICIAL = "OFFICIAL_TES_OPENAPI"
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 BOUNDED = settings(
-    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+MANY = pytest.mark.parametrize("examples", [25, pytest.param(300, marks=pytest.mark.faults)])
 TASK = {
     "name": "there from the beginning",
     # A URL beside the content: BASIC shows no content, and an input of the official document has one or the other.
@@ -46,8 +46,8 @@ def served(tmp_path):
         yield server
 
 
-def fuzz(schema, served, base):
-    """Ask every operation of a document, with good and with bad values, of a task that is there and of others."""
+def fuzz(schema, served, base, examples):
+    """Ask every operation of a document so often, with good and with bad values, of a task that is there and of others."""
     made = served.ask("POST", "/v1/tasks", TASK).json()["id"]
     ended = served.ask("POST", "/v1/tasks", TASK).json()["id"]
     served.ask("POST", f"/v1/tasks/{ended}:cancel")
@@ -59,7 +59,7 @@ def fuzz(schema, served, base):
             operation.as_strategy(mode, path_parameters=ids_given) for mode in GenerationMode for ids_given in ids
         ]
 
-        @BOUNDED
+        @settings(BOUNDED, max_examples=examples)
         @given(st.one_of(strategies))
         def ask(case):
             nonlocal asked
@@ -71,19 +71,27 @@ def fuzz(schema, served, base):
     assert asked > 50
 
 
-def test_the_served_document_says_what_is_answered(served):
-    fuzz(schemathesis.openapi.from_dict(served.get("/ga4gh/tes/v1/openapi.json").json()), served, "/ga4gh/tes/v1")
+@MANY
+def test_the_served_document_says_what_is_answered(served, examples):
+    fuzz(
+        schemathesis.openapi.from_dict(served.get("/ga4gh/tes/v1/openapi.json").json()),
+        served,
+        "/ga4gh/tes/v1",
+        examples,
+    )
 
 
-def test_the_served_document_of_our_own_says_what_is_answered(served):
+@MANY
+def test_the_served_document_of_our_own_says_what_is_answered(served, examples):
     document = schemathesis.openapi.from_dict(served.get("/tesk/v1/openapi.json").json())
     # These wait for what is not there yet, for as long as they are told to.
     streams = ["GetLogs", "FollowEvents", "FollowNamedEvents"]
-    fuzz(document.exclude(operation_id=streams), served, "/tesk/v1")
+    fuzz(document.exclude(operation_id=streams), served, "/tesk/v1", examples)
 
 
-def test_answers_fit_the_official_document(served):
+@MANY
+def test_answers_fit_the_official_document(served, examples):
     path = os.environ.get(OFFICIAL)
     if not path:
         pytest.skip(f"{OFFICIAL} does not say where the official document of TES is")
-    fuzz(schemathesis.openapi.from_path(path), served, "/ga4gh/tes/v1")
+    fuzz(schemathesis.openapi.from_path(path), served, "/ga4gh/tes/v1", examples)
