@@ -12,7 +12,8 @@ import time
 from itertools import count
 from pathlib import Path
 
-from seaweed import DIES_WITH_US, START_SECONDS, Missing, free_port
+from ports import free_port
+from seaweed import DIES_WITH_US, START_SECONDS, Missing
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "devstoreaccount1"

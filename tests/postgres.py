@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TextIO
+
+from ports import free_port
 
 USER = "tesk"
 START_SECONDS = 60
@@ -62,9 +63,7 @@ class Server:
             raise Missing(f"initdb failed: {said}")
         with (self.data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all 0.0.0.0/0 trust\n")
-        with socket.socket() as free:
-            free.bind((address, 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port(address)
 
     @property
     def data(self) -> Path:

@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
+
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60
@@ -34,13 +35,6 @@ def environment(name: str) -> Path:
     if made.returncode:
         raise RuntimeError(f"scripts/make-peer {name}: {made.stderr}")
     return Path(made.stdout.strip()).parent
-
-
-def free_port() -> int:
-    """Return a port that nobody has."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Server:

@@ -4,13 +4,13 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from fakes.process import PROGRAM
+from ports import free_port
 
 
 class ListenerProcess:
@@ -19,9 +19,7 @@ class ListenerProcess:
     def __init__(self, folder: Path, **settings: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "listener.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
         self._env |= {"TESK_CONFIG": os.devnull, "TESK_DATA_DIR": str(folder)}

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ports import free_port
 
 PROGRAM = Path(sys.executable).with_name("tesk")
 
@@ -30,9 +31,7 @@ class Server:
         self.files = folder / "files"
         self.files.mkdir(exist_ok=True)
         self.log = folder / "server.log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("TESK_")}
         self._env |= {
