@@ -143,7 +143,7 @@ def test_config_prints_what_is_in_force_and_from_where_without_secrets(tesk, tmp
         'database = "postgresql://u:***@h/d?password=***"              # TESK_DATABASE',
         'server.host = "::1"                                           # --host',
         "server.port = 9                                               # c.toml:5",
-        'auth.tokens = [{ name = "a", token_hash = "***", admin = false }]  # c.toml:1',
+        'auth.tokens = [{ name = "a", token_hash = "***", admin = false, reads_only = false }]  # c.toml:1',
         'log.level = "debug"                                           # TESK_LOG_LEVEL',
     ]
 
