@@ -22,7 +22,7 @@ class Reads:
     def again(self, label: str, read: Read) -> Again:
         """Return who answers another request with the head that led to `read`. A body goes the long way."""
 
-        def again(body: bytes, answer: Answer) -> bool:
+        def again(body: bytes, _: tuple[bytes, ...], answer: Answer) -> bool:
             if body:
                 return False
             running = asyncio.get_running_loop().create_task(self._run(label, read, answer))

@@ -106,7 +106,7 @@ class Create:
         if key is None:
             exchange.goes_again(partial(self._again, caller, header))
 
-    def _again(self, caller: Caller, header: bytes | None, body: bytes, answer: Answer) -> bool:
+    def _again(self, caller: Caller, header: bytes | None, body: bytes, _: tuple[bytes, ...], answer: Answer) -> bool:
         """Take a task whose head is that of one that was taken before. False: it is not plain, and goes the long way."""
         if self._ids is None or len(body) > self._short_bytes or self.is_closed():
             return False

@@ -1,7 +1,7 @@
 """One request and its answer, without what a framework would put around them."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -36,7 +36,8 @@ BODY_SETTING: Final = "server.body_limit_bytes"
 _BODY_SECONDS = 60.0
 """How long a body may be on its way."""
 
-_BODILESS = (204, 304)
+BODILESS: Final = (204, 304)
+"""Answers of these kinds have no body, and say nothing of its length."""
 
 BUG: Final = RequestError("the server has a fault; its log says which")
 """What is answered when we have a bug: the exception goes into the log."""
@@ -44,8 +45,11 @@ BUG: Final = RequestError("the server has a fault; its log says which")
 Answer = Callable[[int, Headers, bytes], object]
 """Answers a request that went the short way: status, headers and body."""
 
-Again = Callable[[bytes, Answer], bool]
-"""Takes the body of another request with the same head. It answers later, or returns False: that one goes the long way."""
+Again = Callable[[bytes, tuple[bytes, ...], Answer], bool]
+"""Takes the body of another request with the same head, and the values of the headers that may differ in it.
+
+It answers later, or returns False: that one goes the long way.
+"""
 
 
 def refusal(error: RequestError) -> tuple[int, Headers, bytes]:
@@ -84,7 +88,7 @@ class Exchange:
         """Answer; JSON unless `headers` say otherwise."""
         self.status = status
         lines = [*(JSON if headers is None else headers), *self.cors]
-        if status not in _BODILESS:
+        if status not in BODILESS:
             lines.append((b"content-length", b"%d" % len(body)))
         await self.send({"type": "http.response.start", "status": status, "headers": lines})
         await self.send({"type": "http.response.body", "body": body})
@@ -100,11 +104,14 @@ class Exchange:
         status, lines, body = refusal(error)
         await self.answer(status, body, [*lines, *(headers or ())])
 
-    def goes_again(self, again: Again) -> None:
-        """Offer a short way to requests with this very head on this connection: what was found of the head still holds."""
-        offer: Callable[[Again], None] | None = self.scope.get(OFFER)
+    def goes_again(self, again: Again, names: Sequence[bytes] = ()) -> None:
+        """Offer a short way to requests with this very head on this connection: what was found of the head still holds.
+
+        Headers of these `names`, in lower case, may have other values then, if each stands there once.
+        """
+        offer: Callable[[Again, Sequence[bytes]], None] | None = self.scope.get(OFFER)
         if offer is not None and not self.cors:
-            offer(again)
+            offer(again, names)
 
     async def body(self, limit_bytes: int, setting: str = BODY_SETTING) -> bytes:
         """Return the body. Raises TooLarge, which names the setting, as soon as that is known; Disconnected."""

@@ -8,17 +8,18 @@ none for the head of a request, nor for the time that a client may take.
 """
 
 import asyncio
+import contextlib
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tesk.errors import BadRequest
 from tesk.http.descriptors import connections_most
-from tesk.http.exchange import ABORT, CUT, OFFER, Again, Headers, refusal
+from tesk.http.exchange import ABORT, BODILESS, CUT, OFFER, Again, Headers, refusal
+from tesk.http.short import LENGTH, ShortWay
 
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-_MOST_DIGITS = 9
 _BODY = re.compile(rb"content-length|transfer-encoding", re.IGNORECASE)
 """Where a head says nothing of the kind, the request ends with it."""
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade:", re.IGNORECASE)
@@ -68,35 +69,6 @@ class _Joined:
             self.write(b"")
 
 
-class _ShortWay:
-    """The head of a request that was answered, but for the digits of its Content-Length, if any; and who takes the next body.
-
-    The same bytes mean the same: a client that sends one task after the other is understood, let in and authenticated
-    by its first request on a connection.
-    """
-
-    __slots__ = ("_after", "_before", "_place", "again")
-
-    def __init__(self, head: bytes, digits: re.Match[bytes] | None, again: Again) -> None:
-        start, end = (len(head), len(head)) if digits is None else digits.span(1)
-        self._before = head[:start]
-        self._place = start
-        self._after = head[end:]
-        self.again = again
-
-    def body(self, data: bytes) -> bytes | None:
-        """Return the body where `data` is this head with one whole body, and nothing else."""
-        if not self._after:
-            return b"" if data == self._before else None
-        end = data.find(b"\r", self._place)
-        if not (data.startswith(self._before) and data.startswith(self._after, end)):
-            return None
-        digits, start = data[self._place : end], end + len(self._after)
-        if len(digits) > _MOST_DIGITS or not digits.isdigit() or int(digits) != len(data) - start:
-            return None
-        return data[start:]
-
-
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
@@ -108,8 +80,8 @@ class Protocol(HttpToolsProtocol):
     """Since when the client owes us the rest of a request."""
     _head = b""
     """The head that is being parsed, where it came in one piece."""
-    _short: _ShortWay | None = None
-    _polled: _ShortWay | None = None
+    _short: ShortWay | None = None
+    _polled: ShortWay | None = None
     """The same for what is asked without a body, so that who submits and polls in turn has both."""
     _answering = False
     """A request on the short way has no answer yet. What comes meanwhile is held."""
@@ -139,12 +111,12 @@ class Protocol(HttpToolsProtocol):
             self._idle_since = None
             self._goes_long(data)
 
-    def _goes_short(self, short: _ShortWay | None, data: bytes) -> bool:
-        body = short.body(data) if short is not None and self._between and self.cycle.response_complete else None
-        if short is None or body is None:
+    def _goes_short(self, short: ShortWay | None, data: bytes) -> bool:
+        found = short.match(data) if short is not None and self._between and self.cycle.response_complete else None
+        if short is None or found is None:
             return False
         self._answering = True
-        if not short.again(body, self._answer):
+        if not short.again(*found, self._answer):
             self._answering = False
             return False
         self._idle_since = None
@@ -157,6 +129,8 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.transport.write(self._whole(status, headers, body))
+        # An answer without a body looks like a head of which more follows.
+        self._joined.flush()
         if self._last:
             self.transport.close()
         elif self._held:
@@ -171,16 +145,17 @@ class Protocol(HttpToolsProtocol):
             self._dated = self.server_state.default_headers
             self._common = _lines(self.server_state.default_headers)
         common = (STATUS_LINE[status], self._common, _lines(headers))
-        return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (*common, len(body), body)
+        length = b"" if status in BODILESS else b"content-length: %d\r\n" % len(body)
+        return b"%b%b%b%b\r\n%b" % (*common, length, body)
 
-    def _offer(self, head: bytes, cycle: RequestResponseCycle, again: Again) -> None:
-        digits = _LENGTH.search(head)
+    def _offer(self, head: bytes, cycle: RequestResponseCycle, again: Again, names: Sequence[bytes]) -> None:
         if not cycle.keep_alive:
             return
-        if digits is not None:
-            self._short = _ShortWay(head, digits, again)
-        elif _BODY.search(head) is None:
-            self._polled = _ShortWay(head, None, again)
+        if _BODY.search(head) is None:
+            self._polled = ShortWay(head, (), again)
+            return
+        with contextlib.suppress(ValueError):
+            self._short = ShortWay(head, (LENGTH, *names), again)
 
     def _goes_long(self, data: bytes) -> None:
         if self._waits_since is None:

@@ -5,7 +5,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
 from tesk.errors import Forbidden, SettingsError, Unauthenticated
@@ -17,7 +17,8 @@ from tesk.settings import ListenerSettings
 from tesk.signature import BadKey, Unverified, open_key, verify
 
 TELL, READ = "tell", "read"
-_SIGNED = [(name, name.encode()) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
+SIGNED_HEADERS = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+_SIGNED = [(name.decode(), name) for name in SIGNED_HEADERS]
 _TOKEN_MOST = 128
 _TOKEN_LEAST = 20
 _REMEMBERED = 10_000
@@ -51,7 +52,7 @@ class Door:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
-        self._asks = bool(settings.server)
+        self._signed = Pass(SIGNED, TELL, bool(settings.server))
         self._peers = Peers()
         # Without a token it is the host's name that shows a page whose own name was made to point here.
         self.page = Page(
@@ -70,27 +71,39 @@ class Door:
             if found is None or found.kind != TELL:
                 raise Unauthenticated("the token in the path of this callback is not known here")
             return found
-        if self._settings.keys:
-            said = {name: request.headers.get(header, b"").decode("latin-1") for name, header in _SIGNED}
-            if said["webhook-signature"] or not self._settings.plain:
-                try:
-                    verify(
-                        self._settings.keys,
-                        said,
-                        body,
-                        now=self._clock(),
-                        tolerance_seconds=self._settings.tolerance_seconds,
-                    )
-                except Unverified as error:
-                    raise Unauthenticated(f"this callback cannot be believed: {error}") from error
-                return Pass(SIGNED, TELL, self._asks)
+        if self._is_signed(request.headers, body):
+            return self._signed
         if self._settings.plain:
             self._check_peer(request)
-            return Pass(SIGNED, TELL, self._asks)
+            return self._signed
         raise Unauthenticated(
             "nobody can say who sent this: sign callbacks with a key that is named here (listener.keys), or put the token of "
             "a subscription into their path (POST /subscriptions)"
         )
+
+    def teller_again(self, token: str | None, headers: Mapping[bytes, bytes], body: bytes) -> Pass | None:
+        """Return the same at once, for the next callback with this token on a connection; None: ask `teller`.
+
+        Raises Unauthenticated.
+        """
+        if token is None:
+            return self._signed if self._is_signed(headers, body) else None
+        known = self._remembered(digest(token))
+        return known[0] if known is not None and known[0] is not None and known[0].kind == TELL else None
+
+    def _is_signed(self, headers: Mapping[bytes, bytes], body: bytes) -> bool:
+        """Verify the signature. Raises Unauthenticated. False: there need be none."""
+        settings = self._settings
+        if not settings.keys:
+            return False
+        said = {name: headers.get(header, b"").decode("latin-1") for name, header in _SIGNED}
+        if settings.plain and not said["webhook-signature"]:
+            return False
+        try:
+            verify(settings.keys, said, body, now=self._clock(), tolerance_seconds=settings.tolerance_seconds)
+        except Unverified as error:
+            raise Unauthenticated(f"this callback cannot be believed: {error}") from error
+        return True
 
     async def reader(self, request: Exchange) -> Pass | None:
         """Return the subscription that may be read, None for all. Raises Unauthenticated, Forbidden, Unavailable."""
@@ -123,15 +136,20 @@ class Door:
         if not self._peers.may_come(request.scope["client"], request.scope["server"]):
             raise _STRANGER
 
+    def _remembered(self, key: bytes) -> tuple[Pass | None] | None:
+        """Return what a token is good for, None where that has to be looked up."""
+        known = self._known.get(key)
+        return (known[1],) if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS else None
+
     async def _lookup(self, token: str) -> Pass | None:
         if len(token) > _TOKEN_MOST:
             return None
-        key, now = digest(token), time.monotonic()
-        known = self._known.get(key)
-        if known is not None and now - known[0] < _REMEMBERED_SECONDS:
-            return known[1]
+        key = digest(token)
+        known = self._remembered(key)
+        if known is not None:
+            return known[0]
         found = await self._ledger.lookup(key)
-        self._known[key] = (now, found)
+        self._known[key] = (time.monotonic(), found)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return found

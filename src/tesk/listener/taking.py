@@ -27,15 +27,15 @@ class Taking:
         self.heard = Counter("tesk_listener_callbacks_total", "What was heard of tasks, by what it was.", ("verdict",))
         self.sizes = Histogram("tesk_listener_commit_callbacks", "Callbacks that shared a commit.", _SIZES)
 
-    async def take(self, heard: Heard, *, asks: bool) -> Verdict:
-        """Return when it is recorded. `asks`: there is a server to ask. Raises Overloaded, Unavailable."""
+    def take(self, heard: Heard, *, asks: bool) -> asyncio.Future[Verdict]:
+        """Record it; that is done when the future is. `asks`: there is a server to ask. Both raise Overloaded or Unavailable."""
         if len(self._coming) >= _PENDING_MOST:
             raise Overloaded("more callbacks come than can be recorded", retry_after_seconds=2)
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         ask = heard.at + self._quiet if asks and not heard.ended else None
         self._coming.append((Saying(heard, ask), answer))
         self._some.set()
-        return await answer
+        return answer
 
     async def run(self) -> None:
         """Record, for ever."""
