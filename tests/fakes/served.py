@@ -8,12 +8,11 @@ import socket
 import threading
 import time
 
-import uvicorn
 import uvloop
 from msgspec.structs import replace
 
 from tesk.api.app import create_app
-from tesk.http.protocol import Protocol
+from tesk.http.serve import Http
 from tesk.settings import Settings
 from tesk.store.connect import store_at
 from tesk.telemetry.metrics import Metrics
@@ -117,22 +116,12 @@ def serve(
             metrics=metrics,
             closing=closing,
         )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=Protocol,
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                lifespan="off",
-            )
-        )
-        server.capture_signals = contextlib.nullcontext
+        server = Http(app)
         ready.extend((asyncio.get_running_loop(), store, closing, server))
         serving = asyncio.create_task(server.serve([listening]))
-        while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event for it
-            await asyncio.sleep(0.002)
+        accepting = asyncio.create_task(server.accepting.wait())
+        await asyncio.wait((serving, accepting), return_when=asyncio.FIRST_COMPLETED)
+        accepting.cancel()
         began.set()
         await serving
         await store.close()
