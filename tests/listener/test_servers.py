@@ -12,6 +12,7 @@ from fakes.resolver import PUBLIC, Resolver, in_a_room
 from fakes.tes_server import FakeTes
 from tesk.errors import BadRequest, SettingsError
 from tesk.listener import Listener, Remote
+from tesk.listener.servers import Servers
 from tesk.settings import ListenerSettings
 
 QUICK = {"quiet_seconds": 0.05, "quiet_most_seconds": 0.05}
@@ -91,6 +92,19 @@ def test_names_that_no_resolver_takes_and_answers_without_end_harm_nobody_else()
     with FakeTes(states=["COMPLETE"]).serving() as good, FakeTes(script=[huge]).serving() as endless:
         good.add({"executors": [{"command": ["a"]}]})
         asyncio.run(main(good, endless))
+
+
+def test_a_server_that_does_not_answer_is_left_alone_once_for_all_that_asked_it_and_a_slow_one_by_how_slow_it_is():
+    servers = Servers((), (), at_home=True)
+    for _ in range(8):
+        servers.note("http://down", 1.0, answered=False)
+    servers.note("http://slow", 3.0, answered=True)
+    servers.note("http://quick", 0.1, answered=True)
+    assert 59 < servers.left_alone_seconds("http://down") <= 60
+    assert 26 < servers.left_alone_seconds("http://slow") <= 27
+    assert servers.left_alone_seconds("http://quick") == 0
+    servers.note("http://down", 0.1, answered=True)
+    assert servers.left_alone_seconds("http://down") == 0
 
 
 def test_a_server_in_the_settings_that_is_none_is_said_at_the_start():

@@ -19,7 +19,7 @@ _ANSWER_MOST_BYTES = 1024 * 1024
 _CLIENTS_MOST = 100
 _REMEMBERED_MOST = 1000
 _DOWN_SECONDS = 60.0
-FARTHEST_SECONDS = 960.0
+FARTHEST_SECONDS = 300.0
 """So long a server that did not answer is left alone, first and at most: others wait for their turn."""
 _SLOW_SECONDS = 1.0
 _SLOW_SHARE = 9.0
@@ -86,11 +86,18 @@ class Servers:
 
     def note(self, server: str, took_seconds: float, *, answered: bool) -> None:
         """Learn from a question what it says of the server."""
-        _, failures = self._left.pop(server, (0.0, 0))
+        now = time.monotonic()
+        until, failures = self._left.pop(server, (0.0, 0))
         if answered and took_seconds < _SLOW_SECONDS:
             return
-        alone = _SLOW_SHARE * took_seconds if answered else min(FARTHEST_SECONDS, _DOWN_SECONDS * 2.0**failures)
-        self._left[server] = (time.monotonic() + alone, 0 if answered else min(failures + 1, 10))
+        if answered:
+            self._left[server] = (now + _SLOW_SHARE * took_seconds, 0)
+        elif until > now:
+            # What was under way when it was found out says no more than what found it out.
+            self._left[server] = (until, failures)
+        else:
+            alone = min(FARTHEST_SECONDS, _DOWN_SECONDS * 2.0**failures)
+            self._left[server] = (now + alone, min(failures + 1, 10))
         if len(self._left) > _REMEMBERED_MOST:
             self._left.popitem(last=False)
 
