@@ -167,9 +167,12 @@ def test_a_server_of_another_machine_loses_what_waits_but_not_what_runs_and_goes
         slow = asks_second.submit("sleep", "2")
         assert asks_second.until(slow) == "COMPLETE"
         assert asks_second.get(running)["state"] == "RUNNING"
+        # Once they are of one machine again, it would do what a silent server left.
+        second.signal(signal.SIGSTOP)
     first.signal(signal.SIGCONT)
     (shared / "go").touch()
-    assert asks_second.until(running) == "COMPLETE"
+    assert asks_first.until(running) == "COMPLETE"
+    second.signal(signal.SIGCONT)
     assert len(asks_second.get(running, "FULL")["logs"]) == 1
     for server in (first, second):
         server.end()
