@@ -1,23 +1,37 @@
 """Ports for programs that are told theirs: nobody takes one of them between the choice and the program's start."""
 
-import os
+import atexit
 import random
 import socket
-from itertools import count
+from collections import deque
 
-_FIRST, _SHARE, _SHARES = 12_000, 1_000, 18
-"""Below those that systems give away to whoever asks for any port, or calls somebody. Tests that run side by side have a share each."""
-_numbers = count(random.SystemRandom().randrange(_SHARE))
+_PORTS = range(12_000, 30_000)
+"""Below those that systems give away to whoever asks for any port, or calls somebody."""
+_MOST = 100
+_dice = random.SystemRandom()
+_claims: deque[socket.socket] = deque()
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Return a port that nobody has, and that was not returned for long."""
-    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    """Return a port that nobody has, and that no other tests on this machine are given for as long as these run."""
     while True:
-        port = _FIRST + share * _SHARE + next(_numbers) % _SHARE
-        with socket.socket() as probe:
-            try:
+        port = _dice.choice(_PORTS)
+        # A name that one process has at a time, gone with it: free of files, and in the same network as the port.
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0tesk-tests-port-{port}")
+            with socket.socket() as probe:
                 probe.bind((address, port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if len(_claims) > _MOST:
+            _claims.popleft().close()
+        return port
+
+
+@atexit.register
+def _let_go() -> None:
+    for claim in _claims:
+        claim.close()

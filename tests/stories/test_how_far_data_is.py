@@ -76,7 +76,7 @@ def test_a_task_that_brings_nothing_says_nothing_of_it(client):
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
-    settings = {"STORAGE_TRIES": "4", "LIMITS_ATTEMPTS": "2", "CONTROLLER_RETRY_SECONDS": "1"}
+    settings = {"STORAGE_TRIES": "5", "LIMITS_ATTEMPTS": "2", "CONTROLLER_RETRY_SECONDS": "6"}
     with running(tmp_path_factory.mktemp("patient"), **settings) as server:
         yield server
 
@@ -88,13 +88,13 @@ def test_who_waits_hears_of_a_host_that_is_down_while_it_is_tried_again(patient,
     assert done.returncode == 125
     words = f"{gone.url}/f?...: Connection refused; t"
     lines = done.stderr.splitlines()
-    assert any(line.startswith(f"inputs: {words}ry ") and line.endswith(" of 4 follows") for line in lines)
+    assert any(line.startswith(f"inputs: {words}ry ") and line.endswith(" of 5 follows") for line in lines)
     assert any(
-        line.startswith(f"attempt 1: inputs[0].url: {words}ried 4 times in ") and "(tried again in " in line
+        line.startswith(f"attempt 1: inputs[0].url: {words}ried 5 times in ") and "(tried again in " in line
         for line in lines
     ), done.stderr
     # Why it ended in the end stands first.
     (at,) = [number for number, line in enumerate(lines) if line.endswith("ended SYSTEM_ERROR")]
-    assert lines[at + 1].startswith(f"  inputs[0].url: {words}ried 4 times")
+    assert lines[at + 1].startswith(f"  inputs[0].url: {words}ried 5 times")
     assert "no further attempt after 2 failed" in lines[at + 1]
     assert "secret" not in done.stderr
