@@ -165,11 +165,10 @@ def test_a_pod_that_is_deleted_ends_at_once(cluster: Cluster) -> None:
             )
             await api.delete(cluster.path("pods", one.name), grace_seconds=20)
             await one.until(lambda pod: all(each.state.terminated for each in pod.status.container_statuses))
-            codes = {each.name: each.state.terminated for each in one.pod.status.container_statuses}
-            assert {name: over.exit_code for name, over in codes.items() if over} == {
-                "inputs": 0,
-                "executor-0": 9,
-                "outputs": 143,
-            }
+            ends = {each.name: each.state.terminated for each in one.pod.status.container_statuses}
+            codes = {name: over.exit_code for name, over in ends.items() if over}
+            # Where it sees the end of the executor before it is told to end itself, nothing is left for it to do.
+            assert codes.pop("outputs") in (0, 143)
+            assert codes == {"inputs": 0, "executor-0": 9}
 
     cluster.run(body)
