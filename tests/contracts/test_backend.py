@@ -303,7 +303,7 @@ def test_a_stop_ends_an_attempt_while_data_moves(backend, phase: Phase) -> None:
             inputs = (Input(path="/data/i", content=""),) if phase is Phase.STAGING else ()
             outputs = (Output(path="/data/o", url="file:///o"),) if phase is Phase.UPLOADING else ()
             await place.start(attempt, plan(shell("touch /data/o"), inputs=inputs, outputs=outputs, volumes=("/data",)))
-            await asyncio.wait_for(stager.busy.wait(), 20)
+            await asyncio.wait_for(stager.busy.wait(), 100)
             await until(place, attempt, lambda seen: seen.phase is phase)
             await place.stop(attempt, 20)
             assert (await until(place, attempt)).phase is Phase.PREEMPTED

@@ -251,7 +251,8 @@ def test_every_decision_is_legal_and_no_new_attempt_begins_beside_an_old_one(
                 assert phase.ended
             if decision.new is State.QUEUED:
                 assert attempt < LIMITS.attempts_in_all
-                assert failures < LIMITS.attempts or ours or phase is Phase.ABSENT
+                shut_down = phase is Phase.PREEMPTED and asked is not None and asked.why is Why.SHUTDOWN
+                assert failures < LIMITS.attempts or ours or phase is Phase.ABSENT or shut_down
                 assert shutdown is None or asked is not None or phase.ended
         case Forget(then=move):
             assert move is not None
