@@ -41,6 +41,8 @@ class _Joined:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._head = b""
+        self.send = transport.write
+        """Sends what is whole: an answer without a body looks like a head of which more follows."""
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
@@ -128,9 +130,7 @@ class Protocol(HttpToolsProtocol):
         self._answering = False
         if self.transport.is_closing():
             return
-        self.transport.write(self._whole(status, headers, body))
-        # An answer without a body looks like a head of which more follows.
-        self._joined.flush()
+        self._joined.send(self._whole(status, headers, body))
         if self._last:
             self.transport.close()
         elif self._held:

@@ -21,7 +21,7 @@ from tesk.errors import (
     Unavailable,
 )
 from tesk.http.descriptors import streams_most
-from tesk.http.exchange import BUG, Answer, Disconnected, Exchange, refusal
+from tesk.http.exchange import BUG, Answer, Disconnected, Exchange, Headers, refusal
 from tesk.listener.door import READ, SIGNED_HEADERS, TELL, Door, digest, new_token
 from tesk.listener.feed import Feed, Sought
 from tesk.listener.heard import Verdict, check_id, read, unheard
@@ -36,6 +36,9 @@ from tesk.tes.following import position
 
 _IDS_MOST = 10_000
 _DATABASE_SECONDS = 3.0
+
+_BUG = refusal(BUG)
+_TAKEN: tuple[int, Headers, bytes] = (204, [], b"")
 
 encode = msgspec.json.Encoder().encode
 
@@ -281,15 +284,15 @@ class App:
 
 
 def _answer_taken(answer: Answer, taken: asyncio.Future[Verdict]) -> None:
-    status, headers, body = refusal(BUG)
+    said = _BUG
     try:
         taken.result()
     except RequestError as error:
-        status, headers, body = refusal(error)
+        said = refusal(error)
     else:
-        status, headers, body = 204, [], b""
+        said = _TAKEN
     finally:
-        answer(status, headers, body)
+        answer(*said)
 
 
 def _subscription(reader: Pass | None) -> str | None:
