@@ -31,10 +31,10 @@ def postgres_url(postgres_server: postgres.Server) -> str:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+def engine() -> Iterator[engines.Engine]:
     """Give a real container engine with an image of busybox, one for the whole session; skip where there is none."""
     try:
-        with engines.running(tmp_path_factory.mktemp("engine")) as engine, engines.in_environment(engine):
+        with engines.running() as engine, engines.in_environment(engine):
             yield engine
     except engines.Missing as missing:
         pytest.skip(str(missing))

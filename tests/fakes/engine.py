@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -133,11 +134,12 @@ def _root(files: dict[str, bytes]) -> bytes:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Engine]:
+def running() -> Iterator[Engine]:
     """Give an engine with the image IMAGE. Raises Missing."""
     if shutil.which(KIND) is None:
         raise Missing(f"{KIND} is not installed; try: apt install {KIND}")
-    engine = Engine(folder)
+    # In a short place: where its sockets have longer paths than a socket may, podman waits 20 s for the end of each container.
+    engine = Engine(Path(tempfile.mkdtemp(prefix="tesk-")))
     try:
         engine.build()
         if KIND == "docker":
