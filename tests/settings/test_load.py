@@ -239,3 +239,32 @@ def test_the_reference_says_all_of_every_setting():
     assert [column.key for column in roots.columns] == ["path", "write", "callers", "hidden"]
     (users,) = (each for each in reference() if each.key == "auth.users")
     assert [column.key for column in users.columns if column.secret] == ["password_hash"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "storage.hosts_denied",
+        "storage.hosts_allowed",
+        "storage.no_proxy",
+        "callbacks.allow",
+        "callbacks.hosts",
+        "listener.servers",
+    ],
+)
+@pytest.mark.parametrize(
+    ("entry", "is_good"),
+    [
+        ("example.org", True), ("*.example.org", True), ("*", True), ("10.0.0.1", True), ("10.0.0.0/8", True), ("::1", True),
+        ("fd00::/8", True), ("cwl-wes.wes.svc", True),
+        ("nonsense/99", False), ("10.0.0.0/99", False), ("10.0.0.300/8", False), ("fd00::/129", False), ("http://a.org", False),
+    ],
+)  # fmt: skip
+def test_a_network_that_is_none_is_not_taken_for_the_name_of_a_host(key, entry, is_good):
+    variables = {f"TESK_{key.replace('.', '_').upper()}": entry}
+    if is_good:
+        section, _, name = key.partition(".")
+        assert getattr(getattr(load(environ=variables).settings, section), name) == (entry,)
+        return
+    (said,) = wrong(environ=variables)
+    assert f'{key}[0] = "{entry}": must be a host\'s name' in said

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from tesk.settings.kinds import Positive, Seconds, Secret, says
+from tesk.settings.kinds import Host, Ports, Positive, Seconds, Secret, says
 
 
 class CallbackKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,20 +33,20 @@ class CallbacksSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = True
     hosts: Annotated[
-        tuple[str, ...],
+        tuple[Host, ...],
         says(
             "The only hosts that may be called: names, `*.example.org`, addresses, networks. Empty: every public one."
         ),
     ] = ()
     allow: Annotated[
-        tuple[str, ...],
+        tuple[Host, ...],
         says(
             "Hosts, addresses and networks that may be called though they are private, such as `cwl-wes.wes.svc` or "
             "`10.0.0.0/8`. A server that listens on loopback alone may call loopback, too."
         ),
     ] = ()
     ports: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^\d{1,5}(-\d{1,5})?$")], ...],
+        tuple[Ports, ...],
         says("Ports that may be called, each a number or a range."),
     ] = ("80", "443", "1024-65535")
     keys: Annotated[tuple[CallbackKey, ...], says("What callbacks are signed with (Standard Webhooks).")] = ()

@@ -19,3 +19,19 @@ Paths = Annotated[tuple[str, ...], Meta(extra={"paths": True})]
 """In a variable they are parted by `:`, as in PATH; other lists by `,`."""
 Secret = Annotated[str, Meta(extra={"secret": True})]
 """Never printed."""
+
+_BYTE = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+_PORTS = r"^\d{1,5}(-\d{1,5})?$"
+_HOST = (
+    r"^([^/\s]+"
+    rf"|({_BYTE}\.){{3}}{_BYTE}/(3[0-2]|[12]?\d)"
+    r"|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/(12[0-8]|1[01]\d|\d?\d))$"
+)
+Ports = Annotated[str, Meta(pattern=_PORTS)]
+Host = Annotated[str, Meta(pattern=_HOST)]
+"""A network that is none would be taken for the name of a host, and forbid or allow nothing."""
+LOOKS = {
+    _PORTS: "a port or a range of them, such as 443 or 1024-65535",
+    _HOST: "a host's name, *.example.org, *, an address or a network such as 10.0.0.0/8",
+}
+"""What a value that does not match should be."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tesk.settings.kinds import Amount, Port, Positive, Seconds, Secret, says
+from tesk.settings.kinds import Amount, Host, Port, Positive, Seconds, Secret, says
 
 
 class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +47,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     server_token: Annotated[Secret, says("The bearer token for `server`.")] = ""
     servers: Annotated[
-        tuple[str, ...],
+        tuple[Host, ...],
         says(
             "Hosts, addresses and networks of the TES servers that subscriptions may have asked, such as `*.example.org` or "
             "`10.0.0.0/8`; `*` is every public one. Empty: those, and on loopback without a token the ones of this machine. `server` always may be."

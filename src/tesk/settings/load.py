@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from tesk.errors import SettingsError
+from tesk.settings.kinds import LOOKS
 from tesk.settings.reference import Setting, reference
 from tesk.settings.tree import Settings
 
@@ -202,6 +203,10 @@ def _wrong(setting: Setting, value: object, said: str) -> str:
     said, _, where = said.partition(" - at `$.")
     cell = where.rstrip("`")
     if cell.startswith(setting.key) and cell != setting.key:
+        entry = re.fullmatch(r"\[(\d+)\]", cell.removeprefix(setting.key))
+        looks = next((words for pattern, words in LOOKS.items() if repr(pattern) in said), None)
+        if entry and looks and isinstance(value, list | tuple):
+            return f"{cell} = {json.dumps(value[int(entry[1])])}: must be {looks}"
         return f"{cell}: {said[:1].lower()}{said[1:]}"
     shown = "..." if setting.secret or setting.columns else json.dumps(value, default=str)
     return f"{setting.key} = {shown}: must be {setting.type}"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from tesk.settings.kinds import Count, Paths, Positive, Seconds, Secret, says
+from tesk.settings.kinds import Count, Host, Paths, Positive, Seconds, Secret, says
 
 
 class FileRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,13 +149,13 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...], says("Schemes that tasks may use, such as `file` and `https`; empty: all that there are.")
     ] = ()
     hosts_allowed: Annotated[
-        tuple[str, ...],
+        tuple[Host, ...],
         says(
             "Hosts that may be called: names, `*.example.org` for all below it, addresses, networks; empty: all that are not denied."
         ),
     ] = ()
     hosts_denied: Annotated[
-        tuple[str, ...], says("Hosts that are never called, likewise, whatever `hosts_allowed` says.")
+        tuple[Host, ...], says("Hosts that are never called, likewise, whatever `hosts_allowed` says.")
     ] = ()
     http: Annotated[tuple[HttpCredential, ...], says("Credentials by host.")] = ()
     ftp: Annotated[tuple[FtpCredential, ...], says("Credentials by host.")] = ()
@@ -187,7 +187,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ""
     no_proxy: Annotated[
-        tuple[str, ...],
+        tuple[Host, ...],
         says("Hosts that are called without it, as `hosts_allowed` names them; this machine always is."),
     ] = ()
     parallel: Annotated[Positive, says("Files of one task that move at once.")] = 8
