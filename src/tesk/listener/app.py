@@ -120,8 +120,8 @@ class App:
     async def _asked(self, request: Exchange, word: str, rest: str) -> None:
         # Callbacks come under names that are not ours to know; all else is asked by a client.
         method, path = request.scope["method"], request.scope["path"]
-        if (refusal := self._door.page.refusal(request.headers, method)) is not None:
-            raise refusal
+        if (forbidden := self._door.page.refusal(request.headers, method)) is not None:
+            raise forbidden
         match method, word, rest:
             case "GET", "webhook", task_id if task_id:
                 await self._plain_state(request, task_id)
@@ -153,7 +153,8 @@ class App:
         await self._taking.take(read(body, teller.subscription, self._clock()), asks=teller.asks)
         await request.answer(204, b"", [])
         names = [name for name in SIGNED_HEADERS if name in request.headers]
-        request.goes_again(partial(self._take_again, token, names), names)
+        if names or token is not None:
+            request.goes_again(partial(self._take_again, token, names), names)
 
     def _take_again(
         self, token: str | None, names: Sequence[bytes], body: bytes, values: tuple[bytes, ...], answer: Answer
