@@ -115,6 +115,23 @@ def test_links_in_a_ring_end(inside: Inside, root: Path) -> None:
         assert caught.value.errno == errno.ELOOP
 
 
+def test_a_machine_on_which_files_are_renamed_all_the_time_hides_nothing(
+    inside: Inside, root: Path, tmp_path: Path
+) -> None:
+    write(inside, "/file", b"x")
+    (root / "x").mkdir()
+    (tmp_path / "a").touch()
+    renames = "import os\nprint(flush=True)\nwhile True: os.rename('a', 'b'); os.rename('b', 'a')"
+    with subprocess.Popen([sys.executable, "-c", renames], cwd=tmp_path, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        try:
+            for _ in range(20):
+                assert read(inside, "/" + "x/../" * 800 + "file") == b"x"
+        finally:
+            busy.kill()
+
+
 def test_names_that_are_no_utf8_survive(inside: Inside, root: Path) -> None:
     name = os.fsdecode(b"a\xff\n#")
     write(inside, "/" + name, b"x")

@@ -11,6 +11,8 @@ _NO_MAGICLINKS = 0x02
 _IN_ROOT = 0x10
 _PATH_MAX = 4096
 LINKS_MAX = 40  # as the kernel has it
+_TRIES = 10
+"""While anything on the whole machine is renamed, a path with ".." gets EAGAIN; a busy one never gets through that way."""
 _STEPS_MAX = 100_000  # a link may hold a thousand times "a/.."; forty of them must not keep us for an hour
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -41,12 +43,12 @@ class Root:
         asked = os.fsencode(path.rstrip("/") or "/")
         if not self.openat2 or len(asked) >= _PATH_MAX:
             return self._walk(path, follow=follow)
-        for _ in range(100):
+        for _ in range(_TRIES):
             try:
                 return _openat2(self.folder, asked, flags)
             except BlockingIOError:
-                pass  # EAGAIN: something was renamed while the kernel stood on a ".."
-        raise OSError(errno.EBUSY, "changes faster than it can be looked at")
+                pass
+        return self._walk(path, follow=follow)
 
     def _walk(self, path: str, *, follow: bool) -> int:
         """What openat2 does, part by part. For ".." and links it starts again from the root, so it keeps one descriptor."""

@@ -1,5 +1,6 @@
 """What happens in a pod, in order: inputs, one executor after the other, outputs, the report."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -221,4 +222,8 @@ def _ticks(pid: int) -> int:
 
 
 def _watches(pid: int) -> bool:
-    return "anon_inode:inotify" in {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if os.readlink(fd) == "anon_inode:inotify":
+                return True
+    return False
